@@ -1,0 +1,41 @@
+# Everything from nothing but python3 and make: each target makes .venv from pyproject.toml and constraints.txt when needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test unit e2e bench lint fmt clean
+.DEFAULT_GOAL := test
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("airflow-ice needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[emulator]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/airflow-ice demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest tests/unit tests/contract tests/e2e
+
+unit: .venv/installed
+	$(BIN)/python -m pytest tests/unit tests/contract
+
+e2e: .venv/installed
+	$(BIN)/python -m pytest tests/e2e
+
+bench: .venv/installed
+	$(BIN)/python -m tests.benchmarks
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist demo-output

@@ -1,0 +1,11 @@
+"""The ICE client: Alibaba Cloud's Intelligent Media Services over HTTP, without Airflow.
+
+What a user of the client needs is gathered here; each module is one thing:
+
+* `signature`: ACS3-HMAC-SHA256, pure functions of values.
+* `operations`: one description per API action, no I/O.
+* `limits`: what the service is known to refuse, checked before anything is sent.
+* `models`: typed results. `errors`: the exception tree. `endpoints`: region to host.
+* `credentials`: where AccessKeys and tokens come from. `retries`: one retry flow for both colours.
+* `client`: `IceClient` and `AsyncIceClient`.
+"""
