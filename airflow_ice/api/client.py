@@ -1,0 +1,297 @@
+"""IceClient and AsyncIceClient: the only place that speaks HTTP.
+
+Both drive the same descriptions (`operations`) through the same retry flow (`retries`); what differs is how they send and
+how they sleep. A new nonce, date and signature for every try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import secrets
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+
+from airflow_ice import __version__
+from airflow_ice.api import signature
+from airflow_ice.api.calls import AsyncCalls, Calls
+from airflow_ice.api.credentials import CredentialsSource
+from airflow_ice.api.endpoints import Endpoint
+from airflow_ice.api.errors import IceError, IceInputError, IceTimeoutError, IceTransportError, redact
+from airflow_ice.api.operations import Operation
+from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
+from airflow_ice.api.signature import Credentials
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = f"airflow-ice/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How a client reaches the service.
+
+    :param endpoint: where requests go.
+    :param connect_timeout: seconds to make a connection.
+    :param read_timeout: seconds without a byte before a request is given up.
+    :param proxy: `http://host:port` or `socks5://...`; None follows HTTPS_PROXY and its kin, except for a loopback endpoint.
+    :param verify: a CA file (PEM) that replaces the system's; None checks against the usual ones. Checks cannot be turned off.
+    :param retry: how often and how long a call is tried.
+    :param limiter: shared by all clients that should stay within one rate; None for no limit.
+    :param user_agent: sent with every request.
+    """
+
+    endpoint: Endpoint
+    connect_timeout: float = 5.0
+    read_timeout: float = 10.0
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
+    verify: str | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limiter: RateLimiter | None = None
+    user_agent: str = USER_AGENT
+
+    def httpx_arguments(self) -> dict[str, Any]:
+        """Return what both httpx clients take. Reads the CA file, so it belongs outside an event loop.
+
+        :raises IceInputError: the CA file cannot be read, or the proxy is not an address.
+        """
+        return {
+            "timeout": httpx.Timeout(self.read_timeout, connect=self.connect_timeout),
+            "verify": self._tls_context(),
+            "proxy": self._proxy(),
+            # A proxy that the environment names cannot reach this machine's loopback.
+            "trust_env": not self.endpoint.is_loopback,
+            "follow_redirects": False,
+            "limits": httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=60.0),
+        }
+
+    def _tls_context(self) -> ssl.SSLContext | bool:
+        if self.endpoint.scheme == "http":
+            return False  # no TLS on loopback: spares building a context that nothing uses
+        if self.verify is None:
+            return httpx.create_ssl_context()
+        if not Path(self.verify).is_file():
+            raise IceInputError("verify", self.verify, "must be a file of CA certificates (PEM); there is none on this machine")
+        try:
+            return ssl.create_default_context(cafile=self.verify)
+        except ssl.SSLError as cause:
+            raise IceInputError("verify", self.verify, f"must be a file of CA certificates (PEM): {cause.reason}") from None
+
+    def _proxy(self) -> httpx.Proxy | None:
+        try:
+            return None if self.proxy is None else httpx.Proxy(self.proxy)
+        except (ValueError, httpx.InvalidURL):
+            raise IceInputError("proxy", None, "must be an address such as http://proxy.example:3128") from None
+
+
+class IceClient(Calls):
+    """The blocking client. A context manager: it opens its connections on entry and closes them on exit.
+
+    :param settings: how to reach the service.
+    :param credentials: asked anew before each try.
+    """
+
+    def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._http: httpx.Client | None = None
+
+    def __enter__(self) -> Self:
+        self._http = httpx.Client(**self._settings.httpx_arguments())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def call(self, operation: Operation[T]) -> T:
+        """Make one call, with the retries that are safe, and return its typed result.
+
+        :raises IceError: see `errors`.
+        """
+        flow = tries(operation, self._settings.retry)
+        step = next(flow)
+        try:
+            while True:
+                if isinstance(step, Pause):
+                    _log_pause(operation, step)
+                    time.sleep(step.seconds)
+                    step = flow.send(None)
+                else:
+                    step = flow.send(self._try(operation))
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    def _try(self, operation: Operation[Any]) -> Reply | IceError:
+        if self._http is None:
+            raise RuntimeError("IceClient is closed: use it in a with block")
+        if self._settings.limiter is not None:
+            time.sleep(self._settings.limiter.reserve())
+        try:
+            credentials = self._credentials.get()
+        except IceError as error:
+            return _not_sent(error, operation)
+        try:
+            reply = self._http.send(_request(self._http, self._settings, operation, credentials))
+        except httpx.HTTPError as cause:
+            return _transport_error(cause, operation, self._settings)
+        return _reply(operation, reply)
+
+
+class AsyncIceClient(AsyncCalls):
+    """The async client; nothing in it blocks the event loop.
+
+    :param settings: how to reach the service.
+    :param credentials: asked anew before each try.
+    """
+
+    def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._http: httpx.AsyncClient | None = None
+
+    async def __aenter__(self) -> Self:
+        # In a thread: loading CA certificates takes tens of milliseconds, which a triggerer's loop should not lose.
+        arguments = await asyncio.to_thread(self._settings.httpx_arguments)
+        self._http = httpx.AsyncClient(**arguments)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def acall(self, operation: Operation[T]) -> T:
+        """Make one call, with the retries that are safe, and return its typed result.
+
+        :raises IceError: see `errors`.
+        """
+        flow = tries(operation, self._settings.retry)
+        step = next(flow)
+        try:
+            while True:
+                if isinstance(step, Pause):
+                    _log_pause(operation, step)
+                    await asyncio.sleep(step.seconds)
+                    step = flow.send(None)
+                else:
+                    step = flow.send(await self._try(operation))
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    async def _try(self, operation: Operation[Any]) -> Reply | IceError:
+        if self._http is None:
+            raise RuntimeError("AsyncIceClient is closed: use it in an async with block")
+        if self._settings.limiter is not None:
+            await asyncio.sleep(self._settings.limiter.reserve())
+        try:
+            credentials = await self._credentials.aget()
+        except IceError as error:
+            return _not_sent(error, operation)
+        try:
+            reply = await self._http.send(_request(self._http, self._settings, operation, credentials))
+        except httpx.HTTPError as cause:
+            return _transport_error(cause, operation, self._settings)
+        return _reply(operation, reply)
+
+
+def _request(
+    http: httpx.Client | httpx.AsyncClient, settings: ClientSettings, operation: Operation[Any], credentials: Credentials
+) -> httpx.Request:
+    """Return one try of an operation, signed now."""
+    query = {**operation.query, **signature.bearer_query(credentials)}
+    body = urlencode(operation.form).encode() if operation.form else b""
+    headers = signature.signed_request_headers(
+        action=operation.action,
+        host=settings.endpoint.host,
+        query=query,
+        body=body,
+        credentials=credentials,
+        now=datetime.now(UTC),
+        nonce=secrets.token_hex(16),
+        user_agent=settings.user_agent,
+    )
+    # The canonical query is sent as it was signed; httpx leaves what is already percent-encoded alone.
+    url = httpx.URL(settings.endpoint.url).copy_with(query=signature.canonical_query(query).encode() or None)
+    return http.build_request("POST", url, content=body, headers=headers)
+
+
+def _reply(operation: Operation[Any], reply: httpx.Response) -> Reply:
+    log.debug(
+        "%s: HTTP %s, request id %s, %.0f ms",
+        operation.action,
+        reply.status_code,
+        reply.headers.get("x-acs-request-id", "none"),
+        reply.elapsed.total_seconds() * 1000,
+    )
+    return Reply(reply.status_code, reply.headers, reply.content)
+
+
+def _not_sent(error: IceError, operation: Operation[Any]) -> IceError:
+    error.action = operation.action
+    error.submitted = "no" if operation.submit else None
+    return error
+
+
+def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings: ClientSettings) -> IceTransportError:
+    kind = IceTimeoutError if isinstance(cause, httpx.TimeoutException) else IceTransportError
+    never_sent = isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout))
+    error = kind(
+        f"{_cause_in_words(cause, settings)} (endpoint {settings.endpoint.host})",
+        action=operation.action,
+        submitted=("no" if never_sent else "unknown") if operation.submit else None,
+    )
+    error.__cause__ = cause
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(cause)):
+        error.transient = False
+        error.advice = "The server's certificate is not trusted here: give the CA file of the proxy or gateway as `verify`."
+    return error
+
+
+def _cause_in_words(cause: httpx.HTTPError, settings: ClientSettings) -> str:
+    said = redact(str(cause)).strip()
+    match cause:
+        case httpx.ConnectTimeout():
+            return f"no connection within {settings.connect_timeout:g} s"
+        case httpx.TimeoutException():
+            return f"no reply within {settings.read_timeout:g} s"
+        case httpx.ProxyError():
+            return f"the proxy refused: {said}"
+        case httpx.ConnectError():
+            return f"no connection: {said}"
+        case _:
+            return f"the connection broke: {said or type(cause).__name__}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _log_pause(operation: Operation[Any], pause: Pause) -> None:
+    log.warning("%s will be tried again in %.1f s: %s", operation.action, pause.seconds, pause.because)

@@ -1,0 +1,97 @@
+"""Where credentials come from, asked anew before each try, so that a long wait never signs with an expired token.
+
+Fixed keys are a value. Everything else is the business of the alibabacloud-credentials library, which refreshes what it hands
+out; it is loaded (half a second) only when such a source is first asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from airflow_ice.api.errors import IceCredentialsError, redact
+from airflow_ice.api.signature import Credentials
+
+_STATUS_OUT_OF_REACH = ("http_code=5", "http_code=429", "time out", "timed out", "timeout", "connection")
+
+
+class CredentialsSource(Protocol):
+    """Something that has credentials which are valid now."""
+
+    def get(self) -> Credentials:
+        """Return credentials; may block on the network."""
+        ...
+
+    async def aget(self) -> Credentials:
+        """Return credentials without blocking the event loop."""
+        ...
+
+
+class FixedCredentials:
+    """An AccessKey, an AccessKey with an STS token, or a bearer token, as they were given."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def get(self) -> Credentials:
+        """Return them."""
+        return self._credentials
+
+    async def aget(self) -> Credentials:
+        """Return them."""
+        return self._credentials
+
+
+class LibraryCredentials:
+    """A client of alibabacloud-credentials, or what makes one.
+
+    :param make_client: called once, on first use, in a place where blocking is allowed.
+    """
+
+    def __init__(self, make_client: Callable[[], Any]) -> None:
+        self._make_client = make_client
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Credentials:
+        """Return what the library has; it refreshes what is about to expire.
+
+        :raises IceCredentialsError: it has none.
+        """
+        try:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._make_client()
+            model = self._client.get_credential()
+        except Exception as cause:  # noqa: BLE001 - the library raises CredentialException, ValueError, and its HTTP layer's own
+            raise _credentials_error(cause) from None
+        if getattr(model, "bearer_token", None):
+            return Credentials(bearer_token=model.bearer_token)
+        if not model.access_key_id or not model.access_key_secret:
+            raise IceCredentialsError("the credentials library returned no AccessKey")
+        return Credentials(
+            access_key_id=model.access_key_id,
+            access_key_secret=model.access_key_secret,
+            security_token=model.security_token or None,
+            provider_name=model.provider_name,
+        )
+
+    async def aget(self) -> Credentials:
+        """Return what the library has, from a thread.
+
+        Its async methods take a threading.Lock that a refresh holds for seconds, which would stop a triggerer's event loop.
+
+        :raises IceCredentialsError: it has none.
+        """
+        return await asyncio.to_thread(self.get)
+
+
+def _credentials_error(cause: Exception) -> IceCredentialsError:
+    # Some of the library's messages end with the whole reply of the credentials server, keys included: cut before it. The cause
+    # is dropped from the chain for the same reason, and named instead.
+    said = str(cause).partition("result:")[0].strip().rstrip(",")
+    network = any(kind.__module__.partition(".")[0] in {"requests", "aiohttp", "urllib3"} for kind in type(cause).__mro__)
+    transient = network or isinstance(cause, OSError) or any(mark in said.lower() for mark in _STATUS_OUT_OF_REACH)
+    return IceCredentialsError(f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient)

@@ -1,0 +1,447 @@
+"""The exception tree of the ICE client (rule 5 of the design: errors speak).
+
+Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`), and its text says what
+happened, what that means for the paid job, and what to do. None holds a secret, a signature or a signed URL: texts that come
+from outside go through `redact`.
+
+    IceError
+    |-- IceInputError               refused here, nothing was sent (also a ValueError)
+    |-- IceCredentialsError         no credentials could be had
+    |-- IceTransportError           no reply: connection, TLS, proxy
+    |   `-- IceTimeoutError         no reply in time
+    |-- IceServiceError             a reply that says no
+    |   |-- IceThrottledError       too many requests
+    |   |-- IceUnavailableError     5xx, or a reply that is not ICE's (a proxy's page, an empty body)
+    |   |-- IceAuthenticationError  AccessKey, token, signature or clock
+    |   |-- IcePermissionError      RAM policy, service not opened, subscription
+    |   |-- IceNotFoundError        project, media or other resource
+    |   |   `-- IceJobNotFoundError no such job (for this account, in this region, within a year)
+    |   `-- IceParameterError       a parameter was refused
+    `-- IceJobError                 the job itself, not a request
+        |-- IceJobFailedError       the main job has ended in Failed
+        |-- IceJobNotEndedError     the job is still running
+        `-- IceTooFewVideosError    the job has ended with fewer good sub-jobs than required
+
+Codes and statuses: the product's error table (help.aliyun.com, document 197855) and recorded replies of the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal
+
+Submitted = Literal["no", "unknown"]
+"""What a failed submit means: `no`, certainly no job was made; `unknown`, ICE may have taken it."""
+
+_URL_WITH_QUERY = re.compile(r"(https?:/{1,2}[^\s\"'<>?]+)\?[^\s\"'<>]*", re.IGNORECASE)
+_HARMLESS_QUERY = re.compile(r"https://(?:api|next\.api|help)\.(?:aliyun|alibabacloud)\.com/", re.IGNORECASE)
+_SECRET_FIELD = re.compile(
+    r"((?:x-acs-)?(?:security-?token|bearer-?token|signature(?:-nonce)?|authorization|access-?key-?secret|ossaccesskeyid)\"?\s*[:=]\s*\"?)"
+    r"(?!\s)[^\s\",&;]+",
+    re.IGNORECASE,
+)
+_SERVER_SIDE_REQUEST = re.compile(r"\s*server\s+(?:StringToSign|CanonicalRequest|string to sign).*", re.IGNORECASE | re.DOTALL)
+
+
+def redact(text: str) -> str:
+    """Return a text from outside without what must not be shown: queries of URLs, tokens, signatures.
+
+    A SignatureDoesNotMatch reply repeats the whole canonical request, tokens included; that part is cut off.
+    """
+    text = _SERVER_SIDE_REQUEST.sub("", text)
+    text = _URL_WITH_QUERY.sub(lambda m: m.group(0) if _HARMLESS_QUERY.match(m.group(0)) else f"{m.group(1)}?***", text)
+    return _SECRET_FIELD.sub(r"\1***", text)
+
+
+class IceError(Exception):
+    """Anything that went wrong with ICE.
+
+    :param message: what happened, in the service's words where it spoke.
+    :param code: the error code, for example `InvalidParameter`; None where there was none.
+    :param http_status: the HTTP status of the reply; None without a reply.
+    :param request_id: the RequestId, which support asks for; None without a reply.
+    :param recommend: the service's own link to a diagnosis of this very request.
+    :param action: the API action, for example `GetBatchMediaProducingJob`.
+    :param submitted: for a submit, whether ICE may have taken the job; None for other actions.
+    :param advice: what to do; a default by code where it is None.
+    """
+
+    transient: bool = False
+    """Whether the same call may work a moment later. A failed look is not a failed job: a wait goes on after these."""
+
+    _advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        recommend: str | None = None,
+        action: str | None = None,
+        submitted: Submitted | None = None,
+        advice: str | None = None,
+    ) -> None:
+        self.message = redact(message.strip())
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+        self.recommend = recommend
+        self.action = action
+        self.submitted = submitted
+        self.advice = advice
+        super().__init__(self.message)
+
+    def happened(self) -> str:
+        """Say what happened, in one clause."""
+        return self.message
+
+    def consequence(self) -> str:
+        """Say what it means for the paid job."""
+        if self.submitted == "no":
+            return "No job was made and nothing is billed."
+        if self.submitted == "unknown":
+            return (
+                "Whether ICE took the job is not known: it may be running and billed. "
+                "Look for it in ListBatchMediaProducingJobs, by its UserData, before submitting it again."
+            )
+        if self.action and "Job" in self.action:
+            return "The job itself is not touched by this: what was submitted goes on in ICE and stays billed."
+        return ""
+
+    def __str__(self) -> str:
+        advice = self.advice or _ADVICE.get(self.code or "", "") or self._advice
+        text = " ".join(_sentence(part) for part in (self.happened(), self.consequence(), advice) if part)
+        facts = [
+            f"Code={self.code}" if self.code else "",
+            f"HTTP status={self.http_status}" if self.http_status else "",
+            f"RequestId={self.request_id}" if self.request_id else "",
+            f"Recommend={self.recommend}" if self.recommend else "",
+        ]
+        known = ", ".join(fact for fact in facts if fact)
+        return f"{text} ({known})" if known else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow moves them between processes.
+        return (_restore, (type(self), self.message, dict(self.__dict__)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the way back."""
+        names = ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice")
+        return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _restore(kind: type[IceError], message: str, state: dict[str, Any]) -> IceError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class IceInputError(IceError, ValueError):
+    """An argument or a setting that cannot work; it was refused here and nothing was sent.
+
+    :param field: the field as the user wrote it, for example `OutputConfig.Count`.
+    :param value: the offending value, shortened in the message; None where showing it would show a secret.
+    :param rule: the rule it breaks.
+    """
+
+    def __init__(self, field: str, value: object, rule: str, *, advice: str | None = None) -> None:
+        shown = "" if value is None else f" is {_short(value)}, but it"
+        super().__init__(f"{field}{shown} {rule}", submitted=None, advice=advice)
+        self.field = field
+        self.value = value
+        self.rule = rule
+
+    def consequence(self) -> str:
+        """Say that nothing was sent."""
+        return "Nothing was sent."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+class IceCredentialsError(IceError):
+    """No credentials could be had from the source that the connection names.
+
+    :param transient: whether the source was only out of reach, so that asking again may help.
+    """
+
+    _advice = "Check the connection's credential_type and what that type needs."
+
+    def __init__(self, message: str, *, transient: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.transient = transient
+
+
+class IceTransportError(IceError):
+    """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or broke.
+
+    :param sent: whether the request may have reached the service.
+    """
+
+    transient = True
+    _advice = "Check the endpoint (host, region_id, network), the proxy and the network of this machine."
+
+    def happened(self) -> str:
+        """Name the action beside the cause."""
+        return f"{self.action or 'The request'} got no reply: {self.message}"
+
+
+class IceTimeoutError(IceTransportError):
+    """No reply came within `connect_timeout` or `read_timeout`."""
+
+
+class IceServiceError(IceError):
+    """The service, or something before it, replied with an error.
+
+    :param retry_after: the seconds that the reply asks to wait, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.retry_after = retry_after
+
+    def happened(self) -> str:
+        """Name the action beside the reply."""
+        return f"{self.action or 'The request'} was answered with {self.code or self.http_status}: {self.message}"
+
+
+class IceThrottledError(IceServiceError):
+    """Too many requests for this account."""
+
+    transient = True
+    _advice = "Lower max_requests_per_second of the connection, or spread the tasks; the quota is shared by the whole account."
+
+
+class IceUnavailableError(IceServiceError):
+    """A fault on the service's side, or a reply that is not ICE's: a proxy's page, an empty body."""
+
+    transient = True
+    _advice = "This usually passes; if it stays, give the RequestId to support or look at what stands between here and ICE."
+
+
+class IceAuthenticationError(IceServiceError):
+    """The AccessKey, the token, the signature or the clock was refused."""
+
+    _advice = "Check the AccessKey of the connection."
+
+
+class IcePermissionError(IceServiceError):
+    """These credentials may not do this, or the account has not opened or bought the service."""
+
+    _advice = "Allow the action in the RAM policy of the user or role behind the connection."
+
+
+class IceNotFoundError(IceServiceError):
+    """A resource that the request names does not exist here."""
+
+
+class IceJobNotFoundError(IceNotFoundError):
+    """The service knows no such job."""
+
+    _advice = (
+        "Check the job id, and that the connection's account and region_id are those that submitted it: "
+        "jobs are regional, and only those of the last year can be read."
+    )
+
+    def consequence(self) -> str:
+        """Say what an unknown job id does and does not mean."""
+        return "If the job was submitted elsewhere, it goes on there and stays billed."
+
+
+class IceParameterError(IceServiceError):
+    """A parameter was refused."""
+
+    _advice = "Compare the argument with the API page; an OSS URL must be in the region of the endpoint."
+
+
+class IceJobError(IceError):
+    """About a job, not about a request.
+
+    :param job_id: the main job.
+    """
+
+    def __init__(self, message: str, *, job_id: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.job_id = job_id
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as plain JSON, with the job id."""
+        return {**super().as_dict(), "job_id": self.job_id}
+
+
+class IceJobFailedError(IceJobError):
+    """The main job has ended in Failed. `code` and `message` are the job's own (its Extend)."""
+
+    _advice = "Read the code, mend the input and submit a new job."
+
+    def happened(self) -> str:
+        """Name the job and its error."""
+        return f"Batch job {self.job_id} has failed: {self.message}"
+
+    def consequence(self) -> str:
+        """Say that waiting again cannot help."""
+        return "It has ended for good: waiting again cannot help, and nothing more is produced."
+
+
+class IceJobNotEndedError(IceJobError):
+    """The job is still running, so its results cannot be collected yet."""
+
+    _advice = "Put an IceBatchMediaProducingJobSensor before this task."
+
+    def consequence(self) -> str:
+        """Say that the job goes on."""
+        return "It goes on in ICE and stays billed."
+
+
+class IceTooFewVideosError(IceJobError):
+    """The job has ended, and fewer of its sub-jobs are good than `require` asks for."""
+
+    _advice = "Lower `require` to take what is there, or mend the input and submit a new job for what is missing."
+
+    def consequence(self) -> str:
+        """Say what was kept."""
+        return (
+            "The job has ended and its produced videos are billed; the rows of the good and the failed sub-jobs are in XCom "
+            "(keys media and failed)."
+        )
+
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "InvalidAccessKeyId.NotFound": "The AccessKey ID of the connection (login) does not exist; check it for typing errors.",
+    "InvalidAccessKeyId.Inactive": "The AccessKey is disabled; enable it in the RAM console or use another one.",
+    "SignatureDoesNotMatch": "The AccessKey secret of the connection (password) is wrong, or a proxy rewrites the request.",
+    "InvalidTimeStamp.Expired": "The clock of this machine is more than 15 minutes off; set it right.",
+    "InvalidSecurityToken.Expired": "The STS token has expired; a credential_type such as ram_role_arn refreshes itself.",
+    "InvalidSecurityToken.Malformed": "The STS token of the connection is damaged; copy it again.",
+    "InvalidSecurityToken.MismatchWithAccessKey": "The STS token belongs to another AccessKey; the three values come as one set.",
+    "MissingSecurityToken": "This is a temporary AccessKey (STS.*): set credential_type to sts and give the security_token.",
+    "OperationDenied": "Open Intelligent Media Services for this account in its console.",
+    "OperationDenied.Suspended": "The service is suspended, usually for an overdue bill; settle it in the console.",
+    "Forbidden.SubscriptionRequired": "Batch production needs the IMS subscription; buy it in the console.",
+    "IdempotentParameterMismatch": "The ClientToken was used before with other parameters; use a new one for a new job.",
+    "InvalidAction.NotFound": "This endpoint does not know the action; check host and region_id.",
+    "InvalidProduct.NotFound": "This host is not an ICE endpoint; check host and region_id.",
+}
+
+_AUTHENTICATION: Final = (
+    "InvalidAccessKeyId",
+    "InvalidSecurityToken",
+    "InvalidTimeStamp",
+    "MissingAccessKeyId",
+    "MissingSecurityToken",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "InvalidBearerToken",
+)
+_PERMISSION: Final = ("Forbidden", "NoPermission", "OperationDenied", "InvalidProtocol")
+# A nonce is new for every try, so a used one means that something between here and ICE has sent the request twice.
+_TRANSIENT: Final = ("InternalError", "ServiceUnavailable", "ServiceUnAvailable", "SignatureNonceUsed")
+
+
+def error_from_reply(
+    *,
+    status: int,
+    body: Mapping[str, Any] | None,
+    action: str,
+    submit: bool,
+    retry_after: float | None = None,
+    excerpt: str = "",
+    job_id: str | None = None,
+) -> IceServiceError:
+    """Return the exception for a reply that is not a success.
+
+    :param status: the HTTP status.
+    :param body: the JSON object of the reply; None where it was none.
+    :param submit: whether the action makes a paid job.
+    :param retry_after: the seconds that the reply's headers ask to wait.
+    :param excerpt: the beginning of a body that is not JSON.
+    :param job_id: the job asked for, to tell an unknown job from another bad parameter.
+    """
+    fields = {name.lower(): value for name, value in (body or {}).items()}
+    code = _text(fields.get("code"))
+    message = _text(fields.get("message")) or _what_came_instead(status, excerpt)
+    facts: dict[str, Any] = {
+        "code": code,
+        "http_status": status,
+        "request_id": _text(fields.get("requestid")),
+        "recommend": _text(fields.get("recommend")),
+        "action": action,
+        "retry_after": retry_after,
+    }
+    if submit:
+        # Only a refusal in the service's own words proves that no job was made.
+        definite = code is not None and status < 500 and not code.startswith(_TRANSIENT)
+        facts["submitted"] = "no" if definite else "unknown"
+    if _is_throttling(code, status, retry_after):
+        return IceThrottledError(message, **facts)
+    return _kind(code, status, message, job_id)(message, advice=_permission_advice(code, fields), **facts)
+
+
+def _kind(code: str | None, status: int, message: str, job_id: str | None) -> type[IceServiceError]:
+    if code is None or status >= 500 or code.startswith(_TRANSIENT):
+        return IceUnavailableError
+    if code.startswith(_AUTHENTICATION):
+        return IceAuthenticationError
+    if code.startswith(_PERMISSION):
+        return IcePermissionError
+    # How ICE answers an unknown JobId is documented nowhere; these are the forms that its tables and other ICE jobs show.
+    about_the_job = code in {"ResourceNotFound", "JobNotFound"} or '"JobId"' in message
+    if code == "InvalidParameter.JobNotFound" or (job_id and about_the_job and not code.startswith("Missing")):
+        return IceJobNotFoundError
+    if code.endswith("NotFound") and not code.startswith(("InvalidAction", "InvalidApi", "InvalidProduct")):
+        return IceNotFoundError
+    return IceParameterError
+
+
+def _is_throttling(code: str | None, status: int, retry_after: float | None) -> bool:
+    # 503 with Retry-After is a service that is down, not one that throttles; the 4xx forms are throttling whatever the code.
+    asked_to_wait = retry_after is not None and 400 <= status < 500
+    return asked_to_wait or status == 429 or (code or "").startswith(("Throttling", "RequestsTooFrequent"))
+
+
+def _permission_advice(code: str | None, fields: Mapping[str, Any]) -> str | None:
+    detail = fields.get("accessdenieddetail")
+    if isinstance(detail, Mapping) and (needed := _text(detail.get("AuthAction"))):
+        denied = " It is denied explicitly." if detail.get("NoPermissionType") == "ExplicitDeny" else ""
+        return f"Allow {needed} in the RAM policy of the user or role behind the connection.{denied}"
+    return None
+
+
+def _what_came_instead(status: int, excerpt: str) -> str:
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", excerpt)).strip()[:120]
+    return f"HTTP {status} with a body that is not ICE's ({shown!r})" if shown else f"HTTP {status} with an empty body"
+
+
+def _text(value: object) -> str | None:
+    return str(value).strip() or None if value is not None else None
+
+
+def error_from_dict(fields: Mapping[str, Any]) -> IceError:
+    """Return the exception that `IceError.as_dict` described; an unknown kind becomes a plain `IceError`."""
+    kinds = {kind.__name__: kind for kind in _tree(IceError)}
+    error = _restore(kinds.get(str(fields.get("error")), IceError), str(fields.get("message", "")), {})
+    for name in ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice"):
+        setattr(error, name, fields.get(name))
+    error.message = str(fields.get("message", ""))
+    if isinstance(error, IceJobError):
+        error.job_id = str(fields.get("job_id", ""))
+    if isinstance(error, IceInputError):
+        error.field, error.value, error.rule = "", None, error.message
+    if isinstance(error, IceServiceError):
+        error.retry_after = None
+    return error
+
+
+def _tree(kind: type[IceError]) -> list[type[IceError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _tree(child))]

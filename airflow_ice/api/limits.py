@@ -1,0 +1,324 @@
+"""What the service is known to refuse, checked before anything is sent.
+
+A refused submit costs a round trip and a retry; one that is accepted and fails an hour later costs more. Each check names the
+field, the value and the rule. Only documented limits are checked, the wider one where two pages disagree, and unknown keys pass,
+so that a newer service is not locked out.
+
+Sources: the pages on InputConfig, EditingConfig and OutputConfig of each kind of job ("scripted-auto-slice", "script-to-video",
+"create-highlight-videos", documents 2692547 and 2863940), and SubmitMediaProducingJob for UserData and ClientToken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from airflow_ice.api.errors import IceInputError
+
+MAX_USER_DATA_BYTES: Final = 512
+MAX_COUNT: Final = 100
+MAX_CLIENT_TOKEN: Final = 64
+MAX_GROUPS: Final = 40
+MAX_GROUP_NAME: Final = 50
+MAX_GROUP_MEDIA: Final = 200
+MAX_TEXTS: Final = 50
+MAX_TITLE: Final = 50
+MAX_SPEECH: Final = 1000
+MAX_HIGHLIGHT_VIDEOS: Final = 30  # the Chinese page says 20, the English one 30
+MAX_OPENINGS: Final = 20
+MAX_FACES: Final = 5
+MAX_LOGOS: Final = 5
+MAX_TRANSFER_NAMES: Final = 10
+MAX_VOLUME: Final = 10
+MAX_SUB_HEADING_LEVEL: Final = 5
+SPORTS: Final = ("basketball", "pingpong")
+SELECTION_JOB_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
+ORGANIZATION_JOB_TYPES: Final = ("Smart_Mix_Timeline_Organize", "Screen_Media_Highlights_Timeline_Organize")
+
+_INPUT_KEYS: Final = (
+    *("MediaGroupArray", "MediaArray", "MediaSearchInput", "TitleArray", "SubHeadingArray", "SpeechTextArray", "StickerArray"),
+    *("BackgroundMusicArray", "BackgroundImageArray", "SceneInfo", "OpeningArray", "EndingArray", "HighlightStrategy"),
+    *("SportsCategory", "InputMedia", "FaceRegister", "SlowMotionLogoRegister", "TransferNameRegister"),
+)
+_OUTPUT_KEYS: Final = (
+    *(
+        "MediaURL",
+        "StorageLocation",
+        "FileName",
+        "VodTemplateGroupId",
+        "Count",
+        "MaxDuration",
+        "FixedDuration",
+        "Width",
+        "Height",
+    ),
+    *("Video", "GeneratePreviewOnly"),
+)
+
+
+def client_token(value: str) -> str:
+    """Check a ClientToken: 1 to 64 printable ASCII characters.
+
+    :raises IceInputError: it is none.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
+        raise IceInputError("client_token", value, f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters")
+    return value
+
+
+def user_data(value: str) -> str:
+    """Check UserData: a JSON object of at most 512 bytes in UTF-8.
+
+    :raises IceInputError: it is none, or longer.
+    """
+    json_object("UserData", value)
+    size = len(value.encode())
+    if size > MAX_USER_DATA_BYTES:
+        raise IceInputError("UserData", value, f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}")
+    return value
+
+
+def json_object(field: str, value: str) -> dict[str, Any]:
+    """Return the object that a JSON string holds.
+
+    :raises IceInputError: it is not JSON, or not an object.
+    """
+    try:
+        found = json.loads(value)
+    except ValueError as cause:
+        raise IceInputError(field, value, f"must be a JSON object; it is not JSON: {cause}") from None
+    if not isinstance(found, dict):
+        raise IceInputError(field, value, f"must be a JSON object, not {type(found).__name__}")
+    return found
+
+
+def batch_input(config: Mapping[str, Any]) -> None:
+    """Check the InputConfig of SubmitBatchMediaProducingJob, whose keys decide between Script and Smart_Mix.
+
+    :raises IceInputError: none of the documented input forms, or over a limit.
+    """
+    _spelling("InputConfig", config, _INPUT_KEYS)
+    groups = config.get("MediaGroupArray")
+    if not any(config.get(key) for key in ("MediaGroupArray", "MediaArray", "MediaSearchInput")):
+        rule = "must hold MediaGroupArray (Script), or MediaArray or MediaSearchInput (Smart_Mix), and not empty"
+        raise IceInputError("InputConfig", dict(config), rule)
+    if groups:
+        _groups(config, _list("InputConfig.MediaGroupArray", groups, MAX_GROUPS))
+    else:
+        _smart_mix(config)
+    _texts_and_decoration(config)
+
+
+def selection_input(job_type: str, config: Mapping[str, Any]) -> None:
+    """Check the InputConfig of a *_Media_Select or *_Timeline_Organize job: that of the matching one-step job.
+
+    :raises IceInputError: none of the documented input forms, or over a limit.
+    """
+    if job_type.startswith("Screen_Media_Highlights"):
+        highlights_input(config)
+        return
+    _spelling("InputConfig", config, _INPUT_KEYS)
+    if not (config.get("MediaArray") or config.get("MediaSearchInput")):
+        raise IceInputError("InputConfig", dict(config), "must hold MediaArray or MediaSearchInput, and not empty")
+    _smart_mix(config)
+    _texts_and_decoration(config)
+
+
+def highlights_input(config: Mapping[str, Any]) -> None:
+    """Check the InputConfig of a Screen_Media_Highlights job.
+
+    :raises IceInputError: no MediaArray, or over a limit.
+    """
+    _spelling("InputConfig", config, _INPUT_KEYS)
+    if not config.get("MediaArray"):
+        raise IceInputError("InputConfig.MediaArray", config.get("MediaArray"), "must name at least one video")
+    _strings("InputConfig.MediaArray", config["MediaArray"], MAX_HIGHLIGHT_VIDEOS)
+    for key in ("OpeningArray", "EndingArray"):
+        if key in config:
+            _list(f"InputConfig.{key}", config[key], MAX_OPENINGS)
+    _texts_and_decoration(config)
+
+
+def sports_input(config: Mapping[str, Any]) -> None:
+    """Check the InputConfig of a Sports_Highlights job.
+
+    :raises IceInputError: an unknown sport, no InputMedia, or over a limit.
+    """
+    _spelling("InputConfig", config, _INPUT_KEYS)
+    if config.get("SportsCategory") not in SPORTS:
+        raise IceInputError("InputConfig.SportsCategory", config.get("SportsCategory"), f"must be one of {', '.join(SPORTS)}")
+    if not isinstance(config.get("InputMedia"), str) or not config["InputMedia"].strip():
+        raise IceInputError("InputConfig.InputMedia", config.get("InputMedia"), "must name one video")
+    if "FaceRegister" in config:
+        _list("InputConfig.FaceRegister", config["FaceRegister"], MAX_FACES)
+    if "TransferNameRegister" in config:
+        _list("InputConfig.TransferNameRegister", config["TransferNameRegister"], MAX_TRANSFER_NAMES)
+    logos = config.get("SlowMotionLogoRegister")
+    if isinstance(logos, Mapping) and "SlowMotionLogoUrls" in logos:
+        _list("InputConfig.SlowMotionLogoRegister.SlowMotionLogoUrls", logos["SlowMotionLogoUrls"], MAX_LOGOS)
+
+
+def editing(config: Mapping[str, Any]) -> None:
+    """Check an EditingConfig: the volumes of its blocks.
+
+    :raises IceInputError: a block that is no object, or a volume outside 0 to 10.
+    """
+    for block in ("MediaConfig", "SpeechConfig", "BackgroundMusicConfig"):
+        if block not in config:
+            continue
+        if not isinstance(config[block], Mapping):
+            raise IceInputError(f"EditingConfig.{block}", config[block], "must be an object")
+        # The table says String, every example has a number: both are sent as they are.
+        _number(f"EditingConfig.{block}.Volume", config[block].get("Volume"), 0, MAX_VOLUME)
+
+
+def output(config: Mapping[str, Any], *, needs_destination: bool = True) -> None:
+    """Check the OutputConfig of a job that makes Count videos.
+
+    :param needs_destination: whether the job renders files; a selection and a preview do not.
+    :raises IceInputError: no destination, no `{index}`, a Count outside 1 to 100, or sizes and durations that cannot be.
+    """
+    _spelling("OutputConfig", config, _OUTPUT_KEYS)
+    _destination(config, required=needs_destination and config.get("GeneratePreviewOnly") is not True)
+    _whole("OutputConfig.Count", config.get("Count"), 1, MAX_COUNT)
+    for key in ("Width", "Height"):
+        _whole(f"OutputConfig.{key}", config.get(key), 1, None)
+    for key in ("MaxDuration", "FixedDuration"):
+        _number(f"OutputConfig.{key}", config.get(key), 0, None)
+    if config.get("MaxDuration") is not None and config.get("FixedDuration") is not None:
+        raise IceInputError("OutputConfig.FixedDuration", config["FixedDuration"], "cannot stand together with MaxDuration")
+
+
+def scene_output(config: Mapping[str, Any]) -> None:
+    """Check the OutputConfig of SubmitSceneBatchEditingJob, which renders one video per project.
+
+    :raises IceInputError: as `output`, and for Count and GeneratePreviewOnly, which this action does not support.
+    """
+    for key in ("Count", "GeneratePreviewOnly"):
+        if key in config:
+            raise IceInputError(
+                f"OutputConfig.{key}", config[key], "is not supported here: this action renders one video per project"
+            )
+    output(config)
+
+
+def _destination(config: Mapping[str, Any], *, required: bool) -> None:
+    media_url, location, name = (config.get(key) for key in ("MediaURL", "StorageLocation", "FileName"))
+    if media_url is not None:
+        field = "OutputConfig.MediaURL"
+        if not isinstance(media_url, str) or not re.match(r"https?://[^/\s]+/\S", media_url):
+            raise IceInputError(field, media_url, "must be http://BUCKET.oss-REGION.aliyuncs.com/NAME_{index}.mp4")
+        if re.match(r"https?://[^/]*oss-accelerate", media_url):
+            raise IceInputError(field, media_url, "must be the bucket's own address: acceleration and CDN hosts are refused")
+        _index(field, media_url)
+    elif location is not None or name is not None:
+        if not isinstance(location, str) or not location.strip() or "://" in location:
+            raise IceInputError("OutputConfig.StorageLocation", location, "must be a VOD storage host without http://")
+        if not isinstance(name, str) or "/" in name or "." not in name:
+            raise IceInputError("OutputConfig.FileName", name, "must be a file name with a suffix and without a path")
+        _index("OutputConfig.FileName", name)
+    elif required:
+        rule = "must say where the videos go: MediaURL (OSS), or StorageLocation and FileName (VOD)"
+        raise IceInputError("OutputConfig", dict(config), rule)
+
+
+def _index(field: str, value: str) -> None:
+    if "{index}" not in value:
+        raise IceInputError(
+            field, value, "must contain {index}, which ICE replaces with 0, 1, 2, ...; without it all videos have one name"
+        )
+
+
+def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
+    names: set[str] = set()
+    for place, group in enumerate(groups):
+        field = f"InputConfig.MediaGroupArray[{place}]"
+        if not isinstance(group, Mapping):
+            raise IceInputError(field, group, "must be an object with GroupName and MediaArray")
+        name = group.get("GroupName")
+        if not isinstance(name, str) or not name.strip() or len(name) > MAX_GROUP_NAME:
+            raise IceInputError(f"{field}.GroupName", name, f"must be 1 to {MAX_GROUP_NAME} characters")
+        if name in names:
+            raise IceInputError(f"{field}.GroupName", name, "must be unique: another group has this name")
+        names.add(name)
+        _strings(f"{field}.MediaArray", group.get("MediaArray"), MAX_GROUP_MEDIA)
+        _number(f"{field}.Volume", group.get("Volume"), 0, MAX_VOLUME)
+        _number(f"{field}.Duration", group.get("Duration"), 0, None)
+        if group.get("SpeechTextArray"):
+            if config.get("SpeechTextArray"):
+                rule = "cannot stand together with InputConfig.SpeechTextArray: narration is either global or per group"
+                raise IceInputError(f"{field}.SpeechTextArray", group["SpeechTextArray"], rule)
+            _strings(f"{field}.SpeechTextArray", group["SpeechTextArray"], MAX_TEXTS, MAX_SPEECH)
+
+
+def _smart_mix(config: Mapping[str, Any]) -> None:
+    if config.get("MediaArray"):
+        _strings("InputConfig.MediaArray", config["MediaArray"], None)
+    elif not isinstance(config.get("MediaSearchInput"), Mapping):
+        raise IceInputError(
+            "InputConfig.MediaSearchInput", config.get("MediaSearchInput"), "must be an object with LibSearchCondition"
+        )
+
+
+def _texts_and_decoration(config: Mapping[str, Any]) -> None:
+    for key, length in (
+        ("TitleArray", MAX_TITLE),
+        ("SpeechTextArray", MAX_SPEECH),
+        ("BackgroundMusicArray", None),
+        ("BackgroundImageArray", None),
+    ):
+        if config.get(key) is not None:
+            _strings(f"InputConfig.{key}", config[key], MAX_TEXTS, length)
+    if config.get("StickerArray") is not None:
+        _list("InputConfig.StickerArray", config["StickerArray"], MAX_TEXTS)
+    for place, heading in enumerate(_list("InputConfig.SubHeadingArray", config.get("SubHeadingArray") or [], None)):
+        field = f"InputConfig.SubHeadingArray[{place}]"
+        if not isinstance(heading, Mapping):
+            raise IceInputError(field, heading, "must be an object with Level and TitleArray")
+        _whole(f"{field}.Level", heading.get("Level"), 1, MAX_SUB_HEADING_LEVEL)
+        _strings(f"{field}.TitleArray", heading.get("TitleArray") or [], MAX_TEXTS, MAX_TITLE)
+
+
+def _spelling(field: str, config: Mapping[str, Any], known: Iterable[str]) -> None:
+    right = {key.lower(): key for key in known}
+    for key in config:
+        # Whether the service minds the case is not documented; a lower-case key that it overlooks is found out an hour later.
+        if key not in right.values() and (meant := right.get(str(key).lower())):
+            raise IceInputError(f"{field}.{key}", None, f"must be spelled {meant}")
+
+
+def _list(field: str, value: object, most: int | None) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise IceInputError(field, value, "must be a list")
+    if most is not None and len(value) > most:
+        raise IceInputError(field, None, f"must have at most {most} entries; it has {len(value)}")
+    return value
+
+
+def _strings(field: str, value: object, most: int | None, length: int | None = None) -> None:
+    for place, entry in enumerate(_list(field, value, most)):
+        if not isinstance(entry, str) or not entry.strip():
+            raise IceInputError(f"{field}[{place}]", entry, "must be a text that is not empty")
+        if length is not None and len(entry) > length:
+            raise IceInputError(f"{field}[{place}]", entry, f"must have at most {length} characters; it has {len(entry)}")
+
+
+def _number(field: str, value: object, least: float, most: float | None) -> None:
+    if value is None:
+        return
+    try:
+        found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
+    except ValueError:
+        found = None
+    if found is None or found < least or (most is not None and found > most):
+        raise IceInputError(
+            field, value, f"must be a number from {least} to {most}" if most is not None else f"must be a number from {least}"
+        )
+
+
+def _whole(field: str, value: object, least: int, most: int | None) -> None:
+    _number(field, value, least, most)
+    if value is not None and float(str(value)) != int(float(str(value))):
+        raise IceInputError(field, value, "must be a whole number")

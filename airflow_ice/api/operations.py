@@ -1,0 +1,412 @@
+"""One description per API action: arguments to what is sent, reply to typed result. No I/O.
+
+Which parameter travels in the query and which in the form body is what the official SDK does (alibabacloud-ice20201109 6.20.2,
+`client.py`): InputConfig and EditingConfig in the form, all else in the query. Every structured argument is a JSON string on the
+wire; here it may be given as a dict, or as a JSON string, which is then sent as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
+
+from airflow_ice.api import limits, models
+from airflow_ice.api.errors import IceInputError, IceJobNotFoundError, IceNotFoundError, IceUnavailableError
+from airflow_ice.api.models import BatchMediaProducingJob, BatchMediaProducingJobPage, MediaInfo, MediaProducingJob
+from airflow_ice.api.signature import DATE_FORMAT
+
+T_co = TypeVar("T_co", covariant=True)
+Config = Mapping[str, Any] | str
+"""A structured argument: a dict, or the JSON string of one."""
+
+MAX_PAGE: Final = 100
+MAX_AUTH_TIMEOUT: Final = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T_co]):
+    """One call of one action.
+
+    :param action: as in `x-acs-action`.
+    :param read: makes the typed result of the JSON object that a success holds.
+    :param query: parameters that travel in the query.
+    :param form: parameters that travel in the form body.
+    :param submit: whether a success makes a paid job.
+    :param repeatable: whether sending it twice is harmless: a read, or a submit with a ClientToken.
+    :param job_id: the job asked for, to tell an unknown job from another bad parameter.
+    """
+
+    action: str
+    read: Callable[[Mapping[str, Any]], T_co]
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    submit: bool = False
+    repeatable: bool = True
+    job_id: str | None = None
+
+
+def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJob]:
+    """Return a batch job with its sub-jobs (GetBatchMediaProducingJob). Jobs of the last year can be read.
+
+    :param job_id: the id that a submit returned.
+    :raises IceJobNotFoundError: no such job for this account in this region.
+    """
+    wanted = _id("job_id", job_id)
+
+    def read(reply: Mapping[str, Any]) -> BatchMediaProducingJob:
+        found = reply.get("EditingBatchJob")
+        if not isinstance(found, Mapping) or not found:
+            # Third-party clients guard against a 200 without a job: an unknown id (no source says so).
+            raise IceJobNotFoundError(
+                f'the reply holds no EditingBatchJob for the JobId "{wanted}"',
+                http_status=200,
+                request_id=models.text(reply.get("RequestId")),
+                action="GetBatchMediaProducingJob",
+            )
+        return models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
+
+    return Operation("GetBatchMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
+
+
+def list_batch_media_producing_jobs(
+    *,
+    status: str | None = None,
+    job_type: str | None = None,
+    start_time: datetime | str | None = None,
+    end_time: datetime | str | None = None,
+    sort_by: str | None = None,
+    job_id: str | None = None,
+    page_size: int = MAX_PAGE,
+    next_token: str | None = None,
+) -> Operation[BatchMediaProducingJobPage]:
+    """Return one page of batch jobs (ListBatchMediaProducingJobs); its rows have no sub-jobs.
+
+    :param status: Init, Processing, Finished or Failed.
+    :param job_type: for example `Script`; the page documents Script and Smart_Mix, others may work.
+    :param start_time: aware datetime, or UTC text `yyyy-MM-ddTHH:mm:ssZ`; by creation time. So is end_time.
+    :param sort_by: `desc` (the service's default) or `asc`, by creation time.
+    :param page_size: 1 to 100 jobs a page.
+    :param next_token: of the page before.
+    """
+    if not 1 <= page_size <= MAX_PAGE:
+        raise IceInputError("page_size", page_size, f"must be 1 to {MAX_PAGE}")
+    if sort_by not in {None, "asc", "desc"}:
+        raise IceInputError("sort_by", sort_by, "must be asc or desc")
+
+    def read(reply: Mapping[str, Any]) -> BatchMediaProducingJobPage:
+        request_id = models.text(reply.get("RequestId"))
+        found = models.rows(reply.get("EditingBatchJobList"))
+        return BatchMediaProducingJobPage(
+            jobs=tuple(models.batch_media_producing_job(row, request_id) for row in found),
+            next_token=models.text(reply.get("NextToken")),
+            request_id=request_id,
+        )
+
+    query = {
+        "Status": status,
+        "JobType": job_type,
+        "StartTime": _time("start_time", start_time),
+        "EndTime": _time("end_time", end_time),
+        "SortBy": sort_by,
+        "JobId": job_id,
+        "MaxResults": str(page_size),
+        "NextToken": next_token,
+    }
+    return Operation("ListBatchMediaProducingJobs", read, query=_given(query))
+
+
+def submit_batch_media_producing_job(
+    *,
+    input_config: Config,
+    output_config: Config,
+    editing_config: Config | None = None,
+    template_config: Sequence[str] | str | None = None,
+    user_data: Config | None = None,
+    client_token: str | None = None,
+) -> Operation[str]:
+    """Submit a Script or Smart_Mix batch job (SubmitBatchMediaProducingJob) and return its job id. This costs money.
+
+    The keys of input_config decide: MediaGroupArray makes it Script; else MediaArray or MediaSearchInput, Smart_Mix.
+
+    :param template_config: ids of templates of Type `BatchEditing`, one of which is drawn for each video.
+    :param user_data: at most 512 bytes of JSON, echoed in Get, List and callbacks.
+    :param client_token: makes repeating this submit harmless; at most 64 ASCII characters.
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    found, given = _config("InputConfig", input_config)
+    limits.batch_input(found)
+    query = {
+        "OutputConfig": _output(output_config),
+        "TemplateConfig": _ids_as_json("TemplateConfig", template_config),
+        "UserData": _user_data(user_data),
+        "ClientToken": _client_token(client_token),
+    }
+    form = {"InputConfig": given, "EditingConfig": _editing(editing_config)}
+    return _submit("SubmitBatchMediaProducingJob", query, form, repeatable=client_token is not None)
+
+
+def submit_screen_media_highlights_job(
+    *,
+    input_config: Config,
+    output_config: Config,
+    editing_config: Config | None = None,
+    user_data: Config | None = None,
+) -> Operation[str]:
+    """Submit a high-energy mashup of videos (SubmitScreenMediaHighlightsJob) and return its job id. This costs money.
+
+    The action has no ClientToken, so a submit whose reply is lost is not repeated.
+
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    found, given = _config("InputConfig", input_config)
+    limits.highlights_input(found)
+    query = {"OutputConfig": _output(output_config), "UserData": _user_data(user_data)}
+    return _submit("SubmitScreenMediaHighlightsJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+
+
+def submit_sports_highlights_job(
+    *, input_config: Config, output_config: Config, user_data: Config | None = None, client_token: str | None = None
+) -> Operation[str]:
+    """Submit highlights of a sports video (SubmitSportsHighlightsJob) and return its job id. This costs money.
+
+    Offered in cn-shanghai only; it takes no EditingConfig.
+
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    found, given = _config("InputConfig", input_config)
+    limits.sports_input(found)
+    query = {
+        "OutputConfig": _output(output_config),
+        "UserData": _user_data(user_data),
+        "ClientToken": _client_token(client_token),
+    }
+    return _submit("SubmitSportsHighlightsJob", query, {"InputConfig": given}, repeatable=client_token is not None)
+
+
+def submit_scene_media_selection_job(
+    *,
+    job_type: str,
+    input_config: Config,
+    output_config: Config,
+    editing_config: Config | None = None,
+    user_data: Config | None = None,
+) -> Operation[str]:
+    """Submit the selection of material (SubmitSceneMediaSelectionJob) and return its job id. This costs money.
+
+    Its result is the job's extend_output, which goes into submit_scene_timeline_organization_job, edited or not.
+
+    :param job_type: Smart_Mix_Media_Select or Screen_Media_Highlights_Media_Select.
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    _one_of("job_type", job_type, limits.SELECTION_JOB_TYPES)
+    found, given = _config("InputConfig", input_config)
+    limits.selection_input(job_type, found)
+    query = {
+        "JobType": job_type,
+        "OutputConfig": _output(output_config, needs_destination=False),
+        "UserData": _user_data(user_data),
+    }
+    return _submit("SubmitSceneMediaSelectionJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+
+
+def submit_scene_timeline_organization_job(
+    *,
+    job_type: str,
+    input_config: Config,
+    media_select_result: Config,
+    output_config: Config,
+    editing_config: Config | None = None,
+    user_data: Config | None = None,
+) -> Operation[str]:
+    """Submit the arrangement of selected material (SubmitSceneTimelineOrganizationJob) and return its job id. This costs money.
+
+    Its sub-jobs hold editing projects, which go into submit_scene_batch_editing_job.
+
+    :param job_type: Smart_Mix_Timeline_Organize or Screen_Media_Highlights_Timeline_Organize.
+    :param media_select_result: the extend_output of the selection job.
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    _one_of("job_type", job_type, limits.ORGANIZATION_JOB_TYPES)
+    found, given = _config("InputConfig", input_config)
+    limits.selection_input(job_type, found)
+    query = {
+        "JobType": job_type,
+        "MediaSelectResult": _config("MediaSelectResult", media_select_result)[1],
+        "OutputConfig": _output(output_config, needs_destination=False),
+        "UserData": _user_data(user_data),
+    }
+    return _submit("SubmitSceneTimelineOrganizationJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+
+
+def submit_scene_batch_editing_job(
+    *, project_ids: Sequence[str] | str, output_config: Config, user_data: Config | None = None
+) -> Operation[str]:
+    """Submit the rendering of editing projects, one video each (SubmitSceneBatchEditingJob); return its job id. This costs money.
+
+    :param project_ids: a list, or ids separated by commas.
+    :raises IceInputError: the service is known to refuse it; nothing was sent.
+    """
+    found, given = _config("OutputConfig", output_config)
+    limits.scene_output(found)
+    query = {
+        "ProjectIds": ",".join(_ids("project_ids", project_ids)),
+        "OutputConfig": given,
+        "UserData": _user_data(user_data),
+    }
+    return _submit("SubmitSceneBatchEditingJob", query, {})
+
+
+def get_media_info(
+    media_id: str | None = None, input_url: str | None = None, *, auth_timeout: int | None = None
+) -> Operation[MediaInfo]:
+    """Return a media asset with a signed, expiring URL of its file (GetMediaInfo).
+
+    :param media_id: the asset; it wins over input_url.
+    :param input_url: the registered URL of the asset, http(s) or oss.
+    :param auth_timeout: seconds that the signed URL lives, 1 to 86400; the service's default is 3600.
+    :raises IceNotFoundError: no such asset for this account in this region.
+    """
+    if not media_id and not input_url:
+        raise IceInputError("media_id", media_id, "must be given, or input_url")
+    if auth_timeout is not None and not 1 <= auth_timeout <= MAX_AUTH_TIMEOUT:
+        raise IceInputError("auth_timeout", auth_timeout, f"must be 1 to {MAX_AUTH_TIMEOUT} seconds")
+
+    def read(reply: Mapping[str, Any]) -> MediaInfo:
+        found = reply.get("MediaInfo")
+        if not isinstance(found, Mapping) or not found:
+            raise IceNotFoundError(
+                f"the reply holds no MediaInfo for {media_id or input_url}",
+                http_status=200,
+                request_id=models.text(reply.get("RequestId")),
+                action="GetMediaInfo",
+            )
+        return models.media_info(found, models.text(reply.get("RequestId")))
+
+    query = {"MediaId": media_id, "InputURL": input_url, "AuthTimeout": None if auth_timeout is None else str(auth_timeout)}
+    return Operation("GetMediaInfo", read, query=_given(query))
+
+
+def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
+    """Return one producing job, for example a sub-job of a batch (GetMediaProducingJob).
+
+    :param job_id: a SubJob's job_id.
+    :raises IceJobNotFoundError: no such job for this account in this region.
+    """
+    wanted = _id("job_id", job_id)
+
+    def read(reply: Mapping[str, Any]) -> MediaProducingJob:
+        found = reply.get("MediaProducingJob")
+        if not isinstance(found, Mapping) or not found:
+            raise IceJobNotFoundError(
+                f'the reply holds no MediaProducingJob for the JobId "{wanted}"',
+                http_status=200,
+                request_id=models.text(reply.get("RequestId")),
+                action="GetMediaProducingJob",
+            )
+        return models.media_producing_job(found, models.text(reply.get("RequestId")))
+
+    return Operation("GetMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
+
+
+def _submit(
+    action: str, query: Mapping[str, str | None], form: Mapping[str, str | None], *, repeatable: bool = False
+) -> Operation[str]:
+    def read(reply: Mapping[str, Any]) -> str:
+        if job_id := models.text(reply.get("JobId")):
+            return job_id
+        raise IceUnavailableError(
+            "the reply to a submit holds no JobId",
+            http_status=200,
+            request_id=models.text(reply.get("RequestId")),
+            action=action,
+            submitted="unknown",
+        )
+
+    return Operation(action, read, query=_given(query), form=_given(form), submit=True, repeatable=repeatable)
+
+
+def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
+    # The SDK sends no parameter that is None.
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _id(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise IceInputError(name, value, "must be the id that a submit returned")
+    return value.strip()
+
+
+def _ids(name: str, value: object) -> list[str]:
+    if isinstance(value, str):
+        if value.strip().startswith("["):
+            try:
+                value = json.loads(value)
+            except ValueError as cause:
+                raise IceInputError(name, value, f"must be a list of ids; it is not JSON: {cause}") from None
+        else:
+            value = value.split(",")
+    if not isinstance(value, Sequence):
+        raise IceInputError(name, value, "must be a list of ids")
+    found = [_id(f"{name}[{place}]", entry) for place, entry in enumerate(value)]
+    if not found:
+        raise IceInputError(name, value, "must name at least one id")
+    if comma := next((entry for entry in found if "," in entry), None):
+        raise IceInputError(name, comma, "must not contain a comma")
+    return found
+
+
+def _ids_as_json(name: str, value: Sequence[str] | str | None) -> str | None:
+    return None if value is None else json.dumps(_ids(name, value))
+
+
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise IceInputError(name, value, f"must be one of {', '.join(allowed)}")
+
+
+def _time(name: str, value: datetime | str | None) -> str | None:
+    if value is None:
+        return None
+    found = models.time(value) if isinstance(value, str) else value
+    if found is None:
+        raise IceInputError(name, value, "must be a time, UTC, in the form yyyy-MM-ddTHH:mm:ssZ")
+    if found.tzinfo is None:
+        raise IceInputError(name, value, "must have a time zone")
+    return found.astimezone(UTC).strftime(DATE_FORMAT)
+
+
+def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
+    """Return a structured argument both ways: as an object, to be checked, and as the JSON that is sent."""
+    if isinstance(value, str):
+        return limits.json_object(name, value), value
+    if not isinstance(value, Mapping):
+        raise IceInputError(name, value, f"must be a dict or a JSON string, not {type(value).__name__}")
+    try:
+        return dict(value), json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as cause:
+        raise IceInputError(name, None, f"cannot be written as JSON: {cause}") from None
+
+
+def _output(value: object, *, needs_destination: bool = True) -> str:
+    found, given = _config("OutputConfig", value)
+    limits.output(found, needs_destination=needs_destination)
+    return given
+
+
+def _editing(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    found, given = _config("EditingConfig", value)
+    limits.editing(found)
+    return given
+
+
+def _user_data(value: object) -> str | None:
+    return None if value is None or value == "" else limits.user_data(_config("UserData", value)[1])
+
+
+def _client_token(value: str | None) -> str | None:
+    return None if value is None else limits.client_token(value)
