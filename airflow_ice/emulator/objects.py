@@ -1,0 +1,153 @@
+"""The object store behind the emulator: names of objects, the files that hold them, and signed URLs that open them.
+
+An object is addressed as on OSS (`http://BUCKET.oss-REGION.aliyuncs.com/KEY`), as `oss://BUCKET/KEY`, or by the emulator's own
+address (`http://127.0.0.1:PORT/objects/BUCKET/KEY`). Its bytes lie at `data_dir/objects/BUCKET/KEY`; the files of `media_dir` are
+objects of the emulator's own bucket as well. A key never leads out of these two folders.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from airflow_ice.emulator.settings import Settings, is_loopback
+
+_OSS_HOST: Final = re.compile(r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+_MEDIA_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """The name of an object.
+
+    :param region: the region that the URL names; None where it names none.
+    """
+
+    bucket: str
+    key: str
+    region: str | None = None
+
+
+def parse_object_url(url: str) -> ObjectName | None:
+    """Read the URL of an object in one of the three forms; None for anything else, and for a key that is not safe as a path."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return None
+    key = unquote(parts.path).removeprefix("/")
+    if parts.scheme == "oss":
+        return _named(host, key, None)
+    if parts.scheme not in ("http", "https"):
+        return None
+    if match := _OSS_HOST.fullmatch(host):
+        return _named(match["bucket"], key, match["region"])
+    if is_loopback(host) and key.startswith("objects/"):
+        bucket, _, rest = key.removeprefix("objects/").partition("/")
+        return _named(bucket, rest, None)
+    return None
+
+
+def _named(bucket: str, key: str, region: str | None) -> ObjectName | None:
+    return ObjectName(bucket, key, region) if _BUCKET.fullmatch(bucket) and is_safe_key(key) else None
+
+
+def is_safe_key(key: str) -> bool:
+    """Tell whether a key can be a path below a folder: no empty, `.` or `..` part, no backslash, no control character."""
+    if not key or len(key.encode()) > 1023 or "\\" in key or any(ord(char) < 32 for char in key):
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in key.split("/"))
+
+
+class ObjectStore:
+    """Finds the files of objects, and signs and checks the URLs that open them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._root = (settings.data_dir / "objects").resolve()
+        self._media_dir = settings.media_dir.resolve() if settings.media_dir else None
+        self._access_key_id = settings.access_key_id
+        self._secret = settings.access_key_secret
+        self._own_media: dict[str, ObjectName] = {}
+        self.bucket = settings.bucket
+
+    def path_to_write(self, name: ObjectName) -> Path:
+        """Return where an object's bytes go.
+
+        :raises ValueError: the key would lead out of the store.
+        """
+        path = self._root / name.bucket / name.key
+        if not _is_below(path, self._root):
+            raise ValueError("the key leads out of the store")
+        return path
+
+    def find(self, name: ObjectName) -> Path | None:
+        """Return the file of an object; None when there is none."""
+        if not is_safe_key(name.key):
+            return None
+        places = [(self._root / name.bucket / name.key, self._root)]
+        if self._media_dir and name.bucket == self.bucket:
+            places.append((self._media_dir / name.key, self._media_dir))
+        return next((path for path, root in places if _is_below(path, root) and path.is_file()), None)
+
+    def own_object(self, media: str) -> ObjectName | None:
+        """Return the object of `media_dir` that a media id stands for."""
+        known = self._own_media.get(media)
+        if known is not None and self.find(known) is not None:
+            return known
+        # Files come and go, so a miss reads the folder again; but only for what can be an id of ours.
+        if _MEDIA_ID.fullmatch(media):
+            self._own_media = self.own_media()
+        return self._own_media.get(media)
+
+    def own_media(self) -> dict[str, ObjectName]:
+        """Return the objects that the files of `media_dir` are, by media id."""
+        if self._media_dir is None:
+            return {}
+        files = sorted(path for path in self._media_dir.rglob("*") if path.is_file() and _is_below(path, self._media_dir))
+        names = [ObjectName(self.bucket, path.relative_to(self._media_dir).as_posix()) for path in files]
+        return {media_id(name): name for name in names if is_safe_key(name.key)}
+
+    def signed_url(self, base_url: str, name: ObjectName, expires: int) -> str:
+        """Return a URL that opens an object until it expires.
+
+        :param base_url: the emulator's own address, `http://127.0.0.1:PORT`.
+        :param expires: seconds since the epoch, on the emulator's clock.
+        """
+        query = {"Expires": str(expires), "OSSAccessKeyId": self._access_key_id, "Signature": self._sign(name, str(expires))}
+        return f"{base_url}/objects/{name.bucket}/{quote(name.key)}?{urlencode(query)}"
+
+    def refusal(self, name: ObjectName, query: Mapping[str, str], now: float) -> tuple[str, str] | None:
+        """Return OSS's code and message for a request that does not open an object; None for one that does."""
+        expires, signed = query.get("Expires"), query.get("Signature")
+        if not expires or not signed:
+            return "AccessDenied", "You have no right to access this object because of bucket acl."
+        if query.get("OSSAccessKeyId") != self._access_key_id:
+            return "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records."
+        if not hmac.compare_digest(self._sign(name, expires).encode(), signed.encode()):
+            return "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided."
+        # The signature covers Expires, and only digits are ever signed.
+        return ("AccessDenied", "Request has expired.") if int(expires) < now else None
+
+    def _sign(self, name: ObjectName, expires: str) -> str:
+        # The URL signature of OSS, version 1. HMAC-SHA1 is what that scheme asks for.
+        text = f"GET\n\n\n{expires}\n/{name.bucket}/{name.key}"
+        return base64.b64encode(hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
+
+
+def media_id(name: ObjectName) -> str:
+    """Return the media id of an object of the emulator's own store: 32 lower-case hex characters derived from its name."""
+    return hashlib.sha256(f"{name.bucket}/{name.key}".encode()).hexdigest()[:32]
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    # A symbolic link inside the store could still lead out of it.
+    return path.resolve().is_relative_to(root)
