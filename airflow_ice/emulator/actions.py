@@ -1,0 +1,210 @@
+"""The API actions: parameters in, body out. Each one is a few lines, because what it needs lies in its own module."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from airflow_ice.emulator import replies, validation
+from airflow_ice.emulator.clock import Clock, parse_timestamp
+from airflow_ice.emulator.errors import invalid_parameter, missing_parameter, resource_not_found
+from airflow_ice.emulator.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
+from airflow_ice.emulator.lifecycle import Lifecycle
+from airflow_ice.emulator.material import Material, MaterialFinder
+from airflow_ice.emulator.objects import ObjectStore, media_id, parse_object_url
+from airflow_ice.emulator.probe import MediaFacts, probe
+from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.store import Filter, Store
+
+SUBMITS: Final = (
+    "SubmitBatchMediaProducingJob",
+    "SubmitScreenMediaHighlightsJob",
+    "SubmitSportsHighlightsJob",
+    "SubmitSceneMediaSelectionJob",
+    "SubmitSceneTimelineOrganizationJob",
+    "SubmitSceneBatchEditingJob",
+)
+_DEFAULT_PAGE: Final = 10
+_LARGEST_PAGE: Final = 100
+_DEFAULT_AUTH_SECONDS: Final = 3600
+_LONGEST_AUTH_SECONDS: Final = 86_400
+
+
+class Actions:
+    """Answers the actions of one emulator.
+
+    :param base_url: the emulator's own address, `http://127.0.0.1:PORT`, known once it listens.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, clock: Clock, objects: ObjectStore, finder: MaterialFinder, lifecycle: Lifecycle
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._objects = objects
+        self._finder = finder
+        self._lifecycle = lifecycle
+        self._reads: dict[str, Callable[[Mapping[str, str], str], dict[str, Any]]] = {
+            "GetBatchMediaProducingJob": self._get_batch_job,
+            "ListBatchMediaProducingJobs": self._list_batch_jobs,
+            "GetMediaProducingJob": self._get_job,
+            "GetMediaInfo": self._get_media_info,
+        }
+
+    def knows(self, action: str) -> bool:
+        """Tell whether an action is one of those that are emulated."""
+        return action in SUBMITS or action in self._reads
+
+    def answer(self, action: str, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
+        """Carry an action out and return the body of its reply, without RequestId.
+
+        :raises ServiceError: it is refused.
+        """
+        self._lifecycle.settle()
+        if action in SUBMITS:
+            submission = validation.submission(action, parameters, self._settings.region_id)
+            return {"JobId": self._lifecycle.submit(submission, parameters)}
+        return self._reads[action](parameters, base_url)
+
+    def _get_batch_job(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
+        job = self._store.job(_job_id(parameters))
+        if job is None:
+            raise resource_not_found()
+        return {"EditingBatchJob": replies.batch_job(job, self._store.sub_jobs(job.job_id), self._clock.now())}
+
+    def _get_job(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
+        sub_job = self._store.sub_job(_job_id(parameters))
+        parent = self._store.job(sub_job.parent_id) if sub_job else None
+        if sub_job is None or parent is None:
+            raise resource_not_found()
+        return {"MediaProducingJob": replies.media_producing_job(sub_job, parent, self._clock.now())}
+
+    def _list_batch_jobs(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
+        limit = _whole(parameters, "MaxResults", _DEFAULT_PAGE, _LARGEST_PAGE)
+        order = parameters.get("SortBy") or "desc"
+        if order not in ("asc", "desc"):
+            raise invalid_parameter("SortBy")
+        token = parameters.get("NextToken")
+        start, end = _instant(parameters, "StartTime"), _instant(parameters, "EndTime")
+        wanted = Filter(
+            job_id=parameters.get("JobId") or None,
+            job_type=_one_of(parameters, "JobType", JOB_TYPES),
+            status=_one_of(parameters, "Status", JOB_STATUSES),
+            # Guess: both bounds are inclusive, of times in whole seconds.
+            start=start,
+            end=None if end is None else end + 1,
+            ascending=order == "asc",
+            after=self._read_token(token, order) if token else None,
+        )
+        jobs = self._store.list_jobs(wanted, limit + 1)
+        body: dict[str, Any] = {"EditingBatchJobList": [replies.list_row(job) for job in jobs[:limit]], "MaxResults": limit}
+        if len(jobs) > limit:
+            body["NextToken"] = self._token(jobs[limit - 1].seq, order)
+        return body
+
+    def _token(self, seq: int, order: str) -> str:
+        """Return the opaque name of a place in the list: the number of the last job shown, and a seal on it."""
+        place = struct.pack(">q", seq)
+        return base64.b64encode(self._seal(place, order) + place).decode()
+
+    def _read_token(self, token: str, order: str) -> int:
+        try:
+            data = base64.b64decode(token, validate=True)
+        except ValueError:
+            raise invalid_parameter("NextToken") from None
+        if len(data) != 16 or not hmac.compare_digest(data[:8], self._seal(data[8:], order)):
+            raise invalid_parameter("NextToken")
+        seq: int = struct.unpack(">q", data[8:])[0]
+        return seq
+
+    def _seal(self, place: bytes, order: str) -> bytes:
+        return hmac.new(self._settings.access_key_secret.encode(), place + order.encode(), hashlib.sha256).digest()[:8]
+
+    def _get_media_info(self, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
+        seconds = _whole(parameters, "AuthTimeout", _DEFAULT_AUTH_SECONDS, _LONGEST_AUTH_SECONDS)
+        if parameters.get("OutputType") not in (None, "", "oss", "cdn"):
+            raise invalid_parameter("OutputType")
+        named = parameters.get("MediaId") or parameters.get("InputURL")
+        if not named:
+            raise missing_parameter("MediaId")
+        material = self._finder.find(named)
+        if material.name is None or (material.path is None and material.made_by is None):
+            raise resource_not_found()
+        return {"MediaInfo": self._media_info(named, material, seconds, base_url)}
+
+    def _media_info(self, named: str, material: Material, seconds: int, base_url: str) -> dict[str, Any]:
+        made_by, name = material.made_by, material.name
+        if name is None:
+            raise resource_not_found()
+        parent = self._store.job(made_by.parent_id) if made_by else None
+        facts, status = self._facts(material)
+        expires = int(self._clock.now()) + seconds
+        own_url = f"http://{name.bucket}.oss-{self._settings.region_id}.aliyuncs.com/{name.key}"
+        return replies.media_info(
+            media_id=(made_by.media_id if made_by else None) or media_id(name),
+            name=name,
+            facts=facts,
+            status=status,
+            input_url=(made_by.media_url if made_by else None) or (named if parse_object_url(named) else own_url),
+            file_url=self._objects.signed_url(base_url, name, expires) if status == "Normal" else None,
+            region_id=self._settings.region_id,
+            created=self._created(material),
+            user_data=parent.user_data if parent else None,
+        )
+
+    def _facts(self, material: Material) -> tuple[MediaFacts, str]:
+        """Return the facts of a file and the media's Status."""
+        made_by = material.made_by
+        # Guess: what is asked about an output before its sub-job has ended, or after it has failed.
+        if made_by is not None and made_by.status != SUCCESS:
+            return replies.facts_without_file(made_by), "PrepareFail" if made_by.status == FAILED else "Preparing"
+        if material.path is not None:
+            facts = probe(material.path)
+            return facts, "Normal" if facts.readable else "PrepareFail"
+        if made_by is not None:
+            return replies.facts_without_file(made_by), "Normal"
+        raise resource_not_found()
+
+    def _created(self, material: Material) -> float:
+        if material.made_by is not None:
+            return material.made_by.completed or material.made_by.created
+        return material.path.stat().st_mtime if material.path is not None else self._clock.now()
+
+
+def _job_id(parameters: Mapping[str, str]) -> str:
+    job_id = parameters.get("JobId")
+    if not job_id:
+        # Guess: no page shows what a missing JobId gets; this is the entry of the product's error table.
+        raise missing_parameter("JobId")
+    return job_id
+
+
+def _one_of(parameters: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
+    value = parameters.get(name) or None
+    if value is not None and value not in allowed:
+        raise invalid_parameter(name)
+    return value
+
+
+def _whole(parameters: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = parameters.get(name)
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= most:
+        raise invalid_parameter(name)
+    return int(text)
+
+
+def _instant(parameters: Mapping[str, str], name: str) -> float | None:
+    text = parameters.get(name)
+    if not text:
+        return None
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise invalid_parameter(name) from None

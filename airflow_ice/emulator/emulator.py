@@ -1,0 +1,62 @@
+"""One emulator: its parts, wired together, started and stopped. Lives on one event loop and is used from that loop only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from airflow_ice.emulator.actions import Actions
+from airflow_ice.emulator.callbacks import Callbacks
+from airflow_ice.emulator.clock import Clock
+from airflow_ice.emulator.faults import Faults
+from airflow_ice.emulator.gateway import Gateway
+from airflow_ice.emulator.lifecycle import Lifecycle
+from airflow_ice.emulator.material import MaterialFinder
+from airflow_ice.emulator.objects import ObjectStore
+from airflow_ice.emulator.render_queue import RenderQueue
+from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.store import Store
+
+
+class Emulator:
+    """The parts of an emulator. `async with` starts its background work and ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.data_dir / "ice.sqlite3")
+        self.clock = Clock(*self.store.load_clock())
+        self.objects = ObjectStore(settings)
+        self.finder = MaterialFinder(self.store, self.objects)
+        self.faults = Faults()
+        self.callbacks = Callbacks(settings.callback_auth_key)
+        self.lifecycle = Lifecycle(settings, self.store, self.clock, self.faults, self.finder, self.callbacks)
+        actions = Actions(settings, self.store, self.clock, self.objects, self.finder, self.lifecycle)
+        self.gateway = Gateway(settings, actions, self.faults)
+        self.renders: RenderQueue | None = None
+        self._background: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self.settings.render:
+            staging = self.settings.data_dir / "unfinished"
+            self.renders = RenderQueue(self.objects, self.finder, staging, self.lifecycle.rendered)
+            self.lifecycle.renders = self.renders
+        # Files that were not finished when the emulator stopped are made now.
+        for sub_job in self.store.sub_jobs_to_render():
+            if self.renders is not None and sub_job.plan.failure is None:
+                self.renders.add(sub_job)
+        self._background = asyncio.get_running_loop().create_task(self.lifecycle.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._background
+        if self.renders is not None:
+            self.renders.close()
+        await self.callbacks.close()
+        self.store.close()

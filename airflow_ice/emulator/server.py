@@ -1,0 +1,126 @@
+"""The HTTP server: the API at `/`, the objects below `/objects/`, the control API below `/_control/`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mimetypes
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+from xml.sax.saxutils import escape
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from airflow_ice.emulator import control
+from airflow_ice.emulator.connection import droppable_protocol
+from airflow_ice.emulator.emulator import Emulator
+from airflow_ice.emulator.objects import ObjectName, is_safe_key
+from airflow_ice.emulator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_SECONDS: Final = 3
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Return the ASGI application. Its lifespan opens the data folder and ends all background work."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with Emulator(settings) as emulator:
+            app.state.emulator = emulator
+            yield
+
+    return Starlette(
+        routes=[Route("/", _Api()), Route("/objects/{bucket}/{key:path}", _object), *control.routes()], lifespan=lifespan
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM, then stop cleanly and return.
+
+    :raises OSError: the port is taken.
+    """
+    listener = listen(settings)
+    logger.info("ICE emulator at http://%s:%d", settings.host, listener.getsockname()[1])
+    make_server(create_app(settings)).run(sockets=[listener])
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that is bound to the address of the settings, not yet listening."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host.strip("[]"), settings.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def make_server(app: Starlette) -> uvicorn.Server:
+    """Return a uvicorn server for the application."""
+    config = uvicorn.Config(
+        app,
+        http=droppable_protocol(),
+        lifespan="on",
+        # Each request is logged by the gateway, which knows its action; uvicorn's own configuration of logging stays out.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Ends with a return where uvicorn would raise the signal once more, so that Ctrl-C is no traceback."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Api:
+    """Hands a request to the emulator's gateway; an ASGI application, for it may drop the connection instead of replying."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        emulator: Emulator = scope["app"].state.emulator
+        await emulator.gateway(scope, receive, send)
+
+
+async def _object(request: Request) -> Response:
+    """Serve an object, in ranges too, to whoever has a signed URL for it."""
+    emulator: Emulator = request.app.state.emulator
+    name = ObjectName(request.path_params["bucket"], request.path_params["key"])
+    if not is_safe_key(name.key) or not is_safe_key(name.bucket):
+        return _oss_error(400, "InvalidObjectName", "The specified object is not valid.")
+    if refusal := emulator.objects.refusal(name, request.query_params, emulator.clock.now()):
+        return _oss_error(403, *refusal)
+    path = emulator.objects.find(name)
+    if path is None:
+        return _oss_error(404, "NoSuchKey", "The specified key does not exist.")
+    return FileResponse(path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+
+
+def _oss_error(status: int, code: str, message: str) -> Response:
+    error = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}\n'
+    return Response(body, status, media_type="application/xml")
