@@ -1,4 +1,4 @@
-"""The exception tree of the ICE client (rule 5 of the design: errors speak).
+"""The exception tree of the ICE client: errors speak.
 
 Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`), and its text says what
 happened, what that means for the paid job, and what to do. None holds a secret, a signature or a signed URL: texts that come
@@ -213,7 +213,8 @@ class IceServiceError(IceError):
 
     def happened(self) -> str:
         """Name the action beside the reply."""
-        return f"{self.action or 'The request'} was answered with {self.code or self.http_status}: {self.message}"
+        said = f"{self.code}: {self.message}" if self.code else self.message
+        return f"{self.action or 'The request'} was answered with {said}"
 
 
 class IceThrottledError(IceServiceError):

@@ -1,6 +1,6 @@
 """Typed results of the ICE actions.
 
-The real wire is not the documented one (rule 7 of the design): lists come as null, numbers as strings, times with a trailing
+The real wire is not the documented one: lists come as null, numbers as strings, times with a trailing
 newline, URLs with one slash, and echoed configs that are not JSON; all of these stand in the documentation's own sample of
 GetBatchMediaProducingJob. What is used here is normalised; what is only echoed stays exactly as the service sent it; fields that
 nobody knows yet are kept in `other_fields`, and states that nobody knows yet pass through as they are.

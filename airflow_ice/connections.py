@@ -1,0 +1,203 @@
+"""What the fields of an Airflow connection mean: an endpoint, credentials, time limits. Pure, and nothing of Airflow in it.
+
+Two connection types are understood: `alibaba_ice`, the one of this package, and `alibaba_cloud` of the apache provider for
+Alibaba, which keeps its AccessKey in extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
+from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
+from airflow_ice.api.errors import IceInputError
+from airflow_ice.api.rate import DEFAULT_REQUESTS_PER_SECOND
+from airflow_ice.api.signature import Credentials
+
+CONNECT_TIMEOUT: Final = 5.0
+READ_TIMEOUT: Final = 10.0
+"""Seconds; both are the official SDK's defaults."""
+
+CREDENTIAL_TYPES: Final = ("access_key", "sts", "ram_role_arn", "ecs_ram_role", "oidc_role_arn", "credentials_uri", "default")
+
+_ROLE_SETTINGS: Final = ("role_arn", "role_session_name", "role_session_expiration", "policy", "external_id", "sts_endpoint")
+_LIBRARY_SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ram_role_arn": ("access_key_id", "access_key_secret", "security_token", *_ROLE_SETTINGS),
+    "ecs_ram_role": ("role_name", "disable_imds_v1"),
+    "oidc_role_arn": ("oidc_provider_arn", "oidc_token_file_path", *(name for name in _ROLE_SETTINGS if name != "external_id")),
+    "credentials_uri": ("credentials_uri",),
+}
+"""What alibabacloud_credentials.models.Config takes for each type (version 1.0.12)."""
+
+_NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "access_key": ("access_key_id", "access_key_secret"),
+    "sts": ("access_key_id", "access_key_secret", "security_token"),
+    "ram_role_arn": ("access_key_id", "access_key_secret", "role_arn"),
+    "credentials_uri": ("credentials_uri",),
+    # oidc_role_arn: what the connection leaves out, the library takes from the environment that a cluster's RRSA sets.
+}
+_WHERE: Final[Mapping[str, str]] = {"access_key_id": "login", "access_key_secret": "password"}
+
+
+@dataclass(frozen=True, slots=True)
+class IceConnection:
+    """A connection's fields, read and checked.
+
+    :param endpoint: where requests go.
+    :param credential_type: one of CREDENTIAL_TYPES.
+    :param connect_timeout: seconds. So is read_timeout.
+    :param proxy: an address, or None for what the environment says.
+    :param verify: a CA file, or None.
+    :param max_requests_per_second: for all of this process that use the connection.
+    """
+
+    endpoint: Endpoint
+    credential_type: str
+    connect_timeout: float = CONNECT_TIMEOUT
+    read_timeout: float = READ_TIMEOUT
+    proxy: str | None = field(default=None, repr=False)
+    verify: str | None = None
+    max_requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def secrets(self) -> list[str]:
+        """Return what must be masked wherever it shows."""
+        names = ("access_key_secret", "security_token")
+        return [str(self.settings[name]) for name in names if self.settings.get(name)]
+
+    def credentials(self) -> CredentialsSource:
+        """Return the source of credentials; no library is loaded and no network used until it is asked."""
+        if self.credential_type in {"access_key", "sts"}:
+            return FixedCredentials(
+                Credentials(
+                    access_key_id=self.settings["access_key_id"],
+                    access_key_secret=self.settings["access_key_secret"],
+                    security_token=self.settings.get("security_token") if self.credential_type == "sts" else None,
+                    provider_name="static_sts" if self.credential_type == "sts" else "static_ak",
+                )
+            )
+        return LibraryCredentials(self._library_client)
+
+    def _library_client(self) -> Any:
+        from alibabacloud_credentials.client import Client
+        from alibabacloud_credentials.models import Config
+
+        if self.credential_type == "default":
+            return Client()
+        given = {name: self.settings[name] for name in _LIBRARY_SETTINGS[self.credential_type] if name in self.settings}
+        config = Config(
+            type=self.credential_type,
+            timeout=int(self.read_timeout * 1000),
+            connect_timeout=int(self.connect_timeout * 1000),
+            proxy=self.proxy,
+            **given,
+        )
+        return Client(config)
+
+
+def read_connection(
+    *,
+    login: str | None,
+    password: str | None,
+    host: str | None,
+    port: int | None = None,
+    schema: str | None = None,
+    extra: Mapping[str, Any],
+    region_id: str | None = None,
+) -> IceConnection:
+    """Read the fields of a connection of type `alibaba_ice` or `alibaba_cloud`.
+
+    :param login: AccessKey ID. password: AccessKey secret. host: endpoint override. extra: all else.
+    :param region_id: wins over the connection's own.
+    :raises IceInputError: a field that cannot be; its message holds no secret.
+    """
+    extra = {name: value for name, value in extra.items() if value not in (None, "")}
+    address = f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
+    where = endpoint(
+        region_id=(region_id or _text(extra, "region_id") or _text(extra, "region") or DEFAULT_REGION).strip(),
+        network=_text(extra, "network") or "public",
+        host=address,
+        port=port,
+    )
+    settings: dict[str, Any] = {
+        "access_key_id": login or extra.get("access_key_id"),
+        "access_key_secret": password or extra.get("access_key_secret"),
+        "security_token": extra.get("security_token"),
+        "role_name": extra.get("role_name"),
+        "disable_imds_v1": _truth(extra, "disable_imds_v1"),
+        "credentials_uri": extra.get("credentials_uri"),
+        "oidc_provider_arn": extra.get("oidc_provider_arn"),
+        "oidc_token_file_path": extra.get("oidc_token_file_path"),
+        **{name: extra.get(name) for name in _ROLE_SETTINGS},
+    }
+    if settings["role_session_expiration"] is not None:
+        settings["role_session_expiration"] = int(_number(extra, "role_session_expiration", 0, 900))
+    settings = {name: value for name, value in settings.items() if value not in (None, "")}
+    return IceConnection(
+        endpoint=where,
+        credential_type=_credential_type(extra, settings),
+        connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT),
+        read_timeout=_number(extra, "read_timeout", READ_TIMEOUT),
+        proxy=_text(extra, "proxy"),
+        verify=_verify(extra, where),
+        max_requests_per_second=_number(extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
+        settings=settings,
+    )
+
+
+def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    kind = _text(extra, "credential_type") or ("sts" if "security_token" in settings else "access_key")
+    if kind not in CREDENTIAL_TYPES:
+        raise IceInputError("credential_type", kind, f"must be one of {', '.join(CREDENTIAL_TYPES)}")
+    for name in _NEEDED.get(kind, ()):
+        if name not in settings:
+            there = f"the connection's {_WHERE[name]}" if name in _WHERE else f"{name} in the connection's extra"
+            raise IceInputError(
+                there,
+                None,
+                f"is empty, and credential_type {kind} needs it",
+                advice="Fill it in, or choose another credential_type; `default` takes credentials from the environment.",
+            )
+    return kind
+
+
+def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:
+    value = extra.get("verify")
+    if value in (None, "", True, "true", "True"):
+        return None
+    if value in (False, "false", "False"):
+        if where.is_loopback and where.scheme == "http":
+            return None
+        raise IceInputError(
+            "verify", value, "cannot turn TLS checks off: requests carry credentials; give the file of a CA certificate"
+        )
+    if not isinstance(value, str):
+        raise IceInputError("verify", value, "must be the path of a file of CA certificates")
+    return value
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise IceInputError(name, value, "must be a text")
+    return value.strip() or None if value else None
+
+
+def _truth(extra: Mapping[str, Any], name: str) -> bool | None:
+    value = extra.get(name)
+    return value if isinstance(value, bool) or value is None else str(value).strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _number(extra: Mapping[str, Any], name: str, default: float, least: float | None = None) -> float:
+    value = extra.get(name)
+    if value is None:
+        return default
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = 0.0
+    if not found > 0 or (least is not None and found < least) or found == float("inf"):
+        raise IceInputError(name, value, f"must be a number {f'from {least:g}' if least else 'above 0'}")
+    return found

@@ -1,0 +1,204 @@
+"""IceBatchMediaProducingJobSensor: waits for the end of a batch job, in poke, reschedule or deferrable mode.
+
+All three modes feed the same `waiting.Wait`, so a job's history has one outcome: green when the job is Finished, red at once and
+without retry when it is Failed, and the time-out, `soft_fail` and `never_fail` mean the same everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+
+from airflow_ice.api.errors import IceError, IceJobFailedError, error_from_dict
+from airflow_ice.exceptions import UnretriedIceJobFailedError
+from airflow_ice.hooks import IceHook
+from airflow_ice.triggers import IceBatchMediaProducingJobTrigger
+from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+T = TypeVar("T")
+
+TRIGGER_MARGIN = 60.0
+"""Seconds that Airflow's own deferral time-out leaves to the trigger, whose message says more."""
+
+
+class IceBatchMediaProducingJobSensor(BaseSensorOperator):
+    """Waits until a batch job has ended.
+
+    Green when the job is Finished, even if some sub-jobs failed: judging them is the business of
+    `IceGetBatchMediaProducingJobOperator`. Red at once, and not retried, when the job is Failed: waiting again cannot help. A look
+    that fails (network, throttling, 5xx) is taken again until the time-out. Returns the job id, so the next task can take
+    `wait.output`.
+
+    :param job_id: the batch job (templated).
+    :param ice_conn_id: the connection (templated).
+    :param region_id: for example `cn-shanghai`; None for the connection's own (templated).
+    :param poke_interval: seconds (or timedelta) between looks.
+    :param deferrable: wait in the triggerer, without a worker slot; the default is `[operators] default_deferrable`.
+
+    The other arguments are BaseSensorOperator's. With `soft_fail` the task is skipped when the time-out comes, and only then.
+
+    :raises IceJobFailedError: the job is Failed.
+    :raises AirflowSensorTimeout: the time-out came first.
+    :raises IceError: looking at the job fails for good: wrong key, missing permission, unknown job.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id")
+    ui_color = "#e8f1fb"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        ice_conn_id: str = IceHook.default_conn_name,
+        region_id: str | None = None,
+        poke_interval: timedelta | float = 30,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.job_id = job_id
+        self.ice_conn_id = ice_conn_id
+        self.region_id = region_id
+        self.deferrable = deferrable
+        self._wait: Wait | None = None
+        self._verdict: Verdict | None = None
+
+    def execute(self, context: Context) -> str:
+        """Wait, and return the job id."""
+        started_at = self._started_at(context)
+        self._wait = Wait(
+            self.job_id,
+            interval=self.poke_interval,
+            started_at=started_at,
+            deadline=started_at + self.timeout,
+            exponential_backoff=self.exponential_backoff,
+            max_wait=self._longest_interval(),
+            silent_fail=self.silent_fail,
+            log=self.log,
+        )
+        wait = self._wait
+        if self.deferrable:
+            return self._one_outcome(lambda: self._defer_unless_ended(wait))
+        return str(self._one_outcome(lambda: BaseSensorOperator.execute(self, context)))
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Look once.
+
+        :raises IceError: the wait is over: the job has failed, or looking fails for good.
+        """
+        if self._wait is None:
+            raise RuntimeError("poke() needs the wait that execute() begins")
+        self._verdict = self._look(self._wait)
+        return PokeReturnValue(is_done=True, xcom_value=self.job_id) if self._has_ended(self._verdict) else False
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> str:
+        """Take up the trigger's event.
+
+        :raises IceError: the trigger gave up.
+        :raises AirflowSensorTimeout: the deadline came.
+        """
+        match event:
+            case {"outcome": "finished", "job_id": str(job_id)}:
+                self.log.info("Batch job %s has ended.", job_id)
+                return job_id
+            case {"outcome": "timed_out", "reason": str(reason)}:
+                raise AirflowSensorTimeout(reason)
+            case {"outcome": "given_up", "error": Mapping() as error}:
+                raise _unretried(error_from_dict(error))
+            case _:
+                raise RuntimeError(f"The trigger of batch job {self.job_id} sent an event that is not its own: {event!r}")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the trigger, with `soft_fail` and `never_fail` as in the other modes."""
+        return self._one_outcome(lambda: BaseSensorOperator.resume_execution(self, next_method, next_kwargs, context))
+
+    def _one_outcome(self, wait: Callable[[], T]) -> T:
+        """Give what ends a wait the same meaning in every mode.
+
+        BaseSensorOperator skips other things in execute() than in resume_execution(), a failed job among them. Here `soft_fail`
+        skips a time-out and nothing else, and `never_fail` skips whatever would fail.
+        """
+        try:
+            return wait()
+        except AirflowSkipException as skip:
+            failure = skip.__cause__
+            if failure is None or self.never_fail or isinstance(failure, (AirflowSensorTimeout, AirflowTaskTimeout)):
+                raise
+        except (AirflowSensorTimeout, IceError) as error:
+            if self.never_fail or (self.soft_fail and isinstance(error, AirflowSensorTimeout)):
+                raise AirflowSkipException(f"Skipped instead of failed, as this task is told to: {error}") from error
+            raise
+        raise failure
+
+    def _started_at(self, context: Context) -> float:
+        """Return when this try began to wait, epoch seconds; a rescheduled sensor began with its first look."""
+        if self.reschedule and not self.deferrable:
+            first = context["ti"].get_first_reschedule_date(context)
+            if isinstance(first, datetime):
+                return first.timestamp()
+        return time.time()
+
+    def _look(self, wait: Wait) -> Verdict:
+        # One try a look: pausing between looks is the wait's business, and it knows the deadline.
+        try:
+            job = IceHook(self.ice_conn_id, self.region_id, tries=1).get_batch_media_producing_job(self.job_id)
+        except IceError as error:
+            return wait.on_error(error, time.time())
+        return wait.on_job(job, time.time())
+
+    def _has_ended(self, verdict: Verdict) -> bool:
+        match verdict:
+            case Ended():
+                return True
+            case GiveUp(error=error):
+                raise _unretried(error)
+            case TimedOut(reason=reason):
+                raise AirflowSensorTimeout(reason)
+            case LookAgain():
+                return False
+
+    def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
+        # BaseSensorOperator asks here how long to sleep, or when to reschedule: the wait decides, as it does for the trigger.
+        if not isinstance(self._verdict, LookAgain):
+            raise RuntimeError("there is a next look only after one that did not end the wait")
+        return self._verdict.seconds
+
+    def _defer_unless_ended(self, wait: Wait) -> str:
+        if not self._has_ended(self._look(wait)):
+            self._defer(wait)
+        return self.job_id
+
+    def _defer(self, wait: Wait) -> NoReturn:
+        self.defer(
+            trigger=IceBatchMediaProducingJobTrigger(
+                job_id=self.job_id,
+                ice_conn_id=self.ice_conn_id,
+                region_id=self.region_id,
+                poke_interval=self.poke_interval,
+                started_at=wait.started_at,
+                deadline=wait.deadline,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=self._longest_interval(),
+                silent_fail=self.silent_fail,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(wait.deadline - time.time(), 0) + TRIGGER_MARGIN),
+        )
+
+    def _longest_interval(self) -> float | None:
+        return self.max_wait.total_seconds() if isinstance(self.max_wait, timedelta) else self.max_wait
+
+
+def _unretried(error: IceError) -> IceError:
+    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
+    if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
+        return error
+    return UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=error.job_id)
