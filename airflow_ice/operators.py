@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from airflow.sdk import BaseOperator
 
@@ -20,7 +20,7 @@ from airflow_ice.hooks import IceHook
 from airflow_ice.waiting import JOB_ENDED, SUB_JOB_ENDED, Outcome, Require, is_settled, job_failed, judge, progress, required
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
 """Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
@@ -61,7 +61,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str | XComArg,
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
         require: Require = "all",
@@ -71,7 +71,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         super().__init__(**kwargs)
         if returns not in _RETURNS:
             raise IceInputError("returns", returns, f"must be one of {', '.join(_RETURNS)}")
-        self.job_id = job_id
+        self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
         self.require = require

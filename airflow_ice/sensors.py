@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
@@ -21,7 +21,7 @@ from airflow_ice.triggers import IceBatchMediaProducingJobTrigger
 from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str | XComArg,
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
         poke_interval: timedelta | float = 30,
@@ -64,7 +64,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        self.job_id = job_id
+        self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
         self.deferrable = deferrable
