@@ -114,7 +114,6 @@ class Wait:
         self._silent_fail = silent_fail
         self._log: Log = log or logging.getLogger(__name__)
         self._draw = draw
-        self._looks = 0
         self._errors = 0
         self._seen: str | None = None
         self._heartbeat = FIRST_HEARTBEAT
@@ -123,7 +122,6 @@ class Wait:
 
     def on_job(self, job: BatchMediaProducingJob, now: float) -> Verdict:
         """Decide after a look that showed the job."""
-        self._looks += 1
         self._errors, self._last_error = 0, None
         self._note_state(job)
         if job.status == "Failed":
@@ -131,11 +129,10 @@ class Wait:
         if job.status == "Finished":
             return Ended(job)
         self._note_heartbeat(job, now)
-        return self._again(self._pause(), now)
+        return self._again(self._pause(now), now)
 
     def on_error(self, error: IceError, now: float) -> Verdict:
         """Decide after a look that failed."""
-        self._looks += 1
         self._errors += 1
         self._last_error = error
         unknown_yet = isinstance(error, IceJobNotFoundError) and now - self.started_at < UNKNOWN_JOB_GRACE
@@ -145,11 +142,12 @@ class Wait:
         self._log.warning("Could not look at batch job %s; will look again within %.0f s. %s", self.job_id, pause, error)
         return self._again(pause, now)
 
-    def _pause(self) -> float:
+    def _pause(self, now: float) -> float:
         interval = self._interval
         if self._backoff:
-            # Bounded before it is computed: 2.0 ** looks overflows after a thousand looks.
-            interval *= 2.0 ** min(self._looks - 1, 30)
+            # As long again as the wait has lasted: that doubles with each look, and needs no memory, which neither a rescheduled
+            # sensor nor the trigger of a restarted triggerer has.
+            interval += max(now - self.started_at, 0.0)
             interval = min(interval, self._max_wait) if self._max_wait else interval
         return max(SHORTEST_PAUSE, interval * (1 - 0.1 * self._draw()))
 
@@ -194,7 +192,7 @@ def timeout_reason(job_id: str, seen: str | None, waited: float) -> str:
     """Say that a wait has ended before its job, and what that means for the job."""
     return (
         f"Batch job {job_id} had not ended after {waited:.0f} s (last seen: {seen or 'never'}). It cannot be cancelled: it goes on in "
-        "ICE and stays billed. Clear this task, or let it retry, to wait again; nothing is submitted again by that."
+        "ICE and stays billed. Clear this task to wait again."
     )
 
 
@@ -242,7 +240,7 @@ def required(value: object) -> Require:
             found = float(value) if "." in value else int(value)
         except ValueError:
             found = None
-    if found in {"all", "any"}:
+    if isinstance(found, str):
         return "all" if found == "all" else "any"
     if isinstance(found, int) and not isinstance(found, bool) and found >= 1:
         return found

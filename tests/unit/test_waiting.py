@@ -1,0 +1,394 @@
+"""Decisions as pure functions: when to look again, when a wait is over, and whether an outcome is good enough."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_ice.api.errors import (
+    IceAuthenticationError,
+    IceError,
+    IceInputError,
+    IceJobFailedError,
+    IceJobNotFoundError,
+    IceThrottledError,
+    IceTransportError,
+    IceUnavailableError,
+)
+from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
+from airflow_ice.waiting import (
+    FIRST_HEARTBEAT,
+    LONGEST_ERROR_PAUSE,
+    LONGEST_HEARTBEAT,
+    SHORTEST_PAUSE,
+    UNKNOWN_JOB_GRACE,
+    Ended,
+    GiveUp,
+    LookAgain,
+    TimedOut,
+    Wait,
+    is_settled,
+    job_failed,
+    judge,
+    progress,
+    required,
+)
+
+JOB_ID = "61195f35cc7d4786a0bda02390cb4587"
+
+
+class Lines:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.infos: list[str] = []
+        self.warnings: list[str] = []
+
+    def info(self, message: str, /, *args: Any) -> None:
+        self.infos.append(message % args)
+
+    def warning(self, message: str, /, *args: Any) -> None:
+        self.warnings.append(message % args)
+
+
+def job(status: str = "Processing", **fields: Any) -> BatchMediaProducingJob:
+    return BatchMediaProducingJob(job_id=JOB_ID, status=status, request_id="R-1", **fields)
+
+
+def wait(log: Lines | None = None, **options: Any) -> Wait:
+    known: dict[str, Any] = {"interval": 30.0, "started_at": 1000.0, "deadline": 5000.0, "draw": lambda: 0.0}
+    return Wait(JOB_ID, log=log or Lines(), **{**known, **options})
+
+
+def sub(place: int, status: str = "Success", **fields: Any) -> SubJob:
+    return SubJob(index=place, job_id=f"sub-{place}", status=status, **fields)
+
+
+def seconds(verdict: object) -> float:
+    assert isinstance(verdict, LookAgain), verdict
+    return verdict.seconds
+
+
+# What a look means
+
+
+@pytest.mark.parametrize("status", ["Init", "Processing", "", "Queuing", "Success", "finished", "FINISHED"])
+def test_only_finished_and_failed_end_a_job(status: str) -> None:
+    assert isinstance(wait().on_job(job(status), 1001), LookAgain)
+
+
+def test_a_finished_job_ends_the_wait_whatever_its_extend_says() -> None:
+    found = job("Finished", error=JobError("InvalidMaterial.NotFound", "no such clip"))
+    assert wait().on_job(found, 1001) == Ended(found)
+
+
+def test_a_failed_job_ends_the_wait_with_the_services_own_reason() -> None:
+    verdict = wait().on_job(job("Failed", error=JobError("InvalidMaterial.NotFound", "no such clip")), 1001)
+    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict.error, IceJobFailedError)
+    assert (verdict.error.code, verdict.error.job_id, verdict.error.request_id) == ("InvalidMaterial.NotFound", JOB_ID, "R-1")
+    assert "no such clip" in str(verdict.error)
+    assert "waiting again cannot help" in str(verdict.error)
+
+
+def test_a_failed_job_without_a_reason_says_so() -> None:
+    assert "gives no reason" in str(job_failed(job("Failed")))
+
+
+@pytest.mark.parametrize("silent_fail", [False, True])
+def test_a_failed_job_ends_even_a_silent_wait(silent_fail: bool) -> None:
+    assert isinstance(wait(silent_fail=silent_fail).on_job(job("Failed"), 1001), GiveUp)
+
+
+@pytest.mark.parametrize("error", [IceTransportError("x"), IceUnavailableError("x"), IceThrottledError("x")])
+def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: IceError) -> None:
+    assert isinstance(wait().on_error(error, 4000), LookAgain)
+
+
+@pytest.mark.parametrize("error", [IceAuthenticationError("x"), IceInputError("job_id", "", "must be an id"), IceError("x")])
+def test_an_error_that_looking_again_cannot_mend_ends_the_wait_as_it_is(error: IceError) -> None:
+    assert wait().on_error(error, 1000) == GiveUp(error)
+    assert isinstance(wait(silent_fail=True).on_error(error, 1000), LookAgain)
+
+
+def test_an_unknown_job_is_given_time_to_become_known() -> None:
+    unknown = IceJobNotFoundError("no such job")
+    assert isinstance(wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE - 0.1), LookAgain)
+    assert wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE) == GiveUp(unknown)
+
+
+# Time
+
+
+def test_the_last_look_is_at_the_deadline_itself() -> None:
+    assert seconds(wait().on_job(job(), 4990)) == pytest.approx(10)
+    assert isinstance(wait().on_job(job(), 5000), TimedOut)
+    assert isinstance(wait().on_job(job("Finished"), 5000), Ended)
+    assert isinstance(wait().on_error(IceTransportError("x"), 5000), TimedOut)
+
+
+def test_a_timeout_says_what_was_seen_what_failed_and_what_happens_to_the_job() -> None:
+    waiting = wait()
+    waiting.on_job(job("Processing"), 1030)
+    verdict = waiting.on_error(IceTransportError("connection refused", action="GetBatchMediaProducingJob"), 5000)
+    assert isinstance(verdict, TimedOut)
+    for said in (JOB_ID, "4000 s", "last seen: Processing", "goes on in ICE and stays billed", "connection refused"):
+        assert said in verdict.reason
+
+
+def test_a_timeout_promises_no_retry_that_airflow_does_not_make() -> None:
+    # Airflow does not retry AirflowSensorTimeout; the way to wait again is to clear the task.
+    assert "retry" not in wait().timeout_reason(5000).lower()
+    assert "Clear" in wait().timeout_reason(5000)
+
+
+def test_looks_come_up_to_a_tenth_early_so_that_waits_part() -> None:
+    assert seconds(wait(draw=lambda: 0.0).on_job(job(), 1000)) == pytest.approx(30)
+    assert seconds(wait(draw=lambda: 0.999999).on_job(job(), 1000)) == pytest.approx(27, abs=0.01)
+
+
+def test_exponential_backoff_doubles_up_to_max_wait() -> None:
+    waiting, now, pauses = wait(exponential_backoff=True, max_wait=100.0, interval=10.0), 1000.0, []
+    for _ in range(6):
+        pauses.append(seconds(waiting.on_job(job(), now)))
+        now += pauses[-1]
+    assert pauses == pytest.approx([10, 20, 40, 80, 100, 100])
+
+
+def test_exponential_backoff_goes_on_in_a_wait_that_was_made_anew() -> None:
+    # A rescheduled sensor and a restarted trigger have a new Wait each time; the interval must not fall back to the first.
+    now, pauses = 1000.0, []
+    for _ in range(4):
+        pauses.append(seconds(wait(exponential_backoff=True, interval=10.0).on_job(job(), now)))
+        now += pauses[-1]
+    assert pauses == pytest.approx([10, 20, 40, 80])
+
+
+def test_exponential_backoff_is_bounded_after_thousands_of_looks() -> None:
+    waiting = wait(exponential_backoff=True, deadline=math.inf)
+    pauses = [seconds(waiting.on_job(job(), 1000.0 + look)) for look in range(3000)]
+    assert all(math.isfinite(pause) for pause in pauses)
+
+
+def test_pauses_after_failed_looks_grow_to_a_cap_and_have_full_jitter() -> None:
+    widest = wait(interval=10.0, draw=lambda: 0.999999, deadline=math.inf)
+    pauses = [seconds(widest.on_error(IceTransportError("x"), 1000)) for _ in range(9)]
+    assert pauses == pytest.approx([10, 20, 40, 80, 160, *[LONGEST_ERROR_PAUSE] * 4], rel=0.001)
+    shortest = wait(interval=10.0, draw=lambda: 0.0, deadline=math.inf)
+    assert [seconds(shortest.on_error(IceTransportError("x"), 1000)) for _ in range(9)] == pytest.approx([1.0] * 9)
+
+
+def test_a_good_look_ends_the_growth_of_error_pauses() -> None:
+    waiting = wait(interval=10.0, draw=lambda: 0.999999)
+    for _ in range(5):
+        waiting.on_error(IceTransportError("x"), 1000)
+    waiting.on_job(job(), 1000)
+    assert seconds(waiting.on_error(IceTransportError("x"), 1000)) == pytest.approx(10, rel=0.001)
+
+
+def test_what_the_service_asks_to_wait_is_added_to_and_never_undercut() -> None:
+    assert seconds(wait().on_error(IceThrottledError("x", retry_after=90.0), 1000)) >= 90
+
+
+looks = st.lists(
+    st.one_of(
+        st.sampled_from(["Init", "Processing", "Odd", ""]),
+        st.just(IceTransportError("x")),
+        st.builds(lambda after: IceThrottledError("x", retry_after=after), st.one_of(st.none(), st.floats(0, 1e6))),
+        st.just(IceJobNotFoundError("x")),
+        st.just(IceAuthenticationError("x")),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(
+    looks=looks,
+    interval=st.floats(0, 1e5),
+    timeout=st.floats(0, 1e7),
+    exponential_backoff=st.booleans(),
+    max_wait=st.one_of(st.none(), st.floats(0, 1e6)),
+    draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=1),
+)
+def test_no_wait_is_ever_hot_or_beyond_its_deadline(
+    looks: list[str | IceError],
+    interval: float,
+    timeout: float,
+    exponential_backoff: bool,
+    max_wait: float | None,
+    draws: list[float],
+) -> None:
+    drawn, now = itertools.cycle(draws), 1_000_000.0
+    deadline = now + timeout
+    waiting = wait(
+        interval=interval,
+        started_at=now,
+        deadline=deadline,
+        exponential_backoff=exponential_backoff,
+        max_wait=max_wait,
+        silent_fail=True,
+        draw=lambda: next(drawn),
+    )
+    for look in looks:
+        verdict = waiting.on_job(job(look), now) if isinstance(look, str) else waiting.on_error(look, now)
+        if now >= deadline:
+            assert isinstance(verdict, TimedOut)
+            return
+        pause = seconds(verdict)
+        assert 0 < pause <= deadline - now
+        assert pause >= min(SHORTEST_PAUSE, deadline - now)
+        asked = getattr(look, "retry_after", None) or 0.0
+        assert pause >= min(asked, deadline - now)
+        now += pause
+
+
+# What is logged
+
+
+def test_a_line_for_each_change_of_state_and_none_for_each_look() -> None:
+    log = Lines()
+    waiting = wait(log)
+    for look, status in enumerate(["Init", "Init", "Processing", "Processing", "Processing", "Finished"]):
+        waiting.on_job(job(status), 1000.0 + look)
+    assert len(log.infos) == 3
+    assert [line for status in ("Init", "Processing", "Finished") for line in log.infos if f"is {status}" in line] == log.infos
+    assert "R-1" in log.infos[0]
+    assert not log.warnings
+
+
+def test_heartbeats_come_at_growing_intervals() -> None:
+    log = Lines()
+    waiting = wait(log, deadline=math.inf)
+    beats = []
+    for now in range(1000, 1000 + 4 * 3600, 10):
+        before = len(log.infos)
+        waiting.on_job(job(), now)
+        if len(log.infos) > before and now > 1000:
+            beats.append(now)
+    gaps = [later - earlier for earlier, later in itertools.pairwise([1000, *beats])]
+    assert gaps == [FIRST_HEARTBEAT, 120, 240, 480, 960, LONGEST_HEARTBEAT, LONGEST_HEARTBEAT, *gaps[7:]]
+    assert set(gaps[7:]) <= {LONGEST_HEARTBEAT}
+    assert "still Processing" in log.infos[1]
+
+
+def test_an_unknown_state_is_warned_of_once() -> None:
+    log = Lines()
+    waiting = wait(log)
+    for look in range(5):
+        waiting.on_job(job("Paused"), 1000.0 + look)
+    assert len(log.warnings) == 1
+    assert "'Paused'" in log.warnings[0]
+
+
+def test_a_failed_look_is_logged_with_its_cause_and_when_the_next_one_comes() -> None:
+    log = Lines()
+    wait(log).on_error(IceTransportError("connection refused"), 1000)
+    assert "connection refused" in log.warnings[0]
+    assert "look again" in log.warnings[0]
+
+
+def test_an_error_of_a_finished_job_is_reported_without_signed_urls() -> None:
+    log = Lines()
+    wait(log).on_job(job("Finished", error=JobError("E", "http://b.oss/x.mp4?Signature=abc&Expires=1")), 1000)
+    assert "reports an error" in log.warnings[0]
+    assert "abc" not in log.warnings[0]
+
+
+def test_progress_counts_sub_jobs_by_state() -> None:
+    assert progress(job()) == ""
+    found = job(sub_jobs=(sub(0), sub(1, "Failed"), sub(2), sub(3, "")))
+    assert progress(found) == "; of its 4 sub-jobs 1 Failed, 2 Success, 1 unknown"
+
+
+# Whether it is good enough
+
+
+@pytest.mark.parametrize(
+    ("given_value", "expected"),
+    [("all", "all"), ("any", "any"), (1, 1), (7, 7), (0.5, 0.5), (1.0, 1.0), ("3", 3), ("0.8", 0.8), (".5", 0.5), ("1.0", 1.0)],
+)
+def test_requirements_may_be_rendered_text(given_value: Any, expected: Any) -> None:
+    found = required(given_value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -1, 0.0, 1.5, 2.0, -0.5, math.nan, math.inf, True, False, None, ["all"], {"all": 1}, {"all"}, ("any",), b"all"),
+        *("", "0", "-2", "1.5", "most", "All", "nan", "50%", "0.0"),
+    ],
+)
+def test_what_is_no_requirement_is_refused(value: object) -> None:
+    with pytest.raises(IceInputError, match="require"):
+        required(value)
+
+
+@pytest.mark.parametrize(
+    ("require", "enough"),
+    [("all", False), ("any", True), (1, True), (2, True), (3, False), (0.5, True), (0.66, True), (0.67, False), (1.0, False)],
+)
+def test_two_good_of_three(require: Any, enough: bool) -> None:
+    outcome = judge(job("Finished", sub_jobs=(sub(0), sub(1, "Failed", error_code="ProduceFailed"), sub(2))), require)
+    assert outcome.enough is enough
+    assert bool(outcome.reason) is not enough
+    if not enough:
+        assert "2 of the 3" in outcome.reason
+        assert "ProduceFailed" in outcome.reason
+
+
+@given(share=st.integers(1, 100), total=st.integers(1, 100))
+def test_a_share_asks_for_no_more_than_it_says(share: int, total: int) -> None:
+    needed = max(1, -(-share * total // 100))
+    for good, enough in ((needed, True), (needed - 1, False)):
+        rows = tuple(sub(place, "Success" if place < good else "Failed") for place in range(total))
+        assert judge(job("Finished", sub_jobs=rows), share / 100).enough is enough
+
+
+def test_rows_are_ordered_by_index_and_status_decides() -> None:
+    rows = (sub(10), sub(2, error_code="InvalidMaterial.NotFound"), sub(7, "Failed"), sub(1, "Processing"), sub(0, "Strange"))
+    outcome = judge(job("Finished", sub_jobs=rows), "any")
+    assert [row.index for row in outcome.good] == [2, 10]
+    assert [row.index for row in outcome.bad] == [0, 1, 7]
+
+
+@pytest.mark.parametrize("require", ["all", "any", 1, 0.1])
+def test_a_finished_job_without_sub_jobs_has_made_no_video(require: Any) -> None:
+    outcome = judge(job("Finished", job_type="Script"), require)
+    assert not outcome.enough
+    assert "made no video" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("output", "enough"),
+    [('{"items": [1]}', True), ("[1]", True), ("{}", False), ("", False), (None, False), ("not json", False)],
+)
+def test_a_selection_is_judged_by_its_result(output: str | None, enough: bool) -> None:
+    found = job("Finished", job_type="Smart_Mix_Media_Select", extend_output=output)
+    assert judge(found, "all").enough is enough
+    assert is_settled(found) is enough
+
+
+@pytest.mark.parametrize(
+    ("rows", "settled"),
+    [
+        ((), False),
+        ((sub(0), sub(1, "Processing")), False),
+        ((sub(0), sub(1, "Odd")), False),
+        ((sub(0), sub(1, "Failed")), True),
+        ((sub(0),), True),
+    ],
+)
+def test_a_finished_job_is_settled_once_every_sub_job_has_ended(rows: tuple[SubJob, ...], settled: bool) -> None:
+    assert is_settled(job("Finished", sub_jobs=rows)) is settled
+
+
+def test_a_failed_job_is_settled_as_it_is() -> None:
+    assert is_settled(job("Failed"))
