@@ -6,9 +6,12 @@ Alibaba, which keeps its AccessKey in extra.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
 from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
@@ -64,8 +67,14 @@ class IceConnection:
 
     def secrets(self) -> list[str]:
         """Return what must be masked wherever it shows."""
-        names = ("access_key_secret", "security_token")
-        return [str(self.settings[name]) for name in names if self.settings.get(name)]
+        found = [self.settings.get("access_key_secret"), self.settings.get("security_token")]
+        try:
+            password = urlsplit(self.proxy or "").password
+        except ValueError:  # not an address, which the client says when it is built
+            password = None
+        # As it is written and as it is meant: either may show.
+        found += [password, unquote(password or "")]
+        return list(dict.fromkeys(str(secret) for secret in found if secret))
 
     def credentials(self) -> CredentialsSource:
         """Return the source of credentials; no library is loaded and no network used until it is asked."""
@@ -122,9 +131,9 @@ def read_connection(
         port=port,
     )
     settings: dict[str, Any] = {
-        "access_key_id": login or extra.get("access_key_id"),
-        "access_key_secret": password or extra.get("access_key_secret"),
-        "security_token": extra.get("security_token"),
+        "access_key_id": _key(_there("access_key_id"), login or extra.get("access_key_id")),
+        "access_key_secret": _key(_there("access_key_secret"), password or extra.get("access_key_secret")),
+        "security_token": _key(_there("security_token"), extra.get("security_token")),
         "role_name": extra.get("role_name"),
         "disable_imds_v1": _truth(extra, "disable_imds_v1"),
         "credentials_uri": extra.get("credentials_uri"),
@@ -140,7 +149,7 @@ def read_connection(
         credential_type=_credential_type(extra, settings),
         connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT),
         read_timeout=_number(extra, "read_timeout", READ_TIMEOUT),
-        proxy=_text(extra, "proxy"),
+        proxy=_proxy(extra),
         verify=_verify(extra, where),
         max_requests_per_second=_number(extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
         settings=settings,
@@ -153,14 +162,34 @@ def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> s
         raise IceInputError("credential_type", kind, f"must be one of {', '.join(CREDENTIAL_TYPES)}")
     for name in _NEEDED.get(kind, ()):
         if name not in settings:
-            there = f"the connection's {_WHERE[name]}" if name in _WHERE else f"{name} in the connection's extra"
             raise IceInputError(
-                there,
+                _there(name),
                 None,
                 f"is empty, and credential_type {kind} needs it",
                 advice="Fill it in, or choose another credential_type; `default` takes credentials from the environment.",
             )
     return kind
+
+
+def _there(name: str) -> str:
+    return f"the connection's {_WHERE[name]}" if name in _WHERE else f"{name} in the connection's extra"
+
+
+def _key(there: str, value: object) -> str | None:
+    """Return a part of a key without the white space that was copied along."""
+    found = value.strip() if isinstance(value, str) else value
+    if found is None or found == "":
+        return None
+    # It goes into a header as it is; httpx would refuse it there with a message that shows it.
+    if not isinstance(found, str) or not re.fullmatch(r"[!-~]+", found):
+        raise IceInputError(there, None, "must be ASCII letters, digits and signs, with no space or line break in it")
+    return found
+
+
+def _proxy(extra: Mapping[str, Any]) -> str | None:
+    if not isinstance(extra.get("proxy"), (str, NoneType)):
+        raise IceInputError("proxy", None, "must be a text such as http://proxy.example:3128")  # its value may hold a password
+    return _text(extra, "proxy")
 
 
 def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:

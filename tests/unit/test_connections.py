@@ -1,0 +1,311 @@
+"""What the fields of a connection mean, however Airflow was told them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_ice.api.credentials import FixedCredentials, LibraryCredentials
+from airflow_ice.api.errors import IceInputError
+from airflow_ice.connections import CREDENTIAL_TYPES, IceConnection, read_connection
+
+SECRET = "s3cr3t-of-the-key"
+TOKEN = "t0k3n-of-sts"
+
+EVERYTHING: dict[str, Any] = {
+    "region_id": "cn-beijing",
+    "network": "vpc",
+    "credential_type": "sts",
+    "security_token": TOKEN,
+    "connect_timeout": 2.5,
+    "read_timeout": 40,
+    "proxy": "http://user:hunter22@proxy.example:3128",
+    "verify": "/etc/ssl/company.pem",
+    "max_requests_per_second": 3,
+}
+
+
+def read(*, login: str | None = "LTAItest", password: str | None = SECRET, **fields: Any) -> IceConnection:
+    known: dict[str, Any] = {"host": None, "extra": {}}
+    return read_connection(login=login, password=password, **known | fields)
+
+
+def read_airflow(connection: Connection) -> IceConnection:
+    return read_connection(
+        login=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port,
+        schema=connection.schema,
+        extra=connection.extra_dejson,
+    )
+
+
+def round_trip(connection: Connection) -> Connection:
+    return Connection.from_uri(connection.get_uri(), conn_id="again")
+
+
+# What is meant
+
+
+def test_login_and_password_are_all_that_is_needed() -> None:
+    found = read()
+    assert found.endpoint.url == "https://ice.cn-shanghai.aliyuncs.com/"
+    assert found.credential_type == "access_key"
+    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (5.0, 10.0, 10.0)
+    assert (found.proxy, found.verify) == (None, None)
+    credentials = found.credentials().get()
+    assert (credentials.access_key_id, credentials.access_key_secret, credentials.security_token) == ("LTAItest", SECRET, None)
+
+
+def test_every_setting_is_taken() -> None:
+    found = read(extra=EVERYTHING)
+    assert found.endpoint.url == "https://ice-vpc.cn-beijing.aliyuncs.com/"
+    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (2.5, 40.0, 3.0)
+    assert (found.proxy, found.verify) == (EVERYTHING["proxy"], EVERYTHING["verify"])
+    credentials = found.credentials().get()
+    assert (credentials.security_token, credentials.provider_name) == (TOKEN, "static_sts")
+
+
+def test_numbers_may_be_text_and_empty_fields_are_not_there() -> None:
+    found = read(extra={"connect_timeout": "2", "read_timeout": "", "proxy": None, "region_id": "", "network": ""})
+    assert (found.connect_timeout, found.read_timeout, found.proxy) == (2.0, 10.0, None)
+    assert found.endpoint.host == "ice.cn-shanghai.aliyuncs.com"
+
+
+def test_the_callers_region_wins() -> None:
+    assert read(extra={"region_id": "cn-beijing"}, region_id="cn-hangzhou").endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
+
+
+def test_a_security_token_alone_means_sts() -> None:
+    assert read(extra={"security_token": TOKEN}).credential_type == "sts"
+    assert read(extra={"security_token": TOKEN, "credential_type": "access_key"}).credentials().get().security_token is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "ice.cn-shenzhen.aliyuncs.com"}, "https://ice.cn-shenzhen.aliyuncs.com/"),
+        ({"host": "https://gateway.example:8443"}, "https://gateway.example:8443/"),
+        ({"host": "gateway.example", "port": 8443}, "https://gateway.example:8443/"),
+        ({"host": "127.0.0.1", "port": 8765}, "http://127.0.0.1:8765/"),
+        ({"host": "http://127.0.0.1:8765"}, "http://127.0.0.1:8765/"),
+        ({"host": "localhost:8765", "schema": "http"}, "http://localhost:8765/"),
+        ({"host": "127.0.0.1", "port": 8765, "schema": "https"}, "https://127.0.0.1:8765/"),
+        ({"host": "127.0.0.1", "port": 8765, "schema": ""}, "http://127.0.0.1:8765/"),
+        ({"host": "http://[::1]:8765"}, "http://[::1]:8765/"),
+    ],
+)
+def test_host_overrides_the_regions_endpoint(fields: dict[str, Any], url: str) -> None:
+    assert read(extra={"region_id": "cn-beijing"}, **fields).endpoint.url == url
+
+
+def test_a_connection_of_the_apache_provider_works() -> None:
+    connection = Connection(
+        conn_id="oss",
+        conn_type="alibaba_cloud",
+        extra=json.dumps({"access_key_id": "LTAIapache", "access_key_secret": SECRET, "region": "cn-hangzhou"}),
+    )
+    for found in (read_airflow(connection), read_airflow(round_trip(connection))):
+        assert found.endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
+        credentials = found.credentials().get()
+        assert (credentials.access_key_id, credentials.access_key_secret) == ("LTAIapache", SECRET)
+        assert found.secrets() == [SECRET]
+
+
+def test_white_space_that_was_copied_along_is_not_part_of_a_key() -> None:
+    found = read(login=" LTAItest\n", password=f"{SECRET}\r\n", extra={"security_token": f" {TOKEN}\n"})
+    credentials = found.credentials().get()
+    assert credentials.access_key_id == "LTAItest"
+    assert credentials.access_key_secret == SECRET
+    assert credentials.security_token == TOKEN
+
+
+# As Airflow is told it
+
+
+def test_from_a_uri() -> None:
+    uri = f"alibaba-ice://testid:{SECRET}@127.0.0.1:8765/?region_id=cn-beijing&read_timeout=3&max_requests_per_second=50"
+    connection = Connection.from_uri(uri, conn_id="ice_default")
+    assert connection.conn_type == "alibaba_ice"
+    found = read_airflow(connection)
+    assert found.endpoint.url == "http://127.0.0.1:8765/"
+    assert (found.read_timeout, found.max_requests_per_second) == (3.0, 50.0)
+    assert found.credentials().get().access_key_id == "testid"
+
+
+@pytest.mark.parametrize(
+    "host", [None, "ice.cn-beijing.aliyuncs.com", "127.0.0.1:8765", "http://127.0.0.1:8765", "https://g.example:8443"]
+)
+def test_a_round_trip_through_a_uri_changes_nothing(host: str | None) -> None:
+    connection = Connection(
+        conn_id="c",
+        conn_type="alibaba_ice",
+        login="id/with+odd",
+        password=f"{SECRET}/+%@:=",
+        host=host,
+        extra=json.dumps(EVERYTHING),
+    )
+    assert read_airflow(round_trip(connection)) == read_airflow(connection)
+    assert read_airflow(round_trip(round_trip(connection))) == read_airflow(connection)
+
+
+# Credentials that refresh themselves
+
+LIBRARY: dict[str, dict[str, Any]] = {
+    "ram_role_arn": {"role_arn": "acs:ram::1:role/r", "role_session_name": "airflow", "role_session_expiration": "1800"}
+    | {"policy": "{}", "external_id": "x", "sts_endpoint": "sts.cn-beijing.aliyuncs.com", "security_token": TOKEN},
+    "ecs_ram_role": {"role_name": "worker", "disable_imds_v1": "true"},
+    "oidc_role_arn": {
+        "oidc_provider_arn": "acs:ram::1:oidc-provider/p",
+        "oidc_token_file_path": "/nothing",
+        "role_arn": "acs:ram::1:role/r",
+    },
+    "credentials_uri": {"credentials_uri": "http://127.0.0.1:1/credentials"},
+    "default": {},
+}
+
+
+def test_every_credential_type_is_covered_here() -> None:
+    assert set(LIBRARY) == set(CREDENTIAL_TYPES) - {"access_key", "sts"}
+
+
+@pytest.mark.parametrize("kind", LIBRARY)
+def test_refreshing_credentials_are_the_librarys_business(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Client:
+        def __init__(self, config: Any = None) -> None:
+            made.append(config)
+
+        def get_credential(self) -> Any:
+            from alibabacloud_credentials.models import CredentialModel
+
+            return CredentialModel(access_key_id="STS.a", access_key_secret=SECRET, security_token=TOKEN, provider_name=kind)
+
+    monkeypatch.setattr("alibabacloud_credentials.client.Client", Client)
+    source = read(extra={"credential_type": kind, "read_timeout": 7, "connect_timeout": 2, **LIBRARY[kind]}).credentials()
+    assert isinstance(source, LibraryCredentials)
+    assert not made  # nothing is built, and so nothing asked, before credentials are needed
+    for _ in range(2):
+        found = source.get()
+        assert (found.access_key_id, found.security_token, found.provider_name) == ("STS.a", TOKEN, kind)
+    (config,) = made
+    if kind == "default":
+        assert config is None
+        return
+    assert (config.type, config.timeout, config.connect_timeout) == (kind, 7000, 2000)
+    given = LIBRARY[kind] | {
+        name: value for name, value in {"role_session_expiration": 1800, "disable_imds_v1": True}.items() if name in LIBRARY[kind]
+    }
+    assert {name: getattr(config, name) for name in given} == given
+
+
+def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
+    # In a process of its own: some of the library's clients start threads that outlive them. No network is used.
+    (tmp_path / "token").write_text("x")
+    kinds = {**LIBRARY, "oidc_role_arn": {**LIBRARY["oidc_role_arn"], "oidc_token_file_path": str(tmp_path / "token")}}
+    code = """if True:
+        import json, os, sys
+        from airflow_ice.connections import read_connection
+        for kind, extra in json.loads(sys.argv[1]).items():
+            found = read_connection(login="id", password="secret", host=None, extra={"credential_type": kind, **extra})
+            assert found._library_client() is not None, kind
+            print(kind, flush=True)
+        os._exit(0)
+    """
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(kinds)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (list(LIBRARY), "")
+
+
+def test_an_unneeded_key_may_be_missing_where_the_credentials_come_from_elsewhere() -> None:
+    for kind in ("ecs_ram_role", "oidc_role_arn", "default"):
+        assert read(login=None, password=None, extra={"credential_type": kind}).credential_type == kind
+
+
+def test_fixed_keys_need_no_library() -> None:
+    assert isinstance(read().credentials(), FixedCredentials)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"login": None}, "login"),
+        ({"password": ""}, "password"),
+        ({"login": " "}, "login"),
+        ({"extra": {"credential_type": "sts"}}, "security_token"),
+        ({"extra": {"credential_type": "ram_role_arn"}}, "role_arn"),
+        ({"extra": {"credential_type": "ram_role_arn", "role_arn": "r"}, "login": None}, "login"),
+        ({"extra": {"credential_type": "credentials_uri"}}, "credentials_uri"),
+        ({"extra": {"credential_type": "AccessKey"}}, "access_key, sts, ram_role_arn"),
+        ({"extra": {"credential_type": 7}}, "credential_type"),
+        ({"extra": {"region_id": "Shanghai"}}, "region_id"),
+        ({"extra": {"region_id": "cn-shanghai.evil.example/"}}, "region_id"),
+        ({"extra": {"region_id": 7}}, "region_id"),
+        ({"extra": {"network": "intranet"}}, "public or vpc"),
+        ({"extra": {"connect_timeout": 0}}, "connect_timeout"),
+        ({"extra": {"connect_timeout": "soon"}}, "connect_timeout"),
+        ({"extra": {"read_timeout": -1}}, "read_timeout"),
+        ({"extra": {"read_timeout": "nan"}}, "read_timeout"),
+        ({"extra": {"read_timeout": "inf"}}, "read_timeout"),
+        ({"extra": {"read_timeout": [1]}}, "read_timeout"),
+        ({"extra": {"max_requests_per_second": 0}}, "max_requests_per_second"),
+        ({"extra": {"role_session_expiration": 60}}, "role_session_expiration"),
+        ({"extra": {"verify": False}}, "cannot turn TLS checks off"),
+        ({"extra": {"verify": "false"}}, "cannot turn TLS checks off"),
+        ({"extra": {"verify": False}, "host": "https://127.0.0.1:8765"}, "cannot turn TLS checks off"),
+        ({"extra": {"verify": 1.5}}, "CA certificates"),
+        ({"extra": {"proxy": {"https": f"http://u:{SECRET}@p"}}}, "proxy"),
+        ({"extra": {"proxy": [f"http://u:{SECRET}@p"]}}, "proxy"),
+        ({"host": "http://ice.cn-shanghai.aliyuncs.com"}, "must be https"),
+        ({"host": "ftp://127.0.0.1"}, "http or https"),
+        ({"host": f"https://u:{SECRET}@ice.cn-shanghai.aliyuncs.com"}, "host"),
+        ({"host": "ice.example/path"}, "host"),
+        ({"host": "ice.example:99999"}, "host"),
+        ({"host": "ice example"}, "host"),
+        ({"password": "s3cr3t-of-thé-key"}, "password"),
+        ({"password": "s3cr3t-of\nthe-key"}, "password"),
+        ({"login": "LTAI test"}, "login"),
+        ({"login": "LTAI\u200btest"}, "login"),
+        ({"extra": {"security_token": "t0k3n\nof-sts"}}, "security_token"),
+        ({"extra": {"security_token": {"t0k3n": "t0k3n"}}}, "security_token"),
+        ({"login": None, "extra": {"access_key_id": 7}}, "login"),
+        ({"password": None, "extra": {"access_key_secret": ["s3cr3t"]}}, "password"),
+    ],
+)
+def test_what_cannot_be_is_refused_without_showing_a_secret(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(IceInputError) as caught:
+        read(**fields)
+    shown = f"{caught.value} {caught.value!r} {caught.value.as_dict()}"
+    assert says in str(caught.value)
+    assert "Nothing was sent" in str(caught.value)
+    for secret in (SECRET, "s3cr3t", "t0k3n", "hunter22"):
+        assert secret not in shown
+
+
+def test_verify_off_means_nothing_on_loopback_http() -> None:
+    assert read(host="127.0.0.1:8765", extra={"verify": False}).verify is None
+
+
+# What must not show
+
+
+def test_a_repr_holds_no_secret() -> None:
+    shown = repr(read(extra=EVERYTHING)) + repr(read(extra=EVERYTHING).credentials())
+    for secret in (SECRET, TOKEN, "hunter22"):
+        assert secret not in shown
+
+
+def test_every_secret_is_named_for_masking() -> None:
+    assert set(read(extra=EVERYTHING).secrets()) == {SECRET, TOKEN, "hunter22"}
+    odd = read(extra={"proxy": "http://user:p%40ss-w0rd@proxy.example:3128"}).secrets()
+    assert set(odd) == {SECRET, "p%40ss-w0rd", "p@ss-w0rd"}  # as it is written, and as it is meant
