@@ -1,0 +1,221 @@
+"""`airflow-ice demo`: the whole journey of one batch, on this machine and for nothing.
+
+A local ICE and a real Airflow are started, the example DAG is run through Airflow's REST API over real clips, and every process is
+ended afterwards, on Ctrl-C as well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from airflow_ice.api.client import ClientSettings, IceClient
+from airflow_ice.api.credentials import FixedCredentials
+from airflow_ice.api.endpoints import endpoint
+from airflow_ice.api.errors import IceError
+from airflow_ice.api.signature import Credentials
+from airflow_ice.demo.clips import make_clips, media_groups
+from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
+from airflow_ice.demo.show import Progress, Show, published_table
+from airflow_ice.emulator.local import LocalIce
+
+DAG_ID: Final = "ice_produce_and_publish"
+TASKS: Final = ("submit", "wait", "collect", "publish")
+RUN_WITHIN: Final = 300.0
+
+
+class DemoError(Exception):
+    """The demo did not end well; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What `airflow-ice demo` was asked for.
+
+    :param media: a folder of clips; None to make some.
+    :param output: where the published videos are left.
+    :param count: how many videos. job_seconds: how long the local ICE takes at least.
+    :param width: pixels. So is height. seconds: the length of a video.
+    :param keep: leave Airflow up until Ctrl-C.
+    """
+
+    output: Path
+    media: Path | None = None
+    count: int = 4
+    width: int = 540
+    height: int = 960
+    seconds: float = 4.0
+    job_seconds: float = 12.0
+    keep: bool = False
+
+
+def dags_folder() -> Path:
+    """Return the folder of the example DAGs: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "example_dags"
+    return installed if installed.is_dir() else package.parent / "dags"
+
+
+def run_demo(options: DemoOptions, console: Console) -> None:
+    """Run the demo from beginning to end.
+
+    :raises DemoError: a task failed, or the time was over.
+    :raises LocalAirflowError: Airflow did not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="airflow-ice-demo-"))
+    started = time.monotonic()
+    try:
+        _run(options, console, folder, started)
+    except (DemoError, LocalAirflowError):
+        console.print(f"The logs are kept in {folder}.", highlight=False)
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(options: DemoOptions, console: Console, folder: Path, started: float) -> None:
+    def say(words: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:5.1f} s[/]  {words}", highlight=False)
+
+    media = options.media or folder / "clips"
+    if options.media is None:
+        say("making a few source clips")
+        make_clips(media)
+    groups = media_groups(media)
+    with LocalIce(data_dir=folder / "ice", media_dir=media, job_seconds=options.job_seconds) as ice:
+        say(f"local ICE at {ice.url} (emulator; nothing is billed)")
+        connection = {
+            "conn_type": "alibaba_ice",
+            "host": ice.url,
+            "login": ice.access_key_id,
+            "password": ice.access_key_secret,
+        }
+        dags = folder / "dags"
+        dags.mkdir()
+        shutil.copy(dags_folder() / f"{DAG_ID}.py", dags)
+        airflow = LocalAirflow(folder / "airflow", dags, connections={"ice_default": connection}, on_progress=say)
+        with airflow, _client(ice) as client:
+            say(f"Airflow is up at {airflow.url}")
+            run_id = airflow.trigger(DAG_ID, _conf(options, groups, ice.settings.bucket))
+            say(f"DAG {DAG_ID} is running over {sum(map(len, groups.values()))} clips in {len(groups)} groups")
+            _follow(airflow, client, run_id, console)
+            published = _published(airflow, run_id)
+            say("done")
+            console.print(published_table([(row, file, _picture_size(file)) for row, file in published]))
+            if options.keep:
+                _keep(airflow, console)
+
+
+def _conf(options: DemoOptions, groups: Mapping[str, list[str]], bucket: str) -> dict[str, Any]:
+    store = f"http://{bucket}.oss-cn-shanghai.aliyuncs.com"
+    return {
+        "input_config": {
+            "MediaGroupArray": [
+                {"GroupName": group, "MediaArray": [f"{store}/{name}" for name in names]} for group, names in groups.items()
+            ],
+            "TitleArray": ["Now open", "Come and see"],
+        },
+        "output_config": {
+            "MediaURL": "http://demo-output.oss-cn-shanghai.aliyuncs.com/videos/demo_{index}.mp4",
+            "Count": options.count,
+            "FixedDuration": options.seconds,
+            "Width": options.width,
+            "Height": options.height,
+        },
+        "publish_folder": str(options.output.resolve()),
+    }
+
+
+def _client(ice: LocalIce) -> IceClient:
+    credentials = Credentials(ice.access_key_id, ice.access_key_secret)
+    return IceClient(ClientSettings(endpoint(host=ice.url)), FixedCredentials(credentials))
+
+
+def _follow(airflow: LocalAirflow, client: IceClient, run_id: str, console: Console) -> None:
+    """Show the run until it has ended.
+
+    :raises DemoError: it failed, or took too long.
+    """
+    deadline = time.monotonic() + RUN_WITHIN
+    with Show(console) as show:
+        while (state := airflow.run_state(DAG_ID, run_id)) not in {"success", "failed"}:
+            if time.monotonic() > deadline:
+                raise DemoError(f"the run is still {state} after {RUN_WITHIN:.0f} s")
+            show.update(_progress(airflow, client, run_id))
+            time.sleep(0.5)
+        show.update(_progress(airflow, client, run_id))
+    if state == "failed":
+        raise DemoError(_why(airflow, run_id))
+
+
+def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress:
+    tasks: dict[str, list[str]] = {task_id: [] for task_id in TASKS}
+    for row in airflow.tasks(DAG_ID, run_id):
+        tasks.setdefault(row["task_id"], []).append(row["state"] or "waiting")
+    if "success" not in tasks["submit"]:
+        return Progress(tasks)
+    job_id = str(airflow.xcom(DAG_ID, run_id, "submit"))
+    job = client.get_batch_media_producing_job(job_id)
+    sub_jobs = []
+    for sub in sorted(job.sub_jobs, key=lambda sub: sub.index):
+        percent = 100 if sub.status in {"Success", "Failed"} else 0
+        if sub.status == "Processing":
+            with suppress(IceError):  # a bar that does not move is no reason to end the demo
+                percent = client.get_media_producing_job(sub.job_id).progress or 0
+        sub_jobs.append((sub.index, sub.status, percent))
+    return Progress(tasks, job_id, job.status, sub_jobs)
+
+
+def _published(airflow: LocalAirflow, run_id: str) -> list[tuple[dict[str, Any], Path]]:
+    rows = airflow.xcom(DAG_ID, run_id, "collect")
+    return [(row, Path(airflow.xcom(DAG_ID, run_id, "publish", map_index=place))) for place, row in enumerate(rows)]
+
+
+def _picture_size(file: Path) -> str:
+    import av
+
+    with av.open(str(file)) as container:
+        video = container.streams.video[0]
+        return f"{video.width} x {video.height}"
+
+
+def _why(airflow: LocalAirflow, run_id: str) -> str:
+    """Return the reason why a run failed: the error lines of its failed tasks."""
+    reasons = []
+    for row in airflow.tasks(DAG_ID, run_id):
+        if row["state"] != "failed":
+            continue
+        log = airflow.task_log(DAG_ID, run_id, row["task_id"], row["map_index"])
+        reasons.append(f"task {row['task_id']} failed: {_last_error(log)}")
+    return "\n".join(reasons) or "the run failed without a failed task"
+
+
+def _last_error(log: str) -> str:
+    for line in reversed(log.splitlines()):
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict) and entry.get("level") == "error":
+                details = entry.get("error_detail") or []
+                told = [f"{part.get('exc_type')}: {part.get('exc_value')}" for part in details if isinstance(part, dict)]
+                return re.sub(r"\s+", " ", told[-1] if told else str(entry.get("event")))
+    return "its log names no error"
+
+
+def _keep(airflow: LocalAirflow, console: Console) -> None:
+    user, password = LOGIN
+    console.print(f"Airflow stays up at {airflow.url} (user {user}, password {password}). Ctrl-C ends it.", highlight=False)
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
