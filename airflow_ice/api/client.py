@@ -12,7 +12,7 @@ import platform
 import secrets
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ import httpx
 from airflow_ice import __version__
 from airflow_ice.api import signature
 from airflow_ice.api.calls import AsyncCalls, Calls
-from airflow_ice.api.credentials import CredentialsSource
+from airflow_ice.api.credentials import CredentialsSource, usable
 from airflow_ice.api.endpoints import Endpoint
 from airflow_ice.api.errors import IceError, IceInputError, IceTimeoutError, IceTransportError, redact
 from airflow_ice.api.operations import Operation
@@ -34,6 +34,7 @@ from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
 
 T = TypeVar("T")
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ class ClientSettings:
             raise IceInputError("verify", self.verify, "must be a file of CA certificates (PEM); there is none on this machine")
         try:
             return ssl.create_default_context(cafile=self.verify)
-        except ssl.SSLError as cause:
-            raise IceInputError("verify", self.verify, f"must be a file of CA certificates (PEM): {cause.reason}") from None
+        except OSError as cause:  # not readable, or an SSLError: not PEM
+            raise IceInputError("verify", self.verify, f"must be a file of CA certificates (PEM): {cause.strerror}") from None
 
     def _proxy(self) -> httpx.Proxy | None:
         try:
@@ -110,7 +111,7 @@ class IceClient(Calls):
         self._http: httpx.Client | None = None
 
     def __enter__(self) -> Self:
-        self._http = httpx.Client(**self._settings.httpx_arguments())
+        self._http = _opened(httpx.Client, self._settings.httpx_arguments())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -147,7 +148,7 @@ class IceClient(Calls):
         if self._settings.limiter is not None:
             time.sleep(self._settings.limiter.reserve())
         try:
-            credentials = self._credentials.get()
+            credentials = usable(self._credentials.get())
         except IceError as error:
             return _not_sent(error, operation)
         try:
@@ -172,7 +173,7 @@ class AsyncIceClient(AsyncCalls):
     async def __aenter__(self) -> Self:
         # In a thread: loading CA certificates takes tens of milliseconds, which a triggerer's loop should not lose.
         arguments = await asyncio.to_thread(self._settings.httpx_arguments)
-        self._http = httpx.AsyncClient(**arguments)
+        self._http = _opened(httpx.AsyncClient, arguments)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -209,7 +210,7 @@ class AsyncIceClient(AsyncCalls):
         if self._settings.limiter is not None:
             await asyncio.sleep(self._settings.limiter.reserve())
         try:
-            credentials = await self._credentials.aget()
+            credentials = usable(await self._credentials.aget())
         except IceError as error:
             return _not_sent(error, operation)
         try:
@@ -217,6 +218,17 @@ class AsyncIceClient(AsyncCalls):
         except httpx.HTTPError as cause:
             return _transport_error(cause, operation, self._settings)
         return _reply(operation, reply)
+
+
+def _opened(kind: Callable[..., H], arguments: Mapping[str, Any]) -> H:
+    """Return an httpx client; here it also reads the proxies that the environment names."""
+    try:
+        return kind(**arguments)
+    except ImportError:
+        rule = "is a SOCKS proxy (given, or named by the environment), which needs the package httpx[socks]"
+        raise IceInputError("proxy", None, rule) from None
+    except (ValueError, httpx.InvalidURL):
+        raise IceInputError("proxy", None, "of the environment (HTTPS_PROXY and its kin) is not an address") from None
 
 
 def _request(

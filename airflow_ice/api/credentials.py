@@ -7,6 +7,7 @@ out; it is loaded (half a second) only when such a source is first asked.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from airflow_ice.api.errors import IceCredentialsError, redact
 from airflow_ice.api.signature import Credentials
 
-_STATUS_OUT_OF_REACH = ("http_code=5", "http_code=429", "time out", "timed out", "timeout", "connection")
+_OUT_OF_REACH = re.compile(r"http_code\s*[:=]\s*(?:5\d\d|429)|time ?out|timed out|connection", re.IGNORECASE)
 
 
 class CredentialsSource(Protocol):
@@ -88,10 +89,25 @@ class LibraryCredentials:
         return await asyncio.to_thread(self.get)
 
 
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]*")
+
+
+def usable(credentials: Credentials) -> Credentials:
+    """Return credentials that can travel in the headers of a request.
+
+    :raises IceCredentialsError: a part holds a blank, a line end or a letter beyond ASCII; its value is not shown.
+    """
+    for name in ("access_key_id", "security_token", "bearer_token", "provider_name"):
+        if not _HEADER_VALUE.fullmatch(getattr(credentials, name) or ""):
+            rule = "holds a blank, a line end or a character beyond ASCII, which no such value has; copy it again"
+            raise IceCredentialsError(f"the {name} {rule}")
+    return credentials
+
+
 def _credentials_error(cause: Exception) -> IceCredentialsError:
     # Some of the library's messages end with the whole reply of the credentials server, keys included: cut before it. The cause
     # is dropped from the chain for the same reason, and named instead.
     said = str(cause).partition("result:")[0].strip().rstrip(",")
     network = any(kind.__module__.partition(".")[0] in {"requests", "aiohttp", "urllib3"} for kind in type(cause).__mro__)
-    transient = network or isinstance(cause, OSError) or any(mark in said.lower() for mark in _STATUS_OUT_OF_REACH)
+    transient = network or isinstance(cause, OSError) or _OUT_OF_REACH.search(said) is not None
     return IceCredentialsError(f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient)

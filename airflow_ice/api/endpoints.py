@@ -20,6 +20,7 @@ REGIONS: Final = ("cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us
 DEFAULT_REGION: Final = "cn-shanghai"
 
 _REGION = re.compile(r"[a-z]{2}-[a-z]+(?:-[a-z0-9]+)*")
+_LONGEST_LABEL: Final = 63  # RFC 1035, 2.3.4; a longer one fails in the name lookup, which says nothing useful
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -55,13 +56,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _is_host(name: str) -> bool:
+    if ":" in name:
+        return _HOST.fullmatch(f"[{name}]") is not None
+    return _HOST.fullmatch(name) is not None and all(0 < len(label) <= _LONGEST_LABEL for label in name.split("."))
+
+
 def region_endpoint(region_id: str = DEFAULT_REGION, network: str = "public") -> Endpoint:
     """Return the endpoint of a region; one that the table does not know follows its rule.
 
     :param network: `public`, or `vpc` for machines inside Alibaba Cloud.
     :raises IceInputError: what is given cannot be a region or a network.
     """
-    if not _REGION.fullmatch(region_id):
+    if not _REGION.fullmatch(region_id) or len(region_id) > _LONGEST_LABEL:
         raise IceInputError("region_id", region_id, f"is not a region id; ICE runs in {', '.join(REGIONS)}")
     if network not in {"public", "vpc"}:
         raise IceInputError("network", network, "must be public or vpc")
@@ -85,14 +92,9 @@ def endpoint(
         parts = urlsplit(given if "://" in given else f"//{given}")
         name, own_port = parts.hostname or "", parts.port or port
     except ValueError as cause:
-        raise IceInputError("host", given, f"is not a host name ({cause})") from None
-    if (
-        parts.username
-        or parts.password
-        or parts.path.strip("/")
-        or parts.query
-        or not _HOST.fullmatch(name if ":" not in name else f"[{name}]")
-    ):
+        raise IceInputError("host", None if "@" in given else given, f"is not a host name ({cause})") from None
+    more_than_a_host = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
+    if more_than_a_host or not _is_host(name) or not 1 <= (own_port or 1) <= 65535:
         raise IceInputError("host", None if "@" in given else given, "must be a host name, with a scheme and a port at most")
     scheme = parts.scheme or ("http" if is_loopback(name) else "https")
     if scheme not in {"http", "https"}:

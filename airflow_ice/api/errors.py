@@ -36,22 +36,32 @@ Submitted = Literal["no", "unknown"]
 
 _URL_WITH_QUERY = re.compile(r"(https?:/{1,2}[^\s\"'<>?]+)\?[^\s\"'<>]*", re.IGNORECASE)
 _HARMLESS_QUERY = re.compile(r"https://(?:api|next\.api|help)\.(?:aliyun|alibabacloud)\.com/", re.IGNORECASE)
+_USER_OF_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,15}:/{1,2})[^/\s\"'<>?#]*@", re.IGNORECASE)
+# Quotes and backslashes: the field may stand in JSON, in JSON within JSON, or in the repr of a dict.
 _SECRET_FIELD = re.compile(
-    r"((?:x-acs-)?(?:security-?token|bearer-?token|signature(?:-nonce)?|authorization|access-?key-?secret|ossaccesskeyid)\"?\s*[:=]\s*\"?)"
-    r"(?!\s)[^\s\",&;]+",
+    r"((?:security[-_]?token|bearer[-_]?token|signature(?:[-_]?nonce)?|access[-_]?key[-_]?secret|oss[-_]?access[-_]?key[-_]?id)"
+    r"[\\\"']*\s*(?:[:=]|%3[ad])\s*[\\\"']*)[^\s\"'\\,&;]+",
     re.IGNORECASE,
 )
-_SERVER_SIDE_REQUEST = re.compile(r"\s*server\s+(?:StringToSign|CanonicalRequest|string to sign).*", re.IGNORECASE | re.DOTALL)
+_AUTHORIZATION = re.compile(r"(authorization[\\\"']*\s*[:=]\s*[\\\"']*)[^\r\n\"'\\]+", re.IGNORECASE)
+_SERVER_SIDE_REQUEST = re.compile(
+    r"(?<!\s)\s*server\s+(?:StringToSign|CanonicalRequest|string to sign).*", re.IGNORECASE | re.DOTALL
+)
 
 
 def redact(text: str) -> str:
-    """Return a text from outside without what must not be shown: queries of URLs, tokens, signatures.
+    """Return a text from outside without what must not be shown: queries and passwords of URLs, tokens, signatures.
 
     A SignatureDoesNotMatch reply repeats the whole canonical request, tokens included; that part is cut off.
     """
     text = _SERVER_SIDE_REQUEST.sub("", text)
     text = _URL_WITH_QUERY.sub(lambda m: m.group(0) if _HARMLESS_QUERY.match(m.group(0)) else f"{m.group(1)}?***", text)
+    text = _USER_OF_URL.sub(r"\1***@", text)
+    text = _AUTHORIZATION.sub(r"\1***", text)
     return _SECRET_FIELD.sub(r"\1***", text)
+
+
+_FACTS: Final = ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice", "transient")
 
 
 class IceError(Exception):
@@ -71,6 +81,7 @@ class IceError(Exception):
     """Whether the same call may work a moment later. A failed look is not a failed job: a wait goes on after these."""
 
     _advice: ClassVar[str] = ""
+    more_facts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -88,7 +99,7 @@ class IceError(Exception):
         self.code = code
         self.http_status = http_status
         self.request_id = request_id
-        self.recommend = recommend
+        self.recommend = redact(recommend) if recommend else None
         self.action = action
         self.submitted = submitted
         self.advice = advice
@@ -129,8 +140,7 @@ class IceError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the way back."""
-        names = ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice")
-        return {"error": type(self).__name__, **{name: getattr(self, name) for name in names}}
+        return {"error": type(self).__name__, **{name: getattr(self, name) for name in (*_FACTS, *self.more_facts)}}
 
 
 def _sentence(text: str) -> str:
@@ -153,6 +163,8 @@ class IceInputError(IceError, ValueError):
     :param rule: the rule it breaks.
     """
 
+    more_facts = ("field", "rule")  # not the value, which may be large or hold a secret
+
     def __init__(self, field: str, value: object, rule: str, *, advice: str | None = None) -> None:
         shown = "" if value is None else f" is {_short(value)}, but it"
         super().__init__(f"{field}{shown} {rule}", submitted=None, advice=advice)
@@ -163,6 +175,11 @@ class IceInputError(IceError, ValueError):
     def consequence(self) -> str:
         """Say that nothing was sent."""
         return "Nothing was sent."
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The value may be anything that a user can pass, and not all of that can be pickled.
+        plain = self.value if isinstance(self.value, (str, int, float, type(None))) else redact(_short(self.value))
+        return (_restore, (type(self), self.message, {**self.__dict__, "value": plain}))
 
 
 def _short(value: object) -> str:
@@ -184,10 +201,7 @@ class IceCredentialsError(IceError):
 
 
 class IceTransportError(IceError):
-    """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or broke.
-
-    :param sent: whether the request may have reached the service.
-    """
+    """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or broke."""
 
     transient = True
     _advice = "Check the endpoint (host, region_id, network), the proxy and the network of this machine."
@@ -206,6 +220,8 @@ class IceServiceError(IceError):
 
     :param retry_after: the seconds that the reply asks to wait, or None.
     """
+
+    more_facts = ("retry_after",)
 
     def __init__(self, message: str, *, retry_after: float | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -272,13 +288,11 @@ class IceJobError(IceError):
     :param job_id: the main job.
     """
 
+    more_facts = ("job_id",)
+
     def __init__(self, message: str, *, job_id: str, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.job_id = job_id
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the error as plain JSON, with the job id."""
-        return {**super().as_dict(), "job_id": self.job_id}
 
 
 class IceJobFailedError(IceJobError):
@@ -431,17 +445,15 @@ def _text(value: object) -> str | None:
 def error_from_dict(fields: Mapping[str, Any]) -> IceError:
     """Return the exception that `IceError.as_dict` described; an unknown kind becomes a plain `IceError`."""
     kinds = {kind.__name__: kind for kind in _tree(IceError)}
-    error = _restore(kinds.get(str(fields.get("error")), IceError), str(fields.get("message", "")), {})
-    for name in ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice"):
-        setattr(error, name, fields.get(name))
-    error.message = str(fields.get("message", ""))
-    if isinstance(error, IceJobError):
-        error.job_id = str(fields.get("job_id", ""))
-    if isinstance(error, IceInputError):
-        error.field, error.value, error.rule = "", None, error.message
-    if isinstance(error, IceServiceError):
-        error.retry_after = None
-    return error
+    kind = kinds.get(str(fields.get("error")), IceError)
+    message = str(fields.get("message") or "")
+    state = {name: fields.get(name) for name in (*_FACTS, *kind.more_facts)}
+    state["transient"] = bool(fields.get("transient", kind.transient))
+    for name in {"field", "rule", "job_id"} & state.keys():
+        state[name] = str(state[name] or "")
+    if issubclass(kind, IceInputError):
+        state["value"] = None
+    return _restore(kind, message, {**state, "message": message})
 
 
 def _tree(kind: type[IceError]) -> list[type[IceError]]:

@@ -11,12 +11,15 @@ Sources: the pages on InputConfig, EditingConfig and OutputConfig of each kind o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_ice.api.errors import IceInputError
+from airflow_ice.api.signature import percent_encode
 
+MAX_QUERY: Final = 65_000  # ICE documents none; httpx sends no URL of more than 65536 characters
 MAX_USER_DATA_BYTES: Final = 512
 MAX_COUNT: Final = 100
 MAX_CLIENT_TOKEN: Final = 64
@@ -58,12 +61,31 @@ _OUTPUT_KEYS: Final = (
 )
 
 
+def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
+    """Check that parameters can travel: as UTF-8, and those of the query in a URL of a length that can be sent.
+
+    :raises IceInputError: one cannot.
+    """
+    for name, value in (*query.items(), *form.items()):
+        try:
+            value.encode()
+        except UnicodeEncodeError as cause:
+            raise IceInputError(
+                name, None, f"must be text that UTF-8 can hold; it holds half a surrogate pair: {cause}"
+            ) from None
+    encoded = {name: len(percent_encode(value)) for name, value in query.items()}
+    if sum(encoded.values()) > MAX_QUERY:
+        longest = max(encoded, key=lambda name: encoded[name])
+        rule = f"must be shorter: it travels in the URL, which holds {MAX_QUERY} characters, and takes {encoded[longest]} of them"
+        raise IceInputError(longest, None, rule)
+
+
 def client_token(value: str) -> str:
     """Check a ClientToken: 1 to 64 printable ASCII characters.
 
     :raises IceInputError: it is none.
     """
-    if not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
         raise IceInputError("client_token", value, f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters")
     return value
 
@@ -74,7 +96,7 @@ def user_data(value: str) -> str:
     :raises IceInputError: it is none, or longer.
     """
     json_object("UserData", value)
-    size = len(value.encode())
+    size = len(value.encode(errors="surrogatepass"))
     if size > MAX_USER_DATA_BYTES:
         raise IceInputError("UserData", value, f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}")
     return value
@@ -87,7 +109,7 @@ def json_object(field: str, value: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(value)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise IceInputError(field, value, f"must be a JSON object; it is not JSON: {cause}") from None
     if not isinstance(found, dict):
         raise IceInputError(field, value, f"must be a JSON object, not {type(found).__name__}")
@@ -310,9 +332,9 @@ def _number(field: str, value: object, least: float, most: float | None) -> None
         return
     try:
         found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
-    except ValueError:
+    except (ValueError, OverflowError):
         found = None
-    if found is None or found < least or (most is not None and found > most):
+    if found is None or not math.isfinite(found) or found < least or (most is not None and found > most):
         raise IceInputError(
             field, value, f"must be a number from {least} to {most}" if most is not None else f"must be a number from {least}"
         )

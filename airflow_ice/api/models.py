@@ -11,16 +11,17 @@ Field by field: the API pages GetBatchMediaProducingJob, ListBatchMediaProducing
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _ONE_SLASH = re.compile(r"^(https?):/(?!/)", re.IGNORECASE)
 _SIGNED_QUERY: Final = frozenset(
-    {"signature", "ossaccesskeyid", "security-token", "x-oss-signature", "x-oss-credential", "x-oss-security-token"}
+    {"signature", "ossaccesskeyid", "security-token", "x-oss-signature", "x-oss-credential", "x-oss-security-token", "auth_key"}
 )
 
 
@@ -224,9 +225,11 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     try:
-        return float(value) if isinstance(value, (int, float, str)) else None
-    except ValueError:
+        found = float(value) if isinstance(value, (int, float, str)) else None
+    except (ValueError, OverflowError):
         return None
+    # Neither NaN nor an infinity is JSON, and what is read here goes into XCom.
+    return found if found is not None and math.isfinite(found) else None
 
 
 def whole(value: object) -> int | None:
@@ -239,16 +242,16 @@ def time(value: object) -> datetime | None:
     """Return a time of the wire (ISO 8601, UTC, `yyyy-MM-ddTHH:mm:ssZ`) as an aware datetime; None for anything else."""
     try:
         found = datetime.fromisoformat(text(value) or "")
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def parsed(value: str | None) -> Any:
     """Return an echoed JSON string as a value; None where it is absent or not JSON."""
     try:
         return json.loads(value) if value else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -269,7 +272,10 @@ def unsigned_url(url: str | None) -> str | None:
     """Return a URL without its query where that query is a signature: a signed URL is a secret and expires."""
     if not url:
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("?")[0]  # no URL, and no reason to fail a whole reply
     signed = any(name.lower() in _SIGNED_QUERY for name, _ in parse_qsl(parts.query, keep_blank_values=True))
     return urlunsplit(parts._replace(query="", fragment="")) if signed else url
 
@@ -285,14 +291,22 @@ def job_error(extend: str | None) -> JobError | None:
 _OUTPUT_NAME = re.compile(r'"(?:MediaURL|FileName)"\s*:\s*"((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 
 
+def _unescaped(inside_quotes: str) -> str:
+    try:
+        return str(json.loads(f'"{inside_quotes}"', strict=False))
+    except ValueError:
+        return inside_quotes.replace("\\/", "/")
+
+
 def index_pattern(output_config: str | None) -> re.Pattern[str] | None:
     """Return what finds the number that stands for `{index}` in a sub-job's URL; None where the OutputConfig does not tell it.
 
-    The scheme is left out of the comparison, since the service has been seen to change it.
+    The scheme is left out of the comparison, since the service has been seen to change it; both sides are compared without
+    percent-encoding.
     """
     # Found by pattern, not by parsing: an echoed config need not be valid JSON.
     for match in _OUTPUT_NAME.finditer(output_config or ""):
-        name = re.sub(r"^https?:/{1,2}", "", match.group(1).replace("\\/", "/").strip(), flags=re.IGNORECASE)
+        name = re.sub(r"^https?:/{1,2}", "", unquote(_unescaped(match.group(1))).strip(), flags=re.IGNORECASE)
         before, marker, after = name.partition("{index}")
         if marker:
             again = re.escape(after).replace(re.escape("{index}"), r"\d+")
@@ -303,7 +317,7 @@ def index_pattern(output_config: str | None) -> re.Pattern[str] | None:
 def sub_job(wire: Mapping[str, Any], place: int, pattern: re.Pattern[str] | None) -> SubJob:
     """Read one entry of SubJobList."""
     url = mended_url(wire.get("MediaURL"))
-    found = pattern.search(url) if pattern and url else None
+    found = pattern.search(unquote(url)) if pattern and url else None
     known = {"JobId", "MediaId", "MediaURL", "Status", "ProjectId", "Duration", "ErrorCode", "ErrorMessage"}
     return SubJob(
         index=int(found.group(1)) if found else place,

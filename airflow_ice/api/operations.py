@@ -47,6 +47,9 @@ class Operation(Generic[T_co]):
     repeatable: bool = True
     job_id: str | None = None
 
+    def __post_init__(self) -> None:
+        limits.parameters(self.query, self.form)
+
 
 def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJob]:
     """Return a batch job with its sub-jobs (GetBatchMediaProducingJob). Jobs of the last year can be read.
@@ -333,9 +336,9 @@ def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _id(name: str, value: object) -> str:
+def _id(name: str, value: object, rule: str = "must be the id that a submit returned") -> str:
     if not isinstance(value, str) or not value.strip():
-        raise IceInputError(name, value, "must be the id that a submit returned")
+        raise IceInputError(name, value, rule)
     return value.strip()
 
 
@@ -350,7 +353,7 @@ def _ids(name: str, value: object) -> list[str]:
             value = value.split(",")
     if not isinstance(value, Sequence):
         raise IceInputError(name, value, "must be a list of ids")
-    found = [_id(f"{name}[{place}]", entry) for place, entry in enumerate(value)]
+    found = [_id(f"{name}[{place}]", entry, "must be an id") for place, entry in enumerate(value)]
     if not found:
         raise IceInputError(name, value, "must name at least one id")
     if comma := next((entry for entry in found if "," in entry), None):

@@ -10,6 +10,7 @@ jitter up to a cap, and no sooner than the service asks. A submit is tried again
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ def tries(
     :raises IceError: the last try's.
     """
     number = 1
+    maybe_taken = False
     while True:
         outcome = yield Try(number)
         try:
@@ -92,6 +94,10 @@ def tries(
             error = outcome
         except IceError as refused:
             error = refused
+        # What an earlier try may have left in ICE, a later one that certainly made no job does not take back.
+        maybe_taken = maybe_taken or error.submitted == "unknown"
+        if maybe_taken and error.submitted == "no":
+            error.submitted = "unknown"
         if not (error.transient and operation.repeatable and number < policy.tries):
             raise error
         seconds = policy.pause(number, draw)
@@ -129,29 +135,34 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     `x-acs-retry-after` is in milliseconds and is what the official SDK looks for (tea-openapi, `get_throttling_time_left`);
     `Retry-After` is in seconds or a date (RFC 9110, 10.2.3) and is what a proxy says.
     """
-    try:
-        if (milliseconds := headers.get("x-acs-retry-after")) and float(milliseconds) > 0:
-            return float(milliseconds) / 1000
-    except ValueError:
-        pass
+    if milliseconds := _finite(headers.get("x-acs-retry-after")):
+        return milliseconds / 1000
     value = headers.get("retry-after")
     if not value:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    seconds = _finite(value)
+    if seconds is not None:
+        return seconds
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
+def _finite(value: str | None) -> float | None:
+    """Return a number that can be waited for, 0 for a negative one; None for anything else."""
+    try:
+        found = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, found) if math.isfinite(found) else None
+
+
 def _json_object(body: bytes) -> Mapping[str, Any] | None:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
