@@ -64,7 +64,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         job_id: str | XComArg,
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
-        require: Require = "all",
+        require: Require | str = "all",
         returns: Returns = "job",
         **kwargs: Any,
     ) -> None:

@@ -148,6 +148,10 @@ class LocalAirflow:
             raise LocalAirflowError(f"{method} {path}: HTTP {reply.status_code}: {reply.text[:500]}")
         return reply.json() if reply.content else None
 
+    def ui(self, path: str) -> Any:
+        """Return what the web page asks for itself, below /ui."""
+        return self._http.get(f"/ui/{path}", headers=self._authorization()).raise_for_status().json()
+
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run of a DAG, once it is known, and return the run's id."""
         self.wait_for_dag(dag_id)

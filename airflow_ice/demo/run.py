@@ -113,7 +113,7 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
             _follow(airflow, client, run_id, console)
             published = _published(airflow, run_id)
             say("done")
-            console.print(published_table([(row, file, _picture_size(file)) for row, file in published]))
+            console.print(published_table([(row, file, _picture_size(file)) for row, file in published]), crop=False)
             if options.keep:
                 _keep(airflow, console)
 

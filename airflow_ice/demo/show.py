@@ -94,9 +94,12 @@ def _counted(states: Sequence[str]) -> Text:
 def published_table(published: Sequence[tuple[Mapping[str, Any], Path, str]]) -> Table:
     """Return the table of what was published: media row, file and picture size of each."""
     table = Table(title="Published")
-    for heading in ("video", "length", "picture", "size", "file"):
-        table.add_column(heading, justify="right" if heading in {"length", "size"} else "left", overflow="fold")
-    for media, file, picture in published:
+    paths = [os.path.relpath(file) for _, file, _ in published]
+    for heading in ("video", "length", "picture", "size"):
+        table.add_column(heading, justify="right" if heading in {"length", "size"} else "left", no_wrap=True)
+    # A path that is folded cannot be copied: it is shown whole, over the edge if need be.
+    table.add_column("file", no_wrap=True, min_width=max(map(len, paths), default=0))
+    for (media, file, picture), path in zip(published, paths, strict=True):
         size = f"{file.stat().st_size / 1000:,.0f} kB"
-        table.add_row(str(media["index"]), f"{media['duration']:.1f} s", picture, size, os.path.relpath(file))
+        table.add_row(str(media["index"]), f"{media['duration']:.1f} s", picture, size, path)
     return table

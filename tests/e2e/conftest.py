@@ -1,0 +1,45 @@
+"""One real Airflow for all end-to-end tests, and a local ICE for each scenario, so that scenarios run side by side."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from airflow_ice.demo.local_airflow import LocalAirflow
+from airflow_ice.emulator.local import LocalIce
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A secret of its own, so that finding it in a log proves a leak and not a coincidence.
+SECRET = "testsecret-that-must-not-show"
+SCENARIOS = ("default", "failing", "half", "half_any", "throttled")
+
+
+@pytest.fixture(scope="session")
+def ices() -> Iterator[dict[str, LocalIce]]:
+    """A local ICE for each scenario; connection `ice_NAME` leads to it."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(LocalIce(job_seconds=3.0, render=name == "default", access_key_secret=SECRET))
+            for name in SCENARIOS
+        }
+
+
+@pytest.fixture(scope="session")
+def airflow(ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    """A real Airflow with the example DAGs and those of the tests."""
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    dags.mkdir()
+    for source in (*(ROOT / "dags").glob("*.py"), *(ROOT / "tests/e2e/dags").glob("*.py")):
+        shutil.copy(source, dags)
+    connections = {
+        f"ice_{name}": {"conn_type": "alibaba_ice", "host": ice.url, "login": ice.access_key_id, "password": SECRET}
+        for name, ice in ices.items()
+    }
+    with LocalAirflow(folder / "home", dags, connections=connections) as airflow:
+        yield airflow
