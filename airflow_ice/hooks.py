@@ -195,4 +195,4 @@ def _limiter(ice_conn_id: str, per_second: float) -> RateLimiter:
 def _airflow_version() -> str:
     from importlib.metadata import version
 
-    return version("apache-airflow-task-sdk")
+    return version("apache-airflow-core")

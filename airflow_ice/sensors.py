@@ -12,13 +12,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import (
+    AirflowNotFoundException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from airflow_ice.api.errors import IceError, IceJobFailedError, error_from_dict
 from airflow_ice.exceptions import UnretriedIceJobFailedError
 from airflow_ice.hooks import IceHook
-from airflow_ice.triggers import IceBatchMediaProducingJobTrigger
-from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
+from airflow_ice.triggers import IceBatchMediaProducingJobTrigger, unread_connection
+from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -69,11 +75,14 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         self.region_id = region_id
         self.deferrable = deferrable
         self._wait: Wait | None = None
+        self._first_look = True
         self._verdict: Verdict | None = None
 
     def execute(self, context: Context) -> str:
         """Wait, and return the job id."""
-        started_at = self._started_at(context)
+        before = self._waiting_since(context)
+        self._first_look = before is None
+        started_at = time.time() if before is None else before
         self._wait = Wait(
             self.job_id,
             interval=self.poke_interval,
@@ -96,6 +105,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         """
         if self._wait is None:
             raise RuntimeError("poke() needs the wait that execute() begins")
+        self._verdict = None  # until this look has one
         self._verdict = self._look(self._wait)
         return PokeReturnValue(is_done=True, xcom_value=self.job_id) if self._has_ended(self._verdict) else False
 
@@ -126,32 +136,41 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         BaseSensorOperator skips other things in execute() than in resume_execution(), a failed job among them. Here `soft_fail`
         skips a time-out and nothing else, and `never_fail` skips whatever would fail.
         """
+        error: BaseException
         try:
             return wait()
-        except AirflowSkipException as skip:
-            failure = skip.__cause__
-            if failure is None or self.never_fail or isinstance(failure, (AirflowSensorTimeout, AirflowTaskTimeout)):
-                raise
-        except (AirflowSensorTimeout, IceError) as error:
-            if self.never_fail or (self.soft_fail and isinstance(error, AirflowSensorTimeout)):
-                raise AirflowSkipException(f"Skipped instead of failed, as this task is told to: {error}") from error
+        except AirflowRescheduleException:
             raise
-        raise failure
+        except AirflowSkipException as skip:
+            if skip.__cause__ is None:
+                raise
+            error = skip.__cause__
+        except Exception as failure:  # noqa: BLE001 - it is raised again below, or named in the skip
+            error = failure
+        if self.never_fail or (self.soft_fail and isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout))):
+            raise AirflowSkipException(f"Skipped instead of failed, as this task is told to: {error}") from error
+        raise error
 
-    def _started_at(self, context: Context) -> float:
-        """Return when this try began to wait, epoch seconds; a rescheduled sensor began with its first look."""
+    def _waiting_since(self, context: Context) -> float | None:
+        """Return when a rescheduled sensor began to wait, epoch seconds; None where the wait begins now."""
         if self.reschedule and not self.deferrable:
             first = context["ti"].get_first_reschedule_date(context)
             if isinstance(first, datetime):
                 return first.timestamp()
-        return time.time()
+        return None
 
     def _look(self, wait: Wait) -> Verdict:
         # One try a look: pausing between looks is the wait's business, and it knows the deadline.
         try:
             job = IceHook(self.ice_conn_id, self.region_id, tries=1).get_batch_media_producing_job(self.job_id)
+        except AirflowNotFoundException as cause:
+            if self._first_look and not self.silent_fail:
+                raise  # there is no such connection; afterwards it is one that is out of reach for now
+            return wait.on_error(unread_connection(cause), time.time())
         except IceError as error:
             return wait.on_error(error, time.time())
+        finally:
+            self._first_look = False
         return wait.on_job(job, time.time())
 
     def _has_ended(self, verdict: Verdict) -> bool:
@@ -167,9 +186,14 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def _get_next_poke_interval(self, started_at: Any, run_duration: Any, poke_count: int) -> float:
         # BaseSensorOperator asks here how long to sleep, or when to reschedule: the wait decides, as it does for the trigger.
-        if not isinstance(self._verdict, LookAgain):
-            raise RuntimeError("there is a next look only after one that did not end the wait")
-        return self._verdict.seconds
+        if self._wait is None or not isinstance(self._verdict, LookAgain):
+            # With silent_fail BaseSensorOperator goes on after any exception, also one that is none of ICE's.
+            return max(self.poke_interval, SHORTEST_PAUSE)
+        if not self.reschedule:
+            return self._verdict.seconds
+        # A rescheduled look starts the task anew, which is no small thing: never sooner than asked for.
+        left = max(self._wait.deadline - time.time(), 0.0)
+        return max(self._verdict.seconds, min(self.poke_interval, left))
 
     def _defer_unless_ended(self, wait: Wait) -> str:
         if not self._has_ended(self._look(wait)):

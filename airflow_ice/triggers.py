@@ -92,16 +92,25 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         # One try a look: pausing between looks is the wait's business, and it knows the deadline.
         try:
             # A look may not outlast the wait; the margin is for the last look, which begins at the deadline itself.
-            async with asyncio.timeout(max(self.deadline - time.time(), 0) + LAST_LOOK_SECONDS):
+            async with asyncio.timeout(max(self.deadline - time.time(), 0) + LAST_LOOK_SECONDS) as limit:
                 job = await hook.aget_batch_media_producing_job(self.job_id)
         except TimeoutError:
+            if not limit.expired():  # somebody else's
+                raise
             return TimedOut(wait.timeout_reason(time.time()))
         except AirflowNotFoundException as cause:
-            # The worker has read this connection before it deferred; Airflow says "not found" for a backend out of reach, too.
-            return wait.on_error(IceCredentialsError(f"the connection could not be read: {cause}", transient=True), time.time())
+            # The worker has read this connection before it deferred.
+            return wait.on_error(unread_connection(cause), time.time())
         except IceError as error:
             return wait.on_error(error, time.time())
         return wait.on_job(job, time.time())
+
+
+def unread_connection(cause: AirflowNotFoundException) -> IceCredentialsError:
+    """Return the error of a connection that is gone, though it was read before: Airflow says so of a backend out of reach, too."""
+    error = IceCredentialsError(f"the connection could not be read: {cause}", transient=True)
+    error.__cause__ = cause
+    return error
 
 
 def event_of(job_id: str, verdict: Verdict) -> dict[str, Any]:

@@ -28,6 +28,9 @@ UNKNOWN_JOB_GRACE: Final = 60.0
 """Seconds in which an unknown job may still be one that the service has not written everywhere yet."""
 
 SHORTEST_PAUSE: Final = 0.1
+CLOCK_TOLERANCE: Final = 0.001
+"""Seconds before the deadline that count as the deadline: dates are rounded, and a sleep may end a little early."""
+
 LONGEST_ERROR_PAUSE: Final = 300.0
 FIRST_HEARTBEAT: Final = 60.0
 LONGEST_HEARTBEAT: Final = 1800.0
@@ -159,7 +162,7 @@ class Wait:
 
     def _again(self, pause: float, now: float) -> LookAgain | TimedOut:
         left = self.deadline - now
-        if left <= 0:
+        if left < CLOCK_TOLERANCE:
             return TimedOut(self.timeout_reason(now))
         return LookAgain(min(pause, left))
 

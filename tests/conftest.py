@@ -49,7 +49,7 @@ def running_ice() -> Iterator[LocalIce]:
 
 
 @pytest.fixture
-def ice(running_ice: LocalIce, set_connection: SetConnection) -> Iterator[LocalIce]:
+def connected_ice(running_ice: LocalIce, set_connection: SetConnection) -> Iterator[LocalIce]:
     """Return an emulator with nothing wrong, and point `ice_default` at it. Its record of requests is the whole module's."""
     set_connection(running_ice)
     yield running_ice

@@ -22,6 +22,7 @@ from airflow_ice.api.errors import (
 )
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.waiting import (
+    CLOCK_TOLERANCE,
     FIRST_HEARTBEAT,
     LONGEST_ERROR_PAUSE,
     LONGEST_HEARTBEAT,
@@ -237,7 +238,7 @@ def test_no_wait_is_ever_hot_or_beyond_its_deadline(
     )
     for look in looks:
         verdict = waiting.on_job(job(look), now) if isinstance(look, str) else waiting.on_error(look, now)
-        if now >= deadline:
+        if deadline - now < CLOCK_TOLERANCE:
             assert isinstance(verdict, TimedOut)
             return
         pause = seconds(verdict)
