@@ -1,0 +1,108 @@
+"""What a DAG file pays for importing this package, and what nobody but the one who needs it may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import airflow_ice
+
+PACKAGE = Path(airflow_ice.__path__[0])
+HEAVY = ("alibabacloud_credentials", "airflow_ice.api.client", "airflow_ice.emulator", "apscheduler", "Tea")
+
+
+def fresh(code: str) -> None:
+    environment = {
+        "AIRFLOW_HOME": "/nonexistent-is-not-needed",
+        "PATH": "/usr/bin:/bin",
+        "AIRFLOW_CONN_ICE_DEFAULT": '{"conn_type": "alibaba_ice", "login": "i", "password": "secret", "host": "http://127.0.0.1:9"}',
+        "AIRFLOW_CONN_ROLE": '{"conn_type": "alibaba_ice", "extra": {"credential_type": "credentials_uri",'
+        ' "credentials_uri": "http://127.0.0.1:9/"}, "host": "http://127.0.0.1:9"}',
+    }
+    lines = f"""
+import sys, tempfile, os
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()
+HEAVY = {HEAVY!r}
+def heavy():
+    return [name for name in sys.modules if name.split(".")[0] in HEAVY or name.startswith(HEAVY)]
+{code}
+"""
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_dag_file_loads_neither_client_nor_credentials_nor_emulator() -> None:
+    fresh(
+        """
+import airflow_ice.operators, airflow_ice.sensors, airflow_ice.triggers
+from airflow.sdk import DAG
+assert not heavy(), heavy()
+with DAG("d"):
+    done = airflow_ice.sensors.IceBatchMediaProducingJobSensor(task_id="wait", job_id="j")
+    airflow_ice.operators.IceGetBatchMediaProducingJobOperator(task_id="collect", job_id=done.output)
+airflow_ice.hooks.IceHook()
+airflow_ice.triggers.IceBatchMediaProducingJobTrigger(
+    job_id="j", ice_conn_id="c", poke_interval=1, started_at=0, deadline=1
+).serialize()
+assert not heavy(), heavy()
+"""
+    )
+
+
+def test_the_credentials_library_is_loaded_only_where_its_credentials_are_needed() -> None:
+    fresh(
+        """
+from airflow_ice.api.errors import IceError
+from airflow_ice.hooks import IceHook
+def loaded():
+    return "alibabacloud_credentials" in sys.modules
+for conn_id in ("ice_default", "role"):
+    hook = IceHook(conn_id, tries=1)
+    with hook.get_conn():
+        assert not loaded()
+    try:
+        hook.get_batch_media_producing_job("j")
+    except IceError:
+        pass
+    assert loaded() == (conn_id == "role")
+"""
+    )
+
+
+SOURCES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if len(path.parts) == 1], ids=str)
+def test_only_airflows_public_surface_is_used(path: Path) -> None:
+    public = ("airflow.sdk", "airflow.triggers.base")
+    for name in imported(path):
+        if name.split(".")[0] == "airflow":
+            assert name.startswith(public), name
+            assert not any(part.startswith("_") for part in name.split(".")), name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_imports_point_one_way(path: Path) -> None:
+    names = imported(path)
+    if path.parts[0] not in {"emulator", "cli.py", "demo"}:
+        assert not {name for name in names if name.startswith("airflow_ice.emulator")}
+    if path.parts[0] == "api" or path.name in {"waiting.py", "connections.py", "__init__.py", "get_provider_info.py"}:
+        assert not {name for name in names if name.split(".")[0] == "airflow"}
+    if path.name == "waiting.py":
+        assert not names & {"time", "asyncio", "httpx", "datetime"}
+    if path.name not in {"sensors.py", "operators.py"}:
+        assert not {name for name in names if name.startswith(("airflow_ice.sensors", "airflow_ice.operators"))}
