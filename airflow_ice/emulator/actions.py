@@ -67,7 +67,7 @@ class Actions:
         """
         self._lifecycle.settle()
         if action in SUBMITS:
-            submission = validation.submission(action, parameters, self._settings.region_id)
+            submission = validation.submission(action, parameters, self._settings.region_id, self._settings.bucket)
             return {"JobId": self._lifecycle.submit(submission, parameters)}
         return self._reads[action](parameters, base_url)
 

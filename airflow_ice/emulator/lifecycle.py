@@ -97,7 +97,7 @@ class Lifecycle:
         if plan.failure:
             job.extend = json.dumps({"ErrorCode": plan.failure.code, "ErrorMessage": plan.failure.message}, ensure_ascii=False)
         elif submission.selects:
-            job.extend_output = json.dumps(planning.selection_result(submission), ensure_ascii=False)
+            job.extend_output = json.dumps(planning.selection_result(submission))
         if submission.project_ids:
             job.extend_input = json.dumps(submission.project_ids)
         elif submission.selection:
@@ -182,8 +182,8 @@ class Lifecycle:
                     plan=SubJobPlan(begins, ends, failure if index in failing else None, makes_files and self._settings.render),
                     project_id=new_id(),
                     duration=video.timeline.seconds,
-                    materials=json.dumps(materials, ensure_ascii=False),
-                    timeline=json.dumps(video.timeline.to_dict(), ensure_ascii=False),
+                    materials=json.dumps(materials),
+                    timeline=json.dumps(video.timeline.to_dict()),
                     media_id=new_id() if makes_files else None,
                     media_url=media_url,
                     bucket=name.bucket if name else None,

@@ -63,9 +63,13 @@ def _named(bucket: str, key: str, region: str | None) -> ObjectName | None:
 
 def is_safe_key(key: str) -> bool:
     """Tell whether a key can be a path below a folder: no empty, `.` or `..` part, no backslash, no control character."""
-    if not key or len(key.encode()) > 1023 or "\\" in key or any(ord(char) < 32 for char in key):
+    try:
+        parts = [part.encode() for part in key.split("/")]
+    except UnicodeEncodeError:
         return False
-    return all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in key.split("/"))
+    if len(key) > 1023 or "\\" in key or any(ord(char) < 32 for char in key):
+        return False
+    return all(part not in (b"", b".", b"..") and len(part) <= 255 for part in parts)
 
 
 class ObjectStore:

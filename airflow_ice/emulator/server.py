@@ -39,9 +39,10 @@ def create_app(settings: Settings) -> Starlette:
             app.state.emulator = emulator
             yield
 
-    return Starlette(
-        routes=[Route("/", _Api()), Route("/objects/{bucket}/{key:path}", _object), *control.routes()], lifespan=lifespan
-    )
+    routes = [Route("/", _Api()), Route("/objects/{bucket}/{key:path}", _object, methods=["GET"]), *control.routes()]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
 
 
 def serve(settings: Settings) -> None:

@@ -76,9 +76,10 @@ def texts(config: Mapping[str, Any], plural: str, singular: str) -> list[str]:
     return [text for text in value if text]
 
 
-def submission(action: str, parameters: Mapping[str, str], region_id: str) -> Submission:
+def submission(action: str, parameters: Mapping[str, str], region_id: str, own_bucket: str) -> Submission:
     """Check the parameters of a submit.
 
+    :param own_bucket: the emulator's own store, whose material may be named with any region.
     :raises ServiceError: the service would refuse them.
     """
     _check_client_token(parameters)
@@ -90,7 +91,7 @@ def submission(action: str, parameters: Mapping[str, str], region_id: str) -> Su
     editing_config = _optional_object(parameters, "EditingConfig")
     _check_editing_config(editing_config)
     output = _output(_required_object(parameters, "OutputConfig"), region_id, makes_files=not selects and not organizes)
-    _check_regions(input_config, region_id)
+    _check_regions(job_type, input_config, region_id, own_bucket)
     _check_durations(input_config, output)
     _check_templates(parameters)
     selection = _selection(parameters) if organizes else {}
@@ -271,16 +272,19 @@ def _check_durations(config: Mapping[str, Any], output: Output) -> None:
         raise invalid_parameter("OutputConfig.FixedDuration")
 
 
-def _check_regions(config: Mapping[str, Any], region_id: str) -> None:
-    """Every OSS URL of a request is in the region of its endpoint."""
-    groups = config.get("MediaGroupArray") or [config]
-    for group in groups:
-        name = "MediaGroupArray" if group is not config else "MediaArray"
-        for media in [*(group.get("MediaArray") or []), *([config["InputMedia"]] if "InputMedia" in config else [])]:
-            found = parse_object_url(media)
-            if found and found.region not in (None, region_id):
-                # Guess: that input is checked at once too, as output is known to be.
-                raise invalid_parameter(f"InputConfig.{name}")
+def _check_regions(job_type: str, config: Mapping[str, Any], region_id: str, own_bucket: str) -> None:
+    """Refuse material outside the region of the endpoint."""
+    if job_type == "Script":
+        name, named = "MediaGroupArray", [media for group in config["MediaGroupArray"] for media in group["MediaArray"]]
+    elif job_type == "Sports_Highlights":
+        name, named = "InputMedia", [config["InputMedia"]]
+    else:
+        name, named = "MediaArray", config.get("MediaArray") or []
+    for media in named:
+        found = parse_object_url(media)
+        if found and found.bucket != own_bucket and found.region not in (None, region_id):
+            # Guess: that input is checked at once too, as output is known to be.
+            raise invalid_parameter(f"InputConfig.{name}")
 
 
 def _check_templates(parameters: Mapping[str, str]) -> None:
@@ -308,13 +312,16 @@ def _is_sentence(sentence: Any) -> bool:
     clips = sentence.get("matchClipList") if isinstance(sentence, dict) else None
     if not isinstance(clips, list) or not clips:
         return False
-    numbers = ("startTime", "endTime")
-    return all(
-        isinstance(clip, dict)
-        and isinstance(clip.get("mediaId"), str)
-        and all(isinstance(clip.get(name), int | float) for name in numbers)
-        for clip in clips
-    )
+    return _is_seconds(sentence.get("duration", 0)) and all(_is_clip(clip) for clip in clips)
+
+
+def _is_clip(clip: Any) -> bool:
+    named = isinstance(clip, dict) and isinstance(clip.get("mediaId"), str)
+    return named and _is_seconds(clip.get("startTime")) and _is_seconds(clip.get("endTime"))
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 7200
 
 
 def _check_client_token(parameters: Mapping[str, str]) -> None:
