@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, XComArg, dag, task
 
@@ -49,8 +50,8 @@ def ice_scenarios() -> None:
     )
 
     @task(trigger_rule="all_done")
-    def clean_up(failed: list[dict[str, object]] | None) -> int:
-        return len(failed or [])
+    def clean_up(failed: Any) -> int:
+        return len(failed)
 
     @task
     def publish(media: dict[str, object]) -> object:
