@@ -35,10 +35,7 @@ _LONGEST_AUTH_SECONDS: Final = 86_400
 
 
 class Actions:
-    """Answers the actions of one emulator.
-
-    :param base_url: the emulator's own address, `http://127.0.0.1:PORT`, known once it listens.
-    """
+    """Answers the actions of one emulator."""
 
     def __init__(
         self, settings: Settings, store: Store, clock: Clock, objects: ObjectStore, finder: MaterialFinder, lifecycle: Lifecycle
@@ -63,6 +60,7 @@ class Actions:
     def answer(self, action: str, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
         """Carry an action out and return the body of its reply, without RequestId.
 
+        :param base_url: the address that the request came to, `http://127.0.0.1:PORT`; signed URLs lead there.
         :raises ServiceError: it is refused.
         """
         self._lifecycle.settle()
@@ -195,7 +193,7 @@ def _whole(parameters: Mapping[str, str], name: str, default: int, most: int) ->
     text = parameters.get(name)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= most:
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or not 1 <= int(text) <= most:
         raise invalid_parameter(name)
     return int(text)
 

@@ -56,6 +56,9 @@ class Fault:
             raise ValueError(f"fault {self.kind!r} takes no option {', '.join(sorted(unknown))}")
         if self.kind == "status" and not isinstance(self.options.get("value"), str):
             raise ValueError("fault 'status' needs the option value, the status to show")
+        for name in ("seconds", "status", "retry_after_ms"):
+            if not isinstance(self.options.get(name, 0), int | float):
+                raise ValueError(f"fault {self.kind!r} needs a number as {name}")
         if self.times == 0 or self.times < -1:
             raise ValueError("times is at least 1, or -1 for a fault that lasts until cleared")
 

@@ -114,6 +114,9 @@ class Render:
 
 def sub_job_state(plan: SubJobPlan, render: Render | None, now: float) -> State:
     """Return where a sub-job stands. It succeeds when its time has come and its file is complete, not before."""
+    if render is not None and render.done_at > now:
+        # A look at the past, which List takes when it lags: the file was not there yet.
+        render = None
     if now < plan.begins:
         return State(INIT, plan.begins)
     if plan.ends is None or now < plan.ends or (plan.renders and plan.failure is None and render is None):
@@ -148,10 +151,11 @@ def job_state(plan: JobPlan, sub_jobs: list[State], now: float, created: float) 
     return State(FINISHED, max((plan.ends, *(state.since for state in sub_jobs))))
 
 
-def next_change(plan: JobPlan, sub_jobs: list[SubJobPlan], created: float, now: float) -> float | None:
+def next_change(plan: JobPlan, sub_jobs: list[SubJobPlan], renders: list[Render], created: float, now: float) -> float | None:
     """Return the next instant after `now` at which the clock alone can change what is shown of a job; None when there is none."""
     instants = [created, plan.begins, plan.ends, plan.odd_until if plan.odd_status is not None else None]
     instants += [instant for sub_job in sub_jobs for instant in (sub_job.begins, sub_job.ends)]
+    instants += [render.done_at for render in renders]
     known = [instant for instant in instants if instant is not None]
     if plan.list_lag:
         known += [instant + plan.list_lag for instant in known]

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Guess: the shares of a job's time that it waits to begin, and after which an error in its input shows.
 _SHARE_BEFORE_START: Final = 0.1
 _SHARE_BEFORE_FAILURE: Final = 0.3
-# Guess: only these two actions know a ClientToken, which is documented; that it never expires is not.
+# The actions that take a ClientToken; the others ignore one. Guess: it never expires.
 _TOKEN_ACTIONS: Final = frozenset({"SubmitBatchMediaProducingJob", "SubmitSportsHighlightsJob"})
 
 
@@ -244,7 +244,9 @@ class Lifecycle:
         job.status, job.modified = state.status, state.since
         job.completed = state.since if state.ended else None
         job.listed_status = self._listed_status(job, sub_jobs, state, now)
-        self._store.save_job_state(job, next_change(job.plan, [sub_job.plan for sub_job in sub_jobs], job.created, now))
+        plans = [sub_job.plan for sub_job in sub_jobs]
+        renders = [sub_job.render for sub_job in sub_jobs if sub_job.render is not None]
+        self._store.save_job_state(job, next_change(job.plan, plans, renders, job.created, now))
         if state.ended and state.status != was:
             ended.append(batch_event(job))
             logger.info("job %s ended %s", job.job_id, job.status)

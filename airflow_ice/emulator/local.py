@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from airflow_ice.emulator import control
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.server import create_app, listen, make_server
+from airflow_ice.emulator.server import create_app, listen, make_server, url_host
 from airflow_ice.emulator.settings import Settings
 
 _START_SECONDS: Final = 30.0
@@ -60,7 +60,7 @@ class LocalIce:
     @property
     def url(self) -> str:
         """The address, `http://127.0.0.1:PORT`."""
-        return f"http://{self.settings.host}:{self.port}"
+        return f"http://{url_host(self.settings.host)}:{self.port}"
 
     @property
     def port(self) -> int:

@@ -48,11 +48,17 @@ def create_app(settings: Settings) -> Starlette:
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM, then stop cleanly and return.
 
-    :raises OSError: the port is taken.
+    :raises OSError: the port is taken, or the data folder cannot be made.
+    :raises RuntimeError: the data folder cannot be used; the log says why.
     """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     listener = listen(settings)
-    logger.info("ICE emulator at http://%s:%d", settings.host, listener.getsockname()[1])
-    make_server(create_app(settings)).run(sockets=[listener])
+    logger.info("ICE emulator at http://%s:%d", url_host(settings.host), listener.getsockname()[1])
+    server = make_server(create_app(settings))
+    server.run(sockets=[listener])
+    if not server.started:
+        listener.close()
+        raise RuntimeError("the emulator did not start; its log says why")
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -67,6 +73,11 @@ def listen(settings: Settings) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def url_host(host: str) -> str:
+    """Return a host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
 
 
 def make_server(app: Starlette) -> uvicorn.Server:

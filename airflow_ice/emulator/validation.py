@@ -132,7 +132,8 @@ def _job_type_and_input(action: str, parameters: Mapping[str, str]) -> tuple[str
     highlights = action == "SubmitScreenMediaHighlightsJob" or "Highlights" in (chosen or "")
     if not config.get("MediaArray") and (highlights or not config.get("MediaSearchInput")):
         raise invalid_parameter("InputConfig")
-    _check_strings(config, "MediaArray", 10_000)
+    # The pages on highlights disagree about 20 or 30 videos; a mix is limited in length only.
+    _check_strings(config, "MediaArray", 30 if highlights else None)
     for name in ("OpeningArray", "EndingArray"):
         _check_strings(config, name, 20)
     if chosen and allowed is not None:
@@ -353,7 +354,7 @@ def _optional_object(parameters: Mapping[str, str], name: str) -> dict[str, Any]
 def _json(text: str, name: str) -> Any:
     try:
         return parse_json(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise invalid_parameter(name) from None
 
 
@@ -381,15 +382,15 @@ def _with_commas(text: str) -> str:
     return "".join([*parts, text[position:]])
 
 
-def _check_strings(config: Mapping[str, Any], name: str, most: int, length: int = 4096, within: str = "InputConfig.") -> None:
+def _check_strings(
+    config: Mapping[str, Any], name: str, most: int | None, length: int = 4096, within: str = "InputConfig."
+) -> None:
     value = config.get(name)
     if value is None:
         return
-    if (
-        not isinstance(value, list)
-        or len(value) > most
-        or not all(isinstance(item, str) and len(item) <= length for item in value)
-    ):
+    if not isinstance(value, list) or (most is not None and len(value) > most):
+        raise invalid_parameter(f"{within}{name}")
+    if not all(isinstance(item, str) and len(item) <= length for item in value):
         raise invalid_parameter(f"{within}{name}")
 
 

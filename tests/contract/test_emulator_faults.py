@@ -112,7 +112,14 @@ def test_a_fault_does_not_excuse_a_bad_signature(ice: LocalIce, wire: Wire) -> N
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("unheard_of", {}), ("throttle", {"secnods": 1}), ("status", {}), ("reset", {"times": 0}), ("slow", {"times": -2})],
+    [
+        ("unheard_of", {}),
+        ("throttle", {"secnods": 1}),
+        ("status", {}),
+        ("reset", {"times": 0}),
+        ("slow", {"times": -2}),
+        ("slow", {"seconds": "long"}),
+    ],
 )
 def test_a_fault_that_could_never_bite_is_an_error(ice: LocalIce, kind: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"fault|times"):

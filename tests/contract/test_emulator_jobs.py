@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alibabacloud_ice20201109 import models
 from alibabacloud_tea_openapi.exceptions import ClientException
 
 from airflow_ice.emulator.local import LocalIce
@@ -30,6 +31,62 @@ def test_the_life_of_a_job(ice: LocalIce, sdk: Sdk) -> None:
     created, completed = (datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z") for text in (job.create_time, job.complete_time))
     assert 99 <= (completed - created).total_seconds() <= 101
     assert job.modified_time == job.complete_time
+
+
+DOCUMENTED = {
+    "input_config": """{
+  "MediaGroupArray": [{
+      "GroupName": "MediaGroup1",
+      "MediaArray": [
+        "****9d46c886b45481030f6e****",
+        "****6c886b4549d481030f6e****" ]
+    }, {
+      "GroupName": "MediaGroup2",
+      "MediaArray": [
+        "****d46c886810b454930f6e****",
+        "****4549d886810b46c30f6e****" ]
+  }],
+  "TitleArray": [
+      "Huilongguan Hema Fresh has opened",
+      "Hema Fresh has opened" ],
+  "SpeechTextArray": [
+      "A new Hema Fresh store has opened in the nearby shopping mall,Today is the first day of opening"
+      "There are quite a few people in the mall,Snacks,drinks are relatively cheap. Everyone come and check it out" ]
+}""",
+    "editing_config": """{
+  "MediaConfig": {
+      "Volume": 0
+  },
+  "SpeechConfig": {
+      "Volume": 1
+  },
+ "BackgroundMusicConfig": {
+      "Volume": 0.3
+  }
+}""",
+    "output_config": """{
+  "MediaURL": "http://xxx.oss-cn-shanghai.aliyuncs.com/xxx_{index}.mp4",
+  "Count": 20,
+  "MaxDuration": 15,
+  "Width": 1080,
+  "Height": 1920,
+  "Video": {"Crf": 27}
+}""",
+    "user_data": '{"NotifyAddress":"http://xx.xx.xxx"}',
+}
+
+
+def test_the_job_of_the_documentation_works_as_it_stands(ice: LocalIce, sdk: Sdk) -> None:
+    request = models.SubmitBatchMediaProducingJobRequest(**DOCUMENTED)
+    job_id = sdk.client.submit_batch_media_producing_job(request).body.job_id
+    ice.finish_all()
+    job = sdk.get(job_id)
+    assert {name: getattr(job, name) for name in DOCUMENTED} == DOCUMENTED
+    assert (job.status, job.job_type) == ("Finished", "Script")
+    assert [sub_job.media_url for sub_job in job.sub_job_list] == [
+        f"http://xxx.oss-cn-shanghai.aliyuncs.com/xxx_{index}.mp4" for index in range(20)
+    ]
+    assert all(5 < sub_job.duration <= 15 for sub_job in job.sub_job_list)
 
 
 def test_a_failed_sub_job_leaves_the_job_finished(ice: LocalIce, sdk: Sdk) -> None:

@@ -98,6 +98,13 @@ def test_what_a_batch_submit_refuses(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("action", "parameters", "code", "name"),
     [
+        (
+            "SubmitScreenMediaHighlightsJob",
+            {"InputConfig": {"MediaArray": ["m"] * 31}, "OutputConfig": OUTPUT},
+            "InvalidParameter",
+            "InputConfig.MediaArray",
+        ),
+        ("ListBatchMediaProducingJobs", {"MaxResults": "9" * 5000}, "InvalidParameter", "MaxResults"),
         ("SubmitScreenMediaHighlightsJob", {"InputConfig": {}, "OutputConfig": OUTPUT}, "InvalidParameter", "InputConfig"),
         (
             "SubmitSportsHighlightsJob",

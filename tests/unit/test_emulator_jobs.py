@@ -49,8 +49,15 @@ def test_a_job_is_finished_when_all_of_its_sub_jobs_have_ended(states: list[str]
 @given(now=instants, lag=instants)
 def test_the_next_change_is_in_the_future(now: float, lag: float) -> None:
     plan = JobPlan(begins=10, ends=100, list_lag=lag)
-    change = next_change(plan, [SubJobPlan(10, 60), SubJobPlan(20, None)], 0, now)
+    change = next_change(plan, [SubJobPlan(10, 60), SubJobPlan(20, None)], [Render(70)], 0, now)
     assert change is None or change > now
+
+
+def test_a_list_that_lags_shows_the_past() -> None:
+    plan, render = SubJobPlan(10, 60, renders=True), Render(80)
+    assert sub_job_state(plan, render, 79).status == "Processing"
+    assert sub_job_state(plan, render, 80) == State("Success", 80)
+    assert next_change(JobPlan(begins=10, ends=60, list_lag=100), [plan], [render], 0, 170) == 180
 
 
 def test_a_plan_survives_json() -> None:
