@@ -142,6 +142,9 @@ class Wait:
         if not (error.transient or unknown_yet or self._silent_fail):
             return GiveUp(error)
         pause = self._error_pause(error)
+        if unknown_yet:
+            # One look when the grace is over, not minutes after it.
+            pause = min(pause, max(self.started_at + UNKNOWN_JOB_GRACE - now, SHORTEST_PAUSE))
         self._log.warning("Could not look at batch job %s; will look again within %.0f s. %s", self.job_id, pause, error)
         return self._again(pause, now)
 

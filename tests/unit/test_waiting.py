@@ -121,6 +121,8 @@ def test_an_unknown_job_is_given_time_to_become_known() -> None:
     unknown = IceJobNotFoundError("no such job")
     assert isinstance(wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE - 0.1), LookAgain)
     assert wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE) == GiveUp(unknown)
+    patient = wait(interval=300.0, draw=lambda: 0.9)
+    assert seconds(patient.on_error(unknown, 1000)) == pytest.approx(UNKNOWN_JOB_GRACE)
 
 
 # Time
