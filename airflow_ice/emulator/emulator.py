@@ -42,10 +42,15 @@ class Emulator:
             staging = self.settings.data_dir / "unfinished"
             self.renders = RenderQueue(self.objects, self.finder, staging, self.lifecycle.rendered)
             self.lifecycle.renders = self.renders
-        # Files that were not finished when the emulator stopped are made now.
         for sub_job in self.store.sub_jobs_to_render():
-            if self.renders is not None and sub_job.plan.failure is None:
+            if sub_job.plan.failure is not None:
+                continue
+            if self.renders is not None:
+                # Its file was not finished when the emulator stopped.
                 self.renders.add(sub_job)
+            else:
+                # Started without rendering this time: nobody will make the file, and the job must not wait for it.
+                self.lifecycle.rendered(sub_job.job_id, None)
         self._background = asyncio.get_running_loop().create_task(self.lifecycle.run())
         return self
 

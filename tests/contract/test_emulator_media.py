@@ -188,6 +188,14 @@ def test_renders_go_on_after_a_restart(studio: LocalIce) -> None:
     assert list((studio.settings.data_dir / "unfinished").iterdir()) == []
 
 
+def test_a_restart_without_rendering_waits_for_no_file(tmp_path: Path) -> None:
+    with LocalIce(data_dir=tmp_path, job_seconds=0) as ice:
+        job_id = Sdk(ice).submit(output={"Count": 8, "Width": 1080, "Height": 1920})
+    with LocalIce(data_dir=tmp_path, job_seconds=0, render=False) as ice:
+        ice.finish_all()
+        assert Sdk(ice).get(job_id).status == "Finished"
+
+
 def test_a_signed_url_opens_one_object_until_it_expires(studio: LocalIce) -> None:
     sdk = Sdk(studio)
     url = file_url(sdk, input_url="oss://ice-emulator/a.mp4", auth_timeout=60)
