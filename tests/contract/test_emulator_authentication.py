@@ -20,6 +20,13 @@ from tests.contract.conftest import Sdk, Wire
 ACTION = "ListBatchMediaProducingJobs"
 
 
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    """One emulator for the whole module."""
+    with LocalIce(render=False) as ice:
+        yield Wire(ice)
+
+
 @pytest.fixture
 def temporary() -> Iterator[LocalIce]:
     with LocalIce(render=False, security_token="tok+en/==", bearer_token="be+ar/er") as ice:
@@ -86,8 +93,8 @@ def test_the_clock_may_be_fifteen_minutes_off(wire: Wire, minutes: int, code: st
     assert reply.json().get("Code") == code
 
 
-def test_signatures_live_by_real_time_and_not_by_the_emulators_clock(ice: LocalIce, wire: Wire) -> None:
-    ice.advance(86_400)
+def test_signatures_live_by_real_time_and_not_by_the_emulators_clock(wire: Wire) -> None:
+    wire.ice.advance(86_400)
     assert wire.call(ACTION).status_code == 200
 
 

@@ -40,7 +40,7 @@ class Receiver:
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
 
-    def wait_for(self, count: int, seconds: float = 5.0) -> None:
+    def wait_for(self, count: int, seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
         while len(self.received) < count and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -105,7 +105,7 @@ def test_three_tries_a_second_apart(receiver: Receiver) -> None:
         started = time.monotonic()
         Sdk(ice).submit(user_data=json.dumps({"NotifyAddress": receiver.address}), output={"Count": 1})
         receiver.wait_for(3)
-    assert 1.9 < time.monotonic() - started < 5
+    assert 1.9 < time.monotonic() - started < 15
     assert len({body["MessageBody"]["JobId"] for _, _, body in receiver.received[:3]}) == 1
 
 

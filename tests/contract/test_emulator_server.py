@@ -35,14 +35,14 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().rsplit(" ")[-1].strip()
-        for _ in range(500):
+        for _ in range(2000):
             try:
                 assert httpx.get(f"{address}/_control/health", trust_env=False).json()["status"] == "ok"
                 break
             except httpx.ConnectError:
                 time.sleep(0.01)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert output.endswith("stopped cleanly\n")
     assert errors == ""

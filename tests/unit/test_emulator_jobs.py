@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from airflow_ice.emulator.clock import Clock, parse_timestamp, timestamp
@@ -21,6 +22,7 @@ ORDER = {"Init": 0, "Processing": 1, "Success": 2, "Failed": 2, "Finished": 2}
 instants = st.floats(0, 1000)
 
 
+@run(deadline=None)
 @given(begins=instants, lasts=instants, done=st.none() | instants, failure=st.booleans(), first=instants, second=instants)
 def test_a_sub_job_never_goes_back(
     begins: float, lasts: float, done: float | None, failure: bool, first: float, second: float
@@ -38,6 +40,7 @@ def test_a_sub_job_never_goes_back(
         assert done is not None
 
 
+@run(deadline=None)
 @given(states=st.lists(st.sampled_from(["Init", "Processing", "Success", "Failed"]), max_size=5), now=instants)
 def test_a_job_is_finished_when_all_of_its_sub_jobs_have_ended(states: list[str], now: float) -> None:
     subs = [State(status, 5.0) for status in states]
@@ -46,6 +49,7 @@ def test_a_job_is_finished_when_all_of_its_sub_jobs_have_ended(states: list[str]
     assert state.status == ("Init" if now < 10 else "Finished" if now >= 100 and ended else "Processing")
 
 
+@run(deadline=None)
 @given(now=instants, lag=instants)
 def test_the_next_change_is_in_the_future(now: float, lag: float) -> None:
     plan = JobPlan(begins=10, ends=100, list_lag=lag)
@@ -146,6 +150,7 @@ def test_names_of_objects(url: str, name: ObjectName | None) -> None:
     assert parse_object_url(url) == name
 
 
+@run(deadline=None)
 @given(key=st.text())
 def test_no_key_leads_out(key: str) -> None:
     store = ObjectStore(Settings(data_dir=Path("/data")))
