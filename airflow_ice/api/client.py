@@ -236,7 +236,7 @@ def _request(
 ) -> httpx.Request:
     """Return one try of an operation, signed now."""
     query = {**operation.query, **signature.bearer_query(credentials)}
-    body = urlencode(operation.form).encode() if operation.form else b""
+    body = urlencode(sorted(operation.form.items())).encode()  # sorted as the SDK does
     headers = signature.signed_request_headers(
         action=operation.action,
         host=settings.endpoint.host,
