@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 # Guess: the shares of a job's time that it waits to begin, and after which an error in its input shows.
 _SHARE_BEFORE_START: Final = 0.1
 _SHARE_BEFORE_FAILURE: Final = 0.3
-# The actions that take a ClientToken; the others ignore one. Guess: it never expires.
+# The actions that take a ClientToken; the others ignore one.
+# Guess: a token never expires.
 _TOKEN_ACTIONS: Final = frozenset({"SubmitBatchMediaProducingJob", "SubmitSportsHighlightsJob"})
 
 

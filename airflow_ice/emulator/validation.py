@@ -6,19 +6,18 @@ refused that the service might take. A refusal is the service's own 400.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from airflow_ice.emulator.errors import ServiceError, invalid_parameter, missing_parameter
+from airflow_ice.emulator.config_values import check_strings, number_of, parse_json, whole_number_of
+from airflow_ice.emulator.errors import invalid_parameter, missing_parameter
 from airflow_ice.emulator.jobs import ORGANIZATION_TYPES, SELECTION_TYPES
 from airflow_ice.emulator.objects import parse_object_url
 
 INDEX: Final = "{index}"
 USER_DATA_BYTES: Final = 512
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Guess: the size of what is only previewed, where none is given.
 _DEFAULT_SIZE: Final = (1080, 1920)
 
@@ -133,9 +132,9 @@ def _job_type_and_input(action: str, parameters: Mapping[str, str]) -> tuple[str
     if not config.get("MediaArray") and (highlights or not config.get("MediaSearchInput")):
         raise invalid_parameter("InputConfig")
     # The pages on highlights disagree about 20 or 30 videos; a mix is limited in length only.
-    _check_strings(config, "MediaArray", 30 if highlights else None)
+    check_strings(config, "MediaArray", 30 if highlights else None)
     for name in ("OpeningArray", "EndingArray"):
-        _check_strings(config, name, 20)
+        check_strings(config, name, 20)
     if chosen and allowed is not None:
         return chosen, config
     return ("Screen_Media_Highlights" if highlights else "Smart_Mix"), config
@@ -152,12 +151,12 @@ def _output(config: Mapping[str, Any], region_id: str, *, makes_files: bool) -> 
         raise invalid_parameter("OutputConfig.Video")
     return Output(
         media_url=_media_url(config, region_id, makes_files),
-        count=_whole(config, "Count", 1, 1, 100),
+        count=whole_number_of(config, "Count", 1, 1, 100),
         width=width,
         height=height,
-        crf=_whole(video, "Crf", 27, 0, 51, within="OutputConfig.Video."),
-        max_duration=_number(config, "MaxDuration", 0, 7200),
-        fixed_duration=_number(config, "FixedDuration", 0, 7200),
+        crf=whole_number_of(video, "Crf", 27, 0, 51, within="OutputConfig.Video."),
+        max_duration=number_of(config, "MaxDuration", 0, 7200),
+        fixed_duration=number_of(config, "FixedDuration", 0, 7200),
         preview_only=preview_only,
     )
 
@@ -167,8 +166,8 @@ def _size(config: Mapping[str, Any], makes_files: bool) -> tuple[int, int]:
         # Guess: that a missing size is refused. No page calls it mandatory, but Alibaba's own tools treat it as such.
         if makes_files and config.get(name) is None:
             raise missing_parameter(f"OutputConfig.{name}")
-    width = _whole(config, "Width", _DEFAULT_SIZE[0], 128, 4096)
-    height = _whole(config, "Height", _DEFAULT_SIZE[1], 128, 4096)
+    width = whole_number_of(config, "Width", _DEFAULT_SIZE[0], 128, 4096)
+    height = whole_number_of(config, "Height", _DEFAULT_SIZE[1], 128, 4096)
     if min(width, height) > 2160:
         raise invalid_parameter("OutputConfig.Width")
     return width, height
@@ -206,10 +205,10 @@ def _check_groups(config: Mapping[str, Any]) -> None:
     for group in groups:
         if not group.get("MediaArray"):
             raise invalid_parameter("InputConfig.MediaGroupArray.MediaArray")
-        _check_strings(group, "MediaArray", 200, within="InputConfig.MediaGroupArray.")
-        _check_strings(group, "SpeechTextArray", 50, 1000, within="InputConfig.MediaGroupArray.")
-        _number(group, "Duration", 0, 7200, within="InputConfig.MediaGroupArray.")
-        _number(group, "Volume", 0, 10, within="InputConfig.MediaGroupArray.", zero=True)
+        check_strings(group, "MediaArray", 200, within="InputConfig.MediaGroupArray.")
+        check_strings(group, "SpeechTextArray", 50, 1000, within="InputConfig.MediaGroupArray.")
+        number_of(group, "Duration", 0, 7200, within="InputConfig.MediaGroupArray.")
+        number_of(group, "Volume", 0, 10, within="InputConfig.MediaGroupArray.", zero=True)
         if group.get("SplitMode") not in (None, "NoSplit", "AverageSplit"):
             raise invalid_parameter("InputConfig.MediaGroupArray.SplitMode")
     if texts(config, "SpeechTextArray", "SpeechText") and any(group.get("SpeechTextArray") for group in groups):
@@ -218,10 +217,10 @@ def _check_groups(config: Mapping[str, Any]) -> None:
 
 
 def _check_texts(config: Mapping[str, Any]) -> None:
-    _check_strings(config, "TitleArray", 50, 50)
-    _check_strings(config, "SpeechTextArray", 50, 1000)
-    _check_strings(config, "BackgroundMusicArray", 50)
-    _check_strings(config, "BackgroundImageArray", 50)
+    check_strings(config, "TitleArray", 50, 50)
+    check_strings(config, "SpeechTextArray", 50, 1000)
+    check_strings(config, "BackgroundMusicArray", 50)
+    check_strings(config, "BackgroundImageArray", 50)
     for name in ("Title", "SpeechText"):
         if not isinstance(config.get(name, ""), str):
             raise invalid_parameter(f"InputConfig.{name}")
@@ -234,7 +233,7 @@ def _check_texts(config: Mapping[str, Any]) -> None:
     for heading in headings:
         if not isinstance(heading, dict) or heading.get("Level") not in (1, 2, 3, 4, 5):
             raise invalid_parameter("InputConfig.SubHeadingArray")
-        _check_strings(heading, "TitleArray", 50, 50, within="InputConfig.SubHeadingArray.")
+        check_strings(heading, "TitleArray", 50, 50, within="InputConfig.SubHeadingArray.")
 
 
 def _check_sports(config: Mapping[str, Any]) -> None:
@@ -249,7 +248,7 @@ def _check_sports(config: Mapping[str, Any]) -> None:
     logos = config.get("SlowMotionLogoRegister", {})
     if not isinstance(logos, dict):
         raise invalid_parameter("InputConfig.SlowMotionLogoRegister")
-    _check_strings(logos, "SlowMotionLogoUrls", 5, within="InputConfig.SlowMotionLogoRegister.")
+    check_strings(logos, "SlowMotionLogoUrls", 5, within="InputConfig.SlowMotionLogoRegister.")
 
 
 def _check_editing_config(config: Mapping[str, Any]) -> None:
@@ -257,11 +256,11 @@ def _check_editing_config(config: Mapping[str, Any]) -> None:
         value = config.get(block, {})
         if not isinstance(value, dict):
             raise invalid_parameter(f"EditingConfig.{block}")
-        _number(value, "Volume", 0, 10, within=f"EditingConfig.{block}.", zero=True)
+        number_of(value, "Volume", 0, 10, within=f"EditingConfig.{block}.", zero=True)
     process = config.get("ProcessConfig", {})
     if not isinstance(process, dict):
         raise invalid_parameter("EditingConfig.ProcessConfig")
-    _number(process, "SingleShotDuration", 0, 7200, within="EditingConfig.ProcessConfig.")
+    number_of(process, "SingleShotDuration", 0, 7200, within="EditingConfig.ProcessConfig.")
 
 
 def _check_durations(config: Mapping[str, Any], output: Output) -> None:
@@ -356,75 +355,3 @@ def _json(text: str, name: str) -> Any:
         return parse_json(text)
     except (ValueError, RecursionError):
         raise invalid_parameter(name) from None
-
-
-def parse_json(text: str) -> Any:
-    """Read JSON, also where a comma is missing between two strings.
-
-    :raises ValueError: it cannot be read even so.
-    """
-    try:
-        return json.loads(text)
-    except ValueError:
-        # Guess: the service's parser forgives this. The documentation's own sample of a finished job lacks such a comma, and a
-        # job copied from the documentation is to work as it stands.
-        return json.loads(_with_commas(text))
-
-
-def _with_commas(text: str) -> str:
-    parts: list[str] = []
-    position = 0
-    for match in _STRING.finditer(text):
-        between = text[position : match.start()]
-        parts += [",", between] if position and not between.strip() else [between]
-        parts.append(match.group())
-        position = match.end()
-    return "".join([*parts, text[position:]])
-
-
-def _check_strings(
-    config: Mapping[str, Any], name: str, most: int | None, length: int = 4096, within: str = "InputConfig."
-) -> None:
-    value = config.get(name)
-    if value is None:
-        return
-    if not isinstance(value, list) or (most is not None and len(value) > most):
-        raise invalid_parameter(f"{within}{name}")
-    if not all(isinstance(item, str) and len(item) <= length for item in value):
-        raise invalid_parameter(f"{within}{name}")
-
-
-def _number(
-    config: Mapping[str, Any], name: str, least: float, most: float, *, within: str = "OutputConfig.", zero: bool = False
-) -> float | None:
-    """Return a number given as a number or as text (the documentation has both); None where it is absent."""
-    value = config.get(name)
-    if value is None:
-        return None
-    number = _as_number(value, f"{within}{name}")
-    if not (least <= number <= most) or (number == 0 and not zero):
-        raise invalid_parameter(f"{within}{name}")
-    return number
-
-
-def _whole(config: Mapping[str, Any], name: str, default: int, least: int, most: int, within: str = "OutputConfig.") -> int:
-    value = config.get(name)
-    if value is None:
-        return default
-    number = _as_number(value, f"{within}{name}")
-    if number != int(number) or not least <= number <= most:
-        raise invalid_parameter(f"{within}{name}")
-    return int(number)
-
-
-def _as_number(value: Any, name: str) -> float:
-    refusal: ServiceError = invalid_parameter(name)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise refusal
-    try:
-        number = float(value)
-    except ValueError:
-        raise refusal from None
-    if not abs(number) < 1e9:
-        raise refusal
-    return number

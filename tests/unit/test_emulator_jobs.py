@@ -12,11 +12,12 @@ from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from airflow_ice.emulator.clock import Clock, parse_timestamp, timestamp
+from airflow_ice.emulator.config_values import parse_json
 from airflow_ice.emulator.jobs import Failure, JobPlan, Render, State, SubJobPlan, job_state, next_change, sub_job_state
 from airflow_ice.emulator.objects import ObjectName, ObjectStore, is_safe_key, parse_object_url
 from airflow_ice.emulator.planning import Timeline, sentences_of, videos
 from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.validation import parse_json, submission
+from airflow_ice.emulator.validation import submission
 
 ORDER = {"Init": 0, "Processing": 1, "Success": 2, "Failed": 2, "Finished": 2}
 instants = st.floats(0, 1000)
