@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
+import re
 import secrets
 import ssl
 import time
@@ -37,6 +38,8 @@ T = TypeVar("T")
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 log = logging.getLogger(__name__)
+
+_PROXY_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 USER_AGENT = f"airflow-ice/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
 
@@ -92,10 +95,16 @@ class ClientSettings:
             raise IceInputError("verify", self.verify, f"must be a file of CA certificates (PEM): {cause.strerror}") from None
 
     def _proxy(self) -> httpx.Proxy | None:
+        if self.proxy is None:
+            return None
         try:
-            return None if self.proxy is None else httpx.Proxy(self.proxy)
+            proxy = httpx.Proxy(self.proxy)
         except (ValueError, httpx.InvalidURL):
-            raise IceInputError("proxy", None, "must be an address such as http://proxy.example:3128") from None
+            proxy = None
+        # httpx takes any host and any port, and fails at them in ways of its own.
+        if proxy is None or not _PROXY_HOST.fullmatch(proxy.url.host) or not 1 <= (proxy.url.port or 1) <= 65535:
+            raise IceInputError("proxy", None, "must be an address such as http://proxy.example:3128")
+        return proxy
 
 
 class IceClient(Calls):
@@ -273,7 +282,7 @@ def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings
     kind = IceTimeoutError if isinstance(cause, httpx.TimeoutException) else IceTransportError
     never_sent = isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout))
     error = kind(
-        f"{_cause_in_words(cause, settings)} (endpoint {settings.endpoint.host})",
+        f"{_cause_in_words(cause, settings)} ({_way(settings)})",
         action=operation.action,
         submitted=("no" if never_sent else "unknown") if operation.submit else None,
     )
@@ -282,6 +291,12 @@ def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings
         error.transient = False
         error.advice = "The server's certificate is not trusted here: give the CA file of the proxy or gateway as `verify`."
     return error
+
+
+def _way(settings: ClientSettings) -> str:
+    way = f"endpoint {settings.endpoint.host}"
+    # host and port only: the address may hold a password
+    return f"{way}, through the proxy {httpx.URL(settings.proxy).netloc.decode()}" if settings.proxy else way
 
 
 def _cause_in_words(cause: httpx.HTTPError, settings: ClientSettings) -> str:
