@@ -1,0 +1,63 @@
+"""What a hook is before it has called anything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+
+import pytest
+from airflow.sdk import BaseHook
+
+from airflow_ice import __version__
+from airflow_ice.api.errors import IceInputError
+from airflow_ice.hooks import IceHook, _limiter
+
+SetConnection = Callable[..., None]
+
+
+def test_making_a_hook_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BaseHook, "get_connection", pytest.fail)
+    monkeypatch.setattr(BaseHook, "aget_connection", pytest.fail)
+    assert IceHook().ice_conn_id == "ice_default"
+
+
+def test_the_region_and_the_connection_are_the_callers(set_connection: SetConnection) -> None:
+    set_connection(conn_id="other", extra={"region_id": "cn-beijing"})
+    assert IceHook("other")._read().endpoint.host == "ice.cn-beijing.aliyuncs.com"
+    assert IceHook("other", "cn-hangzhou")._read().endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
+
+
+async def test_both_colours_read_the_same_connection(set_connection: SetConnection) -> None:
+    set_connection(extra={"read_timeout": 3, "proxy": "http://user:hunter22@p.example:1", "max_requests_per_second": 5})
+    assert IceHook()._read() == await IceHook()._aread()
+
+
+def test_every_setting_reaches_the_client(set_connection: SetConnection) -> None:
+    set_connection(host="https://g.example:8443", extra={"connect_timeout": 2, "read_timeout": 3, "proxy": "http://p.example:1"})
+    hook = IceHook(tries=7)
+    settings = hook._settings(hook._read())
+    assert (settings.endpoint.url, settings.proxy) == ("https://g.example:8443/", "http://p.example:1")
+    assert (settings.connect_timeout, settings.read_timeout, settings.retry.tries) == (2.0, 3.0, 7)
+    assert f"airflow-ice/{__version__}" in settings.user_agent
+    assert settings.user_agent.endswith(f"airflow/{version('apache-airflow')}")
+
+
+def test_one_rate_for_all_hooks_of_a_connection() -> None:
+    assert _limiter("a", 5.0) is _limiter("a", 5.0)
+    assert _limiter("a", 5.0) is not _limiter("b", 5.0)
+
+
+def test_a_connection_that_cannot_be_is_refused_when_it_is_read(set_connection: SetConnection) -> None:
+    set_connection(extra={"network": "intranet"})
+    hook = IceHook()
+    with pytest.raises(IceInputError, match="public or vpc"):
+        hook.get_conn()
+    assert hook.test_connection() == (False, "network is 'intranet', but it must be public or vpc. Nothing was sent.")
+
+
+def test_methods_are_documented_with_their_own_arguments() -> None:
+    for name in ("get_batch_media_producing_job", "aget_batch_media_producing_job"):
+        method = getattr(IceHook, name)
+        assert list(inspect.signature(method).parameters) == ["self", "job_id"]
+        assert "GetBatchMediaProducingJob" in method.__doc__
