@@ -250,6 +250,15 @@ def test_a_trigger_that_starts_after_its_deadline_takes_one_look(clock: Clock, s
     assert asyncio.run(first_event(revived(trigger))) == {"job_id": "job-1", "outcome": "finished"}
 
 
+def test_the_grace_of_an_unknown_job_does_not_begin_anew_with_a_trigger(clock: Clock, show: Show) -> None:
+    show([RUNNING, UNKNOWN])
+    trigger = deferred_by(Run("deferrable", clock, timeout=1000)).trigger
+    clock.sleep(61)
+    slept = len(clock.slept)
+    assert asyncio.run(first_event(revived(trigger)))["outcome"] == "given_up"
+    assert len(clock.slept) == slept
+
+
 def test_airflows_own_timeout_is_a_net_below_the_triggers(clock: Clock, show: Show) -> None:
     show([RUNNING])
     deferred = deferred_by(Run("deferrable", clock, timeout=1000))
