@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("airflow-ice: interrupted; everything that was started has been stopped", file=sys.stderr)
         return INTERRUPTED
     except ModuleNotFoundError as missing:
-        if missing.name not in {"av", "fastapi", "uvicorn", "starlette", "rich", "multipart"}:
+        if missing.name not in {"av", "uvicorn", "starlette", "rich"}:
             raise
         print(f"airflow-ice: {missing.name} is not installed; pip install 'airflow-ice[emulator]'", file=sys.stderr)
         return 1
