@@ -1,14 +1,16 @@
-"""Failures that no retry of the task can mend: `api.errors` as Airflow's "fail at once, do not retry".
+"""Errors that only Airflow's side can meet, and failures that no retry of the task can mend.
 
-They are Airflow's AirflowFailException and, all the same, part of the client's own tree, so `except IceJobFailedError` finds
-them.
+The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part of the client's own tree, so
+`except IceJobFailedError` finds them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_ice.api.errors import IceJobFailedError, IceTooFewVideosError
+from airflow_ice.api.errors import IceError, IceJobError, IceJobFailedError, IceTooFewVideosError
 
 
 class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
@@ -17,3 +19,49 @@ class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
 
 class UnretriedIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
     """The batch job has ended with fewer good sub-jobs than required: collecting again cannot help."""
+
+
+class UnretriedIceInputsChangedError(AirflowFailException, IceJobError):
+    """A retry would submit something else than what was submitted, and the policy is to fail."""
+
+    _advice = (
+        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; 'resubmit' makes a new job with the new "
+        "inputs, which is billed beside the old one. Or restore the inputs and clear this task."
+    )
+
+    def consequence(self) -> str:
+        """Say what happens to the job that is there."""
+        return "That job is not touched: it stays billed, and nothing new was submitted."
+
+
+class IceJobTimeoutError(IceJobError):
+    """The job had not ended when this task's time was over."""
+
+    def consequence(self) -> str:
+        """Return nothing: the message says it already."""
+        return ""
+
+
+class IceSubmissionRecordError(IceError):
+    """Airflow's state store could not be read or written. This never means that there is no job.
+
+    :param consequence: what it means for the paid job.
+    """
+
+    _advice = "Let this task retry once Airflow's api-server, or the state store's backend, answers again."
+    more_facts = ("said",)
+
+    def __init__(self, message: str, *, consequence: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.said = consequence
+
+    def consequence(self) -> str:
+        """Say what it means for the paid job."""
+        return self.said
+
+
+def unretried(error: IceError) -> IceError:
+    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
+    if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
+        return error
+    return UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=error.job_id)

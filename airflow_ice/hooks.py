@@ -127,12 +127,19 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             self._async_client = self._async_client or opened  # another task may have been first; both are closed at the end
         return await self._async_client.acall(operation)
 
+    def endpoint_host(self) -> str:
+        """Return the host that requests go to, with its port where that is not the scheme's own.
+
+        :raises IceInputError: the connection cannot be.
+        """
+        return self._read().endpoint.host
+
     def test_connection(self) -> tuple[bool, str]:
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""
         try:
             with self.get_conn() as client:
                 client.call(replace(operations.list_batch_media_producing_jobs(page_size=1), repeatable=False))
-            where = self._read().endpoint.host
+            where = self.endpoint_host()
         except IceError as error:
             return False, str(error)
         return True, f"ICE at {where} answered: the credentials work, and they may list batch jobs."

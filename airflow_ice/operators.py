@@ -1,31 +1,45 @@
-"""Operators: submit a batch job, and collect what a job that has ended has made.
+"""Operators: submit a batch job exactly once, and collect what a job that has ended has made.
 
-What lands in XCom is plain JSON, small, and made for publishing tasks: a row for each good sub-job, a row for each other one, no
-secret and no signed URL.
+The six submit operators differ in their arguments alone; what they share stands once, in `IceSubmitOperator`. Which job is found,
+reattached or made is decided in `submission`; what lands in XCom is made in `results`.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
-import uuid
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
-from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
-from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
+from airflow_ice.api import operations
+from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError, error_from_dict
+from airflow_ice.api.operations import Operation
+from airflow_ice.exceptions import IceJobTimeoutError, unretried
 from airflow_ice.hooks import IceHook
-from airflow_ice.waiting import JOB_ENDED, SUB_JOB_ENDED, Outcome, Require, is_settled, job_failed, judge, progress, required
+from airflow_ice.results import Returns, checked_returns, deliver
+from airflow_ice.submission import (
+    LIST_SETTLE,
+    Intent,
+    OnChangedInputs,
+    OnClear,
+    OnFailedJob,
+    Order,
+    Policies,
+    Submission,
+)
+from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
+from airflow_ice.waiting import Ended, GiveUp, LookAgain, Require, TimedOut, Verdict, Wait, required, timeout_reason
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
-"""Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
-
-Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
+    Config = Mapping[str, Any] | str | XComArg
+    """A structured argument: a dict, the JSON string of one, or the output of an upstream task."""
 
 
 class IceGetBatchMediaProducingJobOperator(BaseOperator):
@@ -69,110 +83,254 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if returns not in _RETURNS:
-            raise IceInputError("returns", returns, f"must be one of {', '.join(_RETURNS)}")
         self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
         self.require = require
-        self.returns = returns
+        self.returns = checked_returns(returns)
 
     def execute(self, context: Context) -> Any:
         """Read the job, push its rows, judge it."""
         require = required(self.require)  # before anything is sent: templates are rendered only now
         with IceHook(self.ice_conn_id, self.region_id) as hook:
-            job = self._settled_job(hook)
-        outcome = judge(job, require)
-        result = job_result(job, outcome)
-        self._push(context, result, outcome)
-        self._report(job, outcome)
-        if job.status == "Failed":
-            error = job_failed(job)
-            raise UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=job.job_id)
-        if not outcome.enough:
-            raise UnretriedIceTooFewVideosError(outcome.reason, request_id=job.request_id, job_id=job.job_id)
-        return result if self.returns == "job" else _lists(result, outcome)[self.returns]
-
-    def _settled_job(self, hook: IceHook) -> BatchMediaProducingJob:
-        """Return the job once it shows its whole outcome, or as it is when it does not within the settle time."""
-        job = hook.get_batch_media_producing_job(self.job_id)
-        if job.status not in JOB_ENDED:
-            raise IceJobNotEndedError(
-                f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be collected yet",
-                request_id=job.request_id,
-                job_id=job.job_id,
-            )
-        for pause in SETTLE_PAUSES:
-            if is_settled(job):
-                break
-            self.log.info(
-                "Batch job %s is Finished but not settled%s; reading again in %.0f s.", job.job_id, progress(job), pause
-            )
-            time.sleep(pause)
-            job = hook.get_batch_media_producing_job(self.job_id)
-        return job
-
-    def _push(self, context: Context, result: Mapping[str, Any], outcome: Outcome) -> None:
-        lists = _lists(result, outcome)
-        for key, value in lists.items():
-            context["ti"].xcom_push(key=key, value=value)
-        if self.returns != "job":
-            context["ti"].xcom_push(key="job", value=result)
-
-    def _report(self, job: BatchMediaProducingJob, outcome: Outcome) -> None:
-        self.log.info(
-            "Batch job %s (%s) is %s: %d good sub-jobs, %d others (RequestId %s).",
-            *(job.job_id, job.job_type, job.status, len(outcome.good), len(outcome.bad), job.request_id),
-        )
-        if job.status == "Finished" and job.error:
-            self.log.warning("The job is Finished and reports an error: %s", redact(str(job.error)))
-        for sub in outcome.bad:
-            row = failed_row(sub)
-            self.log.warning(
-                "Sub-job %s (index %d) is %s: %s: %s",
-                *(sub.job_id, sub.index, sub.status, row["error_code"], row["error_message"]),
-            )
+            return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
 
-class IceSubmitBatchMediaProducingJobOperator(BaseOperator):
-    """Submits a Script or Smart_Mix batch job and returns its job id. This costs money.
+class IceSubmitOperator(BaseOperator):
+    """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
 
-    The keys of `input_config` decide: MediaGroupArray makes it Script; MediaArray or MediaSearchInput, Smart_Mix. What the service
-    is known to refuse is refused here, before anything is sent. A config is a dict, or the JSON string of one.
+    Returns the job id, which is in XCom under `job_id` as soon as there is a job; with `wait_for_completion` it returns what
+    IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
-    :param input_config: the clips, titles and texts (templated).
-    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}` (templated).
-    :param editing_config: volumes, voices, effects (templated).
-    :param template_config: ids of templates, one of which is drawn for each video (templated).
-    :param user_data: at most 512 bytes of JSON, echoed by the service (templated).
+    A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the reply was lost, by a key that
+    travels in UserData and, where the action has one, as ClientToken.
+
+    :param user_data: the user's own UserData; 512 bytes with the 68 that this operator adds (templated).
     :param ice_conn_id: the connection (templated).
     :param region_id: None for the connection's own (templated).
+    :param wait_for_completion: wait for the end of the job and collect it.
+    :param deferrable: wait in the triggerer; the default is `[operators] default_deferrable`.
+    :param poke_interval: seconds (or timedelta) between looks.
+    :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors] default_timeout`. The job goes on after it.
+    :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
+    :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new, paid job.
+    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job (default), or "reuse" the old one.
+    :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail" (default), "reattach" to the job that is
+        there, or "resubmit" a new, paid job beside it.
+    :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit, for actions without a ClientToken.
 
     :raises IceInputError: refused here, nothing was sent.
     :raises IceError: refused by the service, or no reply; the message says whether a job may have been made.
     """
 
-    template_fields: Sequence[str] = (
-        *("input_config", "output_config", "editing_config", "template_config", "user_data", "ice_conn_id", "region_id"),
-    )
+    describe: ClassVar[Callable[..., Operation[str]]]
+    """The submit action, one of `operations.submit_...`."""
+
+    template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require")
     template_fields_renderers: ClassVar[dict[str, str]] = {
-        "input_config": "json",
-        "output_config": "json",
-        "editing_config": "json",
-        "user_data": "json",
+        **dict.fromkeys(("input_config", "output_config", "editing_config", "media_select_result", "user_data"), "json")
     }
     ui_color = "#fdebd0"
 
     def __init__(
         self,
         *,
-        input_config: Mapping[str, Any] | str,
-        output_config: Mapping[str, Any] | str,
-        editing_config: Mapping[str, Any] | str | None = None,
-        template_config: Sequence[str] | str | None = None,
-        user_data: Mapping[str, Any] | str | None = None,
+        user_data: Config | None = None,
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 30,
+        timeout: timedelta | float | None = None,
+        require: Require | str = "all",
+        returns: Returns = "job",
+        on_failed_job: OnFailedJob = "fail",
+        on_clear: OnClear = "resubmit",
+        on_changed_inputs: OnChangedInputs = "fail",
+        list_settle_seconds: float = LIST_SETTLE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.user_data = user_data
+        self.ice_conn_id = ice_conn_id
+        self.region_id = region_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = _seconds("poke_interval", poke_interval)
+        self.timeout = conf.getfloat("sensors", "default_timeout") if timeout is None else _seconds("timeout", timeout)
+        self.require = require
+        self.returns = checked_returns(returns)
+        self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
+        self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
+        self.on_changed_inputs = _choice("on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs))
+        self.list_settle_seconds = _seconds("list_settle_seconds", list_settle_seconds)
+        self._job_id: str | None = None
+
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action, without user_data and client_token."""
+
+    def execute(self, context: Context) -> Any:
+        """Find or make the job; wait for it and collect it, if asked for."""
+        require = required(self.require)  # bad input speaks before anything is sent
+        with IceHook(self.ice_conn_id, self.region_id) as hook:
+            submission = self._submission(hook, context)
+            self._job_id = submission.job_id()
+            # At once, so that the job shows in the UI while it runs.
+            context["ti"].xcom_push(key="job_id", value=self._job_id)
+            if not self.wait_for_completion:
+                submission.delivered()
+                return self._job_id
+            self._wait_for(self._job_id, hook)
+            return self._deliver(hook, self._job_id, require, submission, context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Take up the trigger's event: collect the job, or say why not.
+
+        :raises IceError: the trigger gave up, or the deadline came.
+        """
+        match event:
+            case {"outcome": "finished", "job_id": str(job_id)}:
+                self._job_id = job_id
+                with IceHook(self.ice_conn_id, self.region_id) as hook:
+                    return self._deliver(hook, job_id, required(self.require), self._submission(hook, context), context)
+            case {"outcome": "timed_out", "reason": str(reason), "job_id": str(job_id)}:
+                raise IceJobTimeoutError(reason, job_id=job_id)
+            case {"outcome": "given_up", "error": Mapping() as error}:
+                raise self._policy_on(error_from_dict(error))
+            case _:
+                raise RuntimeError(f"The trigger of this submit sent an event that is not its own: {event!r}")
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the trigger; Airflow's own deferral time-out says what it means for the job."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as cause:
+            job_id = str(context["ti"].xcom_pull(task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index))
+            raise IceJobTimeoutError(timeout_reason(job_id, None, self.timeout), job_id=job_id) from cause
+
+    def on_kill(self) -> None:
+        """Say which job goes on: ICE cannot cancel a batch job."""
+        if self._job_id is None:
+            self.log.warning(
+                "Killed before a job id was known. If a job was submitted, a later try of this task finds it by its key."
+            )
+        else:
+            self.log.warning(
+                "Killed while batch job %s goes on: ICE cannot cancel it, and it stays billed. A later try of this task reattaches to it.",
+                self._job_id,
+            )
+
+    def _submission(self, hook: IceHook, context: Context) -> Submission:
+        ti = context["ti"]
+        describe = type(self).describe
+        return Submission(
+            Order(
+                describe=describe,
+                arguments=self.arguments(),
+                user_data=cast("Mapping[str, Any] | str | None", self.user_data),
+                takes_client_token="client_token" in inspect.signature(describe).parameters,
+                account={"ice_conn_id": self.ice_conn_id, "region_id": self.region_id or "", "endpoint": hook.endpoint_host()},
+            ),
+            Intent(
+                ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries, self.retries or 0
+            ),
+            Policies(self.on_failed_job, self.on_clear, self.on_changed_inputs, self.list_settle_seconds),
+            calls=hook,
+            store=context["task_state_store"],
+            log=self.log,
+        )
+
+    def _wait_for(self, job_id: str, hook: IceHook) -> None:
+        """Return when the job is Finished.
+
+        :raises TaskDeferred: to go on in the triggerer.
+        :raises IceError: it has failed, or the time is over, or looking at it fails for good.
+        """
+        started_at = time.time()
+        wait = Wait(job_id, interval=self.poke_interval, started_at=started_at, deadline=started_at + self.timeout, log=self.log)
+        verdict = self._look(hook, wait)
+        while isinstance(verdict, LookAgain):
+            if self.deferrable:
+                self._defer_for(wait)
+            time.sleep(verdict.seconds)
+            verdict = self._look(hook, wait)
+        match verdict:
+            case GiveUp(error=error):
+                raise self._policy_on(error)
+            case TimedOut(reason=reason):
+                raise IceJobTimeoutError(reason, job_id=job_id)
+            case Ended():
+                return
+
+    def _look(self, hook: IceHook, wait: Wait) -> Verdict:
+        try:
+            job = hook.get_batch_media_producing_job(wait.job_id)
+        except IceError as error:
+            return wait.on_error(error, time.time())
+        return wait.on_job(job, time.time())
+
+    def _defer_for(self, wait: Wait) -> None:
+        self.defer(
+            trigger=IceBatchMediaProducingJobTrigger(
+                job_id=wait.job_id,
+                ice_conn_id=self.ice_conn_id,
+                region_id=self.region_id,
+                poke_interval=self.poke_interval,
+                started_at=wait.started_at,
+                deadline=wait.deadline,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(wait.deadline - time.time(), 0) + TRIGGER_MARGIN),
+        )
+
+    def _deliver(self, hook: IceHook, job_id: str, require: Require, submission: Submission, context: Context) -> Any:
+        try:
+            result = deliver(hook, job_id, require, self.returns, context, self.log)
+        except IceJobFailedError as error:
+            raise self._policy_on(error) from None
+        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing.
+        submission.delivered()
+        return result
+
+    def _policy_on(self, error: IceError) -> IceError:
+        """Return a failed job's error as one that Airflow retries only where a retry makes a new job."""
+        if not isinstance(error, IceJobFailedError) or self.on_failed_job == "fail":
+            return unretried(error)
+        return IceJobFailedError(
+            error.message,
+            code=error.code,
+            request_id=error.request_id,
+            job_id=error.job_id,
+            advice="on_failed_job is 'resubmit': if this task retries, it submits a new, paid job.",
+        )
+
+
+class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
+    """Submits a Script or Smart_Mix batch job. This costs money, once.
+
+    The keys of `input_config` decide: MediaGroupArray makes it Script; MediaArray or MediaSearchInput, Smart_Mix. What the service
+    is known to refuse is refused here, before anything is sent. A config is a dict, or the JSON string of one.
+
+    :param input_config: the clips, titles and texts (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}`. GeneratePreviewOnly makes
+        projects instead of videos (templated).
+    :param editing_config: volumes, voices, effects (templated).
+    :param template_config: ids of templates, one of which is drawn for each video (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_batch_media_producing_job)
+    template_fields = ("input_config", "output_config", "editing_config", "template_config", *IceSubmitOperator.template_fields)
+
+    def __init__(
+        self,
+        *,
+        input_config: Config,
+        output_config: Config,
+        editing_config: Config | None = None,
+        template_config: Sequence[str] | str | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -180,67 +338,188 @@ class IceSubmitBatchMediaProducingJobOperator(BaseOperator):
         self.output_config = output_config
         self.editing_config = editing_config
         self.template_config = template_config
-        self.user_data = user_data
-        self.ice_conn_id = ice_conn_id
-        self.region_id = region_id
 
-    def execute(self, context: Context) -> str:
-        """Submit the job and return its id."""
-        job_id = IceHook(self.ice_conn_id, self.region_id).submit_batch_media_producing_job(
-            input_config=self.input_config,
-            output_config=self.output_config,
-            editing_config=self.editing_config,
-            template_config=self.template_config,
-            user_data=self.user_data,
-            client_token=uuid.uuid4().hex,  # makes the tries within this call harmless
-        )
-        self.log.info("Submitted batch job %s. It is paid, takes minutes to an hour and cannot be cancelled.", job_id)
-        return job_id
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {
+            "input_config": self.input_config,
+            "output_config": self.output_config,
+            "editing_config": self.editing_config,
+            "template_config": self.template_config,
+        }
 
 
-def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
-    """Return what a job has made, as plain JSON."""
-    return {
-        "job_id": job.job_id,
-        "job_type": job.job_type,
-        "status": job.status,
-        "request_id": job.request_id,
-        "create_time": job.create_time.isoformat() if job.create_time else None,
-        "complete_time": job.complete_time.isoformat() if job.complete_time else None,
-        "media": [media_row(sub) for sub in outcome.good],
-        "failed": [failed_row(sub) for sub in outcome.bad],
-        "extend_output": parsed(job.extend_output),
-    }
+class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
+    """Submits a high-energy mashup of videos. This costs money, once.
+
+    :param input_config: MediaArray of videos, openings, endings, titles (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}` (templated).
+    :param editing_config: volumes, transitions (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_screen_media_highlights_job)
+    template_fields = ("input_config", "output_config", "editing_config", *IceSubmitOperator.template_fields)
+
+    def __init__(
+        self, *, input_config: Config, output_config: Config, editing_config: Config | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_config = input_config
+        self.output_config = output_config
+        self.editing_config = editing_config
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {
+            "input_config": self.input_config,
+            "output_config": self.output_config,
+            "editing_config": self.editing_config,
+        }
 
 
-def media_row(sub: SubJob) -> dict[str, Any]:
-    """Return the row of a good sub-job."""
-    return {
-        "index": sub.index,
-        "subjob_id": sub.job_id,
-        "media_id": sub.media_id,
-        "media_url": sub.media_url,
-        "duration": sub.duration,
-        "project_id": sub.project_id,
-    }
+class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
+    """Submits highlights of a sports video. This costs money, once. Offered in cn-shanghai only.
+
+    :param input_config: SportsCategory (basketball, pingpong), InputMedia, faces and names to look for (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}` (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_sports_highlights_job)
+    template_fields = ("input_config", "output_config", *IceSubmitOperator.template_fields)
+
+    def __init__(self, *, input_config: Config, output_config: Config, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.input_config = input_config
+        self.output_config = output_config
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {"input_config": self.input_config, "output_config": self.output_config}
 
 
-def failed_row(sub: SubJob) -> dict[str, Any]:
-    """Return the row of a sub-job that is not good."""
-    message = redact(sub.error_message) if sub.error_message else None
-    if sub.status not in SUB_JOB_ENDED:
-        message = f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"
-    return {"index": sub.index, "subjob_id": sub.job_id, "error_code": sub.error_code, "error_message": message}
+class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
+    """Submits the selection of material, first of three steps. This costs money, once.
+
+    With `wait_for_completion`, the result's `extend_output` is what the next step takes as `media_select_result`.
+
+    :param job_type: Smart_Mix_Media_Select or Screen_Media_Highlights_Media_Select (templated).
+    :param input_config: as for the matching one-step job (templated).
+    :param output_config: how many videos and how large; needs no destination (templated).
+    :param editing_config: as for the matching one-step job (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_scene_media_selection_job)
+    template_fields = ("job_type", "input_config", "output_config", "editing_config", *IceSubmitOperator.template_fields)
+
+    def __init__(
+        self,
+        *,
+        job_type: str,
+        input_config: Config,
+        output_config: Config,
+        editing_config: Config | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_type = job_type
+        self.input_config = input_config
+        self.output_config = output_config
+        self.editing_config = editing_config
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {
+            "job_type": self.job_type,
+            "input_config": self.input_config,
+            "output_config": self.output_config,
+            "editing_config": self.editing_config,
+        }
 
 
-_RETURNS: Final = ("job", "media", "media_ids", "media_urls", "project_ids", "failed")
+class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
+    """Submits the arrangement of selected material into projects, second of three steps. This costs money, once.
+
+    With `wait_for_completion`, the result's `project_ids` are what the last step takes.
+
+    :param job_type: Smart_Mix_Timeline_Organize or Screen_Media_Highlights_Timeline_Organize (templated).
+    :param input_config: as for the selection (templated).
+    :param media_select_result: the selection's extend_output, edited or not (templated).
+    :param output_config: how many videos and how large; needs no destination (templated).
+    :param editing_config: as for the selection (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_scene_timeline_organization_job)
+    template_fields = (
+        *("job_type", "input_config", "media_select_result", "output_config", "editing_config"),
+        *IceSubmitOperator.template_fields,
+    )
+
+    def __init__(
+        self,
+        *,
+        job_type: str,
+        input_config: Config,
+        media_select_result: Config,
+        output_config: Config,
+        editing_config: Config | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_type = job_type
+        self.input_config = input_config
+        self.media_select_result = media_select_result
+        self.output_config = output_config
+        self.editing_config = editing_config
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {
+            "job_type": self.job_type,
+            "input_config": self.input_config,
+            "media_select_result": self.media_select_result,
+            "output_config": self.output_config,
+            "editing_config": self.editing_config,
+        }
 
 
-def _lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any]]:
-    return {
-        "media": result["media"],
-        "media_ids": [sub.media_id for sub in outcome.good if sub.media_id],
-        "media_urls": [sub.media_url for sub in outcome.good if sub.media_url],
-        "project_ids": [sub.project_id for sub in outcome.good if sub.project_id],
-        "failed": result["failed"],
-    }
+class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
+    """Submits the rendering of editing projects, one video each. This costs money, once.
+
+    :param project_ids: a list, or ids separated by commas; previews and arrangements push them as `project_ids` (templated).
+    :param output_config: where the videos go and how large; MediaURL must contain `{index}`, Count is not supported (templated).
+
+    The other arguments, and what is raised: IceSubmitOperator.
+    """
+
+    describe = staticmethod(operations.submit_scene_batch_editing_job)
+    template_fields = ("project_ids", "output_config", *IceSubmitOperator.template_fields)
+
+    def __init__(self, *, project_ids: Sequence[str] | str | XComArg, output_config: Config, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project_ids = project_ids
+        self.output_config = output_config
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the submit action."""
+        return {"project_ids": self.project_ids, "output_config": self.output_config}
+
+
+def _seconds(name: str, value: timedelta | float) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
+        raise IceInputError(name, value, "must be a timedelta, or seconds from 0")
+    return float(seconds)
+
+
+def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:
+    if value not in allowed:
+        raise IceInputError(name, value, f"must be one of {', '.join(allowed)}")
+    return value

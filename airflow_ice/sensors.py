@@ -20,19 +20,16 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from airflow_ice.api.errors import IceError, IceJobFailedError, error_from_dict
-from airflow_ice.exceptions import UnretriedIceJobFailedError
+from airflow_ice.api.errors import IceError, error_from_dict
+from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
-from airflow_ice.triggers import IceBatchMediaProducingJobTrigger, unread_connection
+from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger, unread_connection
 from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
 T = TypeVar("T")
-
-TRIGGER_MARGIN = 60.0
-"""Seconds that Airflow's own deferral time-out leaves to the trigger, whose message says more."""
 
 
 class IceBatchMediaProducingJobSensor(BaseSensorOperator):
@@ -122,7 +119,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             case {"outcome": "timed_out", "reason": str(reason)}:
                 raise AirflowSensorTimeout(reason)
             case {"outcome": "given_up", "error": Mapping() as error}:
-                raise _unretried(error_from_dict(error))
+                raise unretried(error_from_dict(error))
             case _:
                 raise RuntimeError(f"The trigger of batch job {self.job_id} sent an event that is not its own: {event!r}")
 
@@ -178,7 +175,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             case Ended():
                 return True
             case GiveUp(error=error):
-                raise _unretried(error)
+                raise unretried(error)
             case TimedOut(reason=reason):
                 raise AirflowSensorTimeout(reason)
             case LookAgain():
@@ -219,10 +216,3 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def _longest_interval(self) -> float | None:
         return self.max_wait.total_seconds() if isinstance(self.max_wait, timedelta) else self.max_wait
-
-
-def _unretried(error: IceError) -> IceError:
-    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
-    if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
-        return error
-    return UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=error.job_id)

@@ -18,6 +18,9 @@ from airflow_ice.api.errors import IceCredentialsError, IceError
 from airflow_ice.hooks import IceHook
 from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
 
+TRIGGER_MARGIN = 60.0
+"""Seconds that Airflow's own deferral time-out leaves to the trigger, whose message says more."""
+
 LAST_LOOK_SECONDS = 15.0
 
 

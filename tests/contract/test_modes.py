@@ -31,7 +31,7 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob, JobError
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
-from airflow_ice.sensors import TRIGGER_MARGIN
+from airflow_ice.triggers import TRIGGER_MARGIN
 from tests.three_modes import MODES, Clock, Mode, Run, first_event, revived, scripted, task_runner
 
 __all__ = ["task_runner"]

@@ -1,0 +1,143 @@
+"""What a batch job that has ended leaves in XCom, and the judgement of it.
+
+Plain JSON, small, and made for publishing tasks: a row for each good sub-job, a row for each other one, no secret and no signed URL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
+from airflow_ice.waiting import JOB_ENDED, SUB_JOB_ENDED, Log, Outcome, Require, is_settled, job_failed, judge, progress
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_ice.hooks import IceHook
+
+SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
+"""Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
+
+Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
+"""What return_value is. Airflow maps over return values only (airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`)."""
+
+
+def checked_returns(value: str) -> Returns:
+    """Return the value.
+
+    :raises IceInputError: it is none of those allowed.
+    """
+    for allowed in get_args(Returns):
+        if value == allowed:
+            return allowed  # type: ignore[no-any-return]
+    raise IceInputError("returns", value, f"must be one of {', '.join(get_args(Returns))}")
+
+
+def deliver(hook: IceHook, job_id: str, require: Require, returns: Returns, context: Context, log: Log) -> Any:
+    """Read a job that has ended, push its rows, judge it, and return what return_value is to be.
+
+    The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
+
+    :raises IceJobNotEndedError: the job is still running.
+    :raises UnretriedIceJobFailedError: the job is Failed.
+    :raises UnretriedIceTooFewVideosError: fewer good sub-jobs than required.
+    :raises IceError: the job could not be read.
+    """
+    job = settled_job(hook, job_id, log)
+    outcome = judge(job, require)
+    result = job_result(job, outcome)
+    lists = job_lists(result, outcome)
+    for key, value in {**lists, **({} if returns == "job" else {"job": result})}.items():
+        context["ti"].xcom_push(key=key, value=value)
+    _report(job, outcome, log)
+    if job.status == "Failed":
+        error = job_failed(job)
+        raise UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=job.job_id)
+    if not outcome.enough:
+        raise UnretriedIceTooFewVideosError(outcome.reason, request_id=job.request_id, job_id=job.job_id)
+    return result if returns == "job" else lists[returns]
+
+
+def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
+    """Return the job once it shows its whole outcome, or as it is when it does not within the settle time.
+
+    :raises IceJobNotEndedError: it is still running.
+    """
+    job = hook.get_batch_media_producing_job(job_id)
+    if job.status not in JOB_ENDED:
+        raise IceJobNotEndedError(
+            f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be collected yet",
+            request_id=job.request_id,
+            job_id=job.job_id,
+        )
+    for pause in SETTLE_PAUSES:
+        if is_settled(job):
+            break
+        log.info("Batch job %s is Finished but not settled%s; reading again in %.0f s.", job.job_id, progress(job), pause)
+        time.sleep(pause)
+        job = hook.get_batch_media_producing_job(job_id)
+    return job
+
+
+def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
+    log.info(
+        "Batch job %s (%s) is %s: %d good sub-jobs, %d others (RequestId %s).",
+        *(job.job_id, job.job_type, job.status, len(outcome.good), len(outcome.bad), job.request_id),
+    )
+    if job.status == "Finished" and job.error:
+        log.warning("The job is Finished and reports an error: %s", redact(str(job.error)))
+    for sub in outcome.bad:
+        row = failed_row(sub)
+        log.warning(
+            "Sub-job %s (index %d) is %s: %s: %s", *(sub.job_id, sub.index, sub.status, row["error_code"], row["error_message"])
+        )
+
+
+def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
+    """Return what a job has made, as plain JSON."""
+    return {
+        "job_id": job.job_id,
+        "job_type": job.job_type,
+        "status": job.status,
+        "request_id": job.request_id,
+        "create_time": job.create_time.isoformat() if job.create_time else None,
+        "complete_time": job.complete_time.isoformat() if job.complete_time else None,
+        "media": [media_row(sub) for sub in outcome.good],
+        "failed": [failed_row(sub) for sub in outcome.bad],
+        "extend_output": parsed(job.extend_output),
+    }
+
+
+def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any]]:
+    """Return what is pushed under keys of its own; previews have no media, and leave no null in media_ids and media_urls."""
+    return {
+        "media": result["media"],
+        "media_ids": [sub.media_id for sub in outcome.good if sub.media_id],
+        "media_urls": [sub.media_url for sub in outcome.good if sub.media_url],
+        "project_ids": [sub.project_id for sub in outcome.good if sub.project_id],
+        "failed": result["failed"],
+    }
+
+
+def media_row(sub: SubJob) -> dict[str, Any]:
+    """Return the row of a good sub-job."""
+    return {
+        "index": sub.index,
+        "subjob_id": sub.job_id,
+        "media_id": sub.media_id,
+        "media_url": sub.media_url,
+        "duration": sub.duration,
+        "project_id": sub.project_id,
+    }
+
+
+def failed_row(sub: SubJob) -> dict[str, Any]:
+    """Return the row of a sub-job that is not good."""
+    message = redact(sub.error_message) if sub.error_message else None
+    if sub.status not in SUB_JOB_ENDED:
+        message = f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"
+    return {"index": sub.index, "subjob_id": sub.job_id, "error_code": sub.error_code, "error_message": message}

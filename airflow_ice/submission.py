@@ -1,0 +1,507 @@
+"""Exactly one paid job for one intent.
+
+Two invariants, and neither may be relaxed, because each pays twice or loses what was paid for:
+
+1. Nothing is sent before the intent to send it is in Airflow's state store. So a try that dies at any moment leaves a trace that
+   the next one finds, and the next one looks for the job before it sends again.
+2. "The store could not be read", "the list could not be read", "the job could not be looked at" are errors. None of them means
+   "there is no job", and none leads to a submit.
+
+A key names the intended job. It travels as ClientToken, where the action has one, and inside UserData, always; ICE echoes UserData
+in ListBatchMediaProducingJobs, so a job whose reply was lost is found again by it. The key is a hash over the task instance, its
+*clear epoch* and a generation that grows with each deliberate resubmit.
+
+The clear epoch is `ti.max_tries - task.retries`: on a clear, Airflow 3.3 sets max_tries to the tries so far plus the task's retries
+(airflow/models/taskinstance.py, `clear_task_instances`), and on a retry it leaves it alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Protocol
+
+from airflow_ice.api import limits, operations
+from airflow_ice.api.calls import Calls
+from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
+from airflow_ice.api.models import BatchMediaProducingJob, parsed
+from airflow_ice.api.operations import Config, Operation
+from airflow_ice.exceptions import IceSubmissionRecordError, UnretriedIceInputsChangedError, UnretriedIceJobFailedError
+from airflow_ice.waiting import JOB_ENDED, Log, job_failed
+
+OnFailedJob = Literal["fail", "resubmit"]
+OnClear = Literal["resubmit", "reuse"]
+OnChangedInputs = Literal["fail", "reattach", "resubmit"]
+
+RECORD: Final = "ice_submission"
+"""The key in the state store. Not a name with `token` in it: Airflow's masker would blank it in the rendered view."""
+
+USER_DATA_KEY: Final = "airflow_ice"
+"""The key of our own beside the user's in UserData."""
+
+LIST_SETTLE: Final = 60.0
+"""Seconds after which ListBatchMediaProducingJobs is trusted to show a job. How long it lags is documented nowhere."""
+
+SENDS: Final = 4
+"""Sends in all within one try of the task, each after a refusal that made no job or a lost reply that left none."""
+
+_CLOCKS_APART: Final = 20 * 60.0  # the service refuses requests whose clock is more than 15 minutes off
+_LOOK_PAUSES: Final = (2.0, 3.0, 5.0, 10.0)
+
+
+class StateStore(Protocol):
+    """Airflow's `context["task_state_store"]`, as far as it is used here."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a stored value, or the default where there is none."""
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        """Store a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Which task instance wants a job, and how often it was cleared.
+
+    :param map_index: -1 for a task that is not mapped.
+    :param max_tries: of the task instance; Airflow raises it on a clear.
+    :param retries: of the task.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    max_tries: int
+    retries: int
+
+    @property
+    def epoch(self) -> int:
+        """How far the task instance has been cleared: 0 before the first clear, more after each."""
+        return self.max_tries - self.retries
+
+    @property
+    def family(self) -> str:
+        """What all keys of this task instance begin with, whatever was cleared or resubmitted."""
+        return _hash(self.dag_id, self.run_id, self.task_id, str(self.map_index))[:16]
+
+    def key(self, generation: int) -> str:
+        """Return the key of a generation: 49 characters of [0-9a-f-], which any ClientToken may hold (64 ASCII characters)."""
+        return f"{self.family}-{_hash(self.family, str(self.epoch), str(generation))[:32]}"
+
+
+def _hash(*parts: str) -> str:
+    # NUL-joined: with a separator that ids may contain, two task instances could share a key, and so a job.
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the state store holds of a submission.
+
+    :param key: names the job. generation: grows with each deliberate resubmit.
+    :param max_tries: of the task instance when this was written; more means that it was cleared since.
+    :param inputs: field name to a short hash of what was sent, to tell changed inputs.
+    :param intent_at: epoch seconds of the first intent. sent_at: of the last send.
+    :param refused: the last send certainly made no job.
+    :param job_id: the job; None while the reply is outstanding, or was lost.
+    :param delivered: the task has handed its result on.
+    """
+
+    key: str
+    generation: int
+    max_tries: int
+    inputs: Mapping[str, str]
+    intent_at: float
+    sent_at: float
+    refused: bool = False
+    job_id: str | None = None
+    delivered: bool = False
+
+    @classmethod
+    def from_store(cls, stored: Any) -> Record:
+        """Read what `asdict` wrote; fields of a newer version are passed over.
+
+        :raises TypeError: it is no record.
+        """
+        if not isinstance(stored, Mapping):
+            raise TypeError(f"{type(stored).__name__} instead of an object")
+        record = cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
+        if not (isinstance(record.key, str) and isinstance(record.inputs, Mapping) and isinstance(record.max_tries, int)):
+            raise TypeError("a field of another type")
+        return record
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the user decides.
+
+    :param on_failed_job: on a retry, when the job has failed: "fail", or "resubmit" a new, paid one.
+    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job, or "reuse" the old one.
+    :param on_changed_inputs: when the inputs differ from what was submitted: "fail", "reattach" or "resubmit".
+    :param list_settle_seconds: how long after a send the list is not yet trusted to show the job.
+    """
+
+    on_failed_job: OnFailedJob = "fail"
+    on_clear: OnClear = "resubmit"
+    on_changed_inputs: OnChangedInputs = "fail"
+    list_settle_seconds: float = LIST_SETTLE
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be submitted: a description of a submit action and its arguments.
+
+    :param describe: one of `operations.submit_...`.
+    :param arguments: without user_data and client_token.
+    :param user_data: the user's own.
+    :param takes_client_token: whether the action has a ClientToken.
+    :param account: what else makes it another job: the connection and the region.
+    """
+
+    describe: Callable[..., Operation[str]]
+    arguments: Mapping[str, Any]
+    user_data: Config | None = None
+    takes_client_token: bool = False
+    account: Mapping[str, str] = field(default_factory=dict)
+
+    def operation(self, key: str) -> Operation[str]:
+        """Return the call that submits the job under a key.
+
+        :raises IceInputError: the service is known to refuse it.
+        """
+        token = {"client_token": key} if self.takes_client_token else {}
+        return self.describe(**self.arguments, **token, user_data=with_key(self.user_data, key))
+
+    def inputs(self) -> dict[str, str]:
+        """Return a short hash for each field that makes the job what it is. The layout of JSON does not count."""
+        plain = self.describe(**self.arguments)
+        own = {"UserData": _canonical(self.user_data)} if self.user_data else {}
+        sent = {name: _canonical(value) for name, value in {**plain.query, **plain.form}.items()}
+        return {name: _hash(value)[:12] for name, value in {**sent, **own, **self.account}.items()}
+
+
+def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
+    """Return the user's UserData with our key beside theirs.
+
+    :raises IceInputError: not a JSON object, the name is taken, or together more than 512 bytes.
+    """
+    if user_data is None or user_data == "":
+        own: dict[str, Any] = {}
+    elif isinstance(user_data, str):
+        own = limits.json_object("UserData", user_data)
+    elif isinstance(user_data, Mapping):
+        own = dict(user_data)
+    else:
+        raise IceInputError("UserData", user_data, f"must be a dict or a JSON string, not {type(user_data).__name__}")
+    if USER_DATA_KEY in own:
+        raise IceInputError(
+            f"UserData.{USER_DATA_KEY}", own[USER_DATA_KEY], "is the name that this package keeps its own key under"
+        )
+    merged = {**own, USER_DATA_KEY: key}
+    try:
+        size = len(json.dumps(merged, ensure_ascii=False).encode())
+    except (TypeError, ValueError) as cause:
+        raise IceInputError("UserData", None, f"cannot be written as JSON: {cause}") from None
+    if size > limits.MAX_USER_DATA_BYTES:
+        ours = len(json.dumps({USER_DATA_KEY: key}))
+        rule = f"must be at most {limits.MAX_USER_DATA_BYTES} bytes together with the {ours} by which this package finds the job again"
+        raise IceInputError("UserData", None, f"{rule}; together they are {size}")
+    return merged
+
+
+def key_in(job: BatchMediaProducingJob) -> str | None:
+    """Return the key that a job's UserData holds, or None."""
+    found = parsed(job.user_data)
+    key = found.get(USER_DATA_KEY) if isinstance(found, Mapping) else None
+    return key if isinstance(key, str) else None
+
+
+class Submission:
+    """Finds, or makes, the one job of an intent.
+
+    :param calls: the hook.
+    :param store: the task instance's state store.
+    :param clock: epoch seconds. sleep: waits that many.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        intent: Intent,
+        policies: Policies,
+        *,
+        calls: Calls,
+        store: StateStore,
+        log: Log,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._order = order
+        self._intent = intent
+        self._policies = policies
+        self._calls = calls
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._sleep = sleep
+
+    def job_id(self) -> str:
+        """Return the id of the one job, submitting it only where there is none yet.
+
+        :raises IceInputError: the service is known to refuse the order; nothing was sent.
+        :raises IceSubmissionRecordError: the record of earlier tries could not be read or written.
+        :raises UnretriedIceJobFailedError: the job has failed, and the policy is to fail.
+        :raises UnretriedIceInputsChangedError: the inputs changed, and the policy is to fail.
+        :raises IceError: the service refused, or could not be reached.
+        """
+        self._order.operation(self._intent.key(0))  # bad input speaks before anything is read or sent
+        record = self._read()
+        if record is None:
+            return self._without_record()
+        if record.job_id is None:
+            return self._unanswered(record)
+        return self._with_job(record, record.job_id)
+
+    def delivered(self) -> None:
+        """Note that the task hands its result on: from now on a clear is a wish for a new job."""
+        record = self._read()
+        if record is not None and not record.delivered:
+            self._write(replace(record, delivered=True), "the result of its job is delivered all the same")
+
+    def _without_record(self) -> str:
+        if self._intent.epoch > 0 and (job := self._running_job_of_an_earlier_epoch()):
+            self._say(
+                "found running", job.job_id, "reattaching; it was submitted before the task was cleared, nothing is billed again"
+            )
+            now = self._clock()
+            self._adopt(Record(key_in(job) or "", 0, self._intent.max_tries, self._order.inputs(), now, now, job_id=job.job_id))
+            return job.job_id
+        return self._submit(0, "no earlier submission")
+
+    def _unanswered(self, record: Record) -> str:
+        """Go on where an earlier try meant to submit and does not know whether it did."""
+        if record.refused:
+            self._log.info("An earlier try was refused and made no job: submitting with the same key. One job will be billed.")
+        else:
+            job_id = self._find(record)
+            if job_id is not None:
+                self._adopt(replace(record, job_id=job_id, max_tries=self._intent.max_tries))
+                return self._with_job(self._read_back(), job_id)
+            self._log.info(
+                "An earlier try may have submitted a job and lost the reply; no job carries its key: submitting with the same key. "
+                "One job will be billed."
+            )
+        return self._send(replace(record, max_tries=self._intent.max_tries))
+
+    def _with_job(self, record: Record, job_id: str) -> str:
+        cleared = self._intent.max_tries > record.max_tries
+        if cleared and record.delivered and self._policies.on_clear == "resubmit":
+            return self._submit(0, f"cleared after job {job_id} was delivered")
+        try:
+            job = self._calls.call(operations.get_batch_media_producing_job(job_id))
+        except IceJobNotFoundError:
+            return self._after_unknown_job(record, job_id)
+        if job.status == "Failed":
+            return self._after_failed_job(record, job, cleared=cleared)
+        if changed := self._changed(record):
+            if self._policies.on_changed_inputs == "fail":
+                raise _inputs_changed(job, changed)
+            if self._policies.on_changed_inputs == "resubmit":
+                state = "stays delivered and billed" if job.status in JOB_ENDED else "goes on and stays billed, too"
+                return self._submit(
+                    record.generation + 1, f"{' and '.join(changed)} changed; job {job_id} is {job.status} and {state}"
+                )
+            self._log.warning("%s changed since job %s was submitted; it is taken as it is.", " and ".join(changed), job_id)
+        what = "its results are taken" if job.status in JOB_ENDED else "reattaching"
+        self._say(f"found {job.status}", job_id, f"{what}; nothing is billed again")
+        if cleared:
+            self._adopt(replace(record, max_tries=self._intent.max_tries))
+        return job_id
+
+    def _after_unknown_job(self, record: Record, job_id: str) -> str:
+        """Look by its key for a job that the service had made and does not know any more."""
+        if changed := [name for name in self._changed(record) if name in self._order.account]:
+            raise _other_account(job_id, changed)
+        found = self._find(replace(record, sent_at=self._clock()))
+        if found is None:
+            self._log.warning(
+                "ICE knows neither job %s nor its key: submitting with the same key. One job will be billed.", job_id
+            )
+            return self._send(replace(record, job_id=None, max_tries=self._intent.max_tries))
+        if found == job_id:
+            raise IceJobNotFoundError(
+                f"GetBatchMediaProducingJob does not know job {job_id}, which ListBatchMediaProducingJobs shows",
+                advice="Let this task retry; nothing was submitted by this try.",
+            )
+        self._adopt(replace(record, job_id=found))
+        return self._with_job(self._read_back(), found)
+
+    def _after_failed_job(self, record: Record, job: BatchMediaProducingJob, *, cleared: bool) -> str:
+        if cleared:
+            return self._submit(0, f"job {job.job_id} has failed and the task was cleared")
+        error = job_failed(job)
+        if self._policies.on_failed_job == "resubmit":
+            return self._submit(record.generation + 1, f"job {job.job_id} has failed ({error.code}), on_failed_job is resubmit")
+        raise UnretriedIceJobFailedError(
+            error.message,
+            code=error.code,
+            request_id=error.request_id,
+            job_id=job.job_id,
+            advice="Mend the input and clear this task for a new, paid job; on_failed_job='resubmit' makes retries do so.",
+        )
+
+    def _submit(self, generation: int, why: str) -> str:
+        now = self._clock()
+        key = self._intent.key(generation)
+        self._log.info("Submitting a new job: %s. One job will be billed (key %s).", why, key)
+        return self._send(Record(key, generation, self._intent.max_tries, self._order.inputs(), now, now))
+
+    def _send(self, record: Record) -> str:
+        """Send until there is a job, each time only when the last send certainly left none."""
+        operation = self._order.operation(record.key)
+        before, record = record, replace(record, inputs=self._order.inputs())
+        for number in range(1, SENDS + 1):
+            record = replace(record, sent_at=self._clock(), refused=False)
+            self._write(record, "nothing was sent")
+            try:
+                job_id = self._calls.call(operation)
+            except IceError as error:
+                found = None
+                if error.code == "IdempotentParameterMismatch":
+                    # The key has made a job before, with other inputs, and the list does not show it yet.
+                    self._write(before, "the job of an earlier try goes on and stays billed")
+                    error.advice = "Let this task retry later: it finds that job, and on_changed_inputs decides about it."
+                    raise
+                if error.submitted == "no":
+                    self._write(replace(record, refused=True), "no job was made")
+                else:
+                    found = self._find(record)
+                if found is None:
+                    if not error.transient or number == SENDS:
+                        raise _with_retry_advice(error) from error.__cause__
+                    pause = (getattr(error, "retry_after", None) or 0.0) + 2.0 ** (number - 1)
+                    self._log.warning("No job was made; sending again in %.0f s. %s", pause, error)
+                    self._sleep(pause)
+                    continue
+                job_id = found
+            self._adopt(replace(record, job_id=job_id))
+            self._say("submitted", job_id, "it is billed, takes minutes to an hour and cannot be cancelled")
+            return job_id
+        raise AssertionError("unreachable: the last send returns or raises")
+
+    def _find(self, record: Record) -> str | None:
+        """Look for a job by its key, for as long as the list may still lag behind the last send.
+
+        With a ClientToken one look is enough: a job that the list does not show yet is what the same token returns.
+        """
+        settled_at = record.sent_at + (0.0 if self._order.takes_client_token else self._policies.list_settle_seconds)
+        for number in range(10_000):
+            if job_id := self._listed(record):
+                self._say("found by its key", job_id, "its reply was lost, the job was not; nothing is billed again")
+                return job_id
+            left = settled_at - self._clock()
+            if left <= 0:
+                return None
+            pause = min(left, _LOOK_PAUSES[min(number, len(_LOOK_PAUSES) - 1)])
+            self._log.info("No job carries the key %s yet; the list may lag, looking again in %.0f s.", record.key, pause)
+            self._sleep(pause)
+        return None
+
+    def _listed(self, record: Record) -> str | None:
+        jobs = [job for job in self._listed_since(record.intent_at) if key_in(job) == record.key]
+        if len(jobs) > 1:
+            ids = ", ".join(job.job_id for job in jobs)
+            self._log.warning(
+                "%d jobs carry the key %s: %s. The oldest is taken; the others are billed, too.", len(jobs), record.key, ids
+            )
+        return jobs[-1].job_id if jobs else None  # the list is sorted newest first
+
+    def _running_job_of_an_earlier_epoch(self) -> BatchMediaProducingJob | None:
+        """Return a job of this task instance that still runs although its record is gone.
+
+        Airflow 3.4 is to discard the state store on a clear (apache/airflow#72100). A job that runs must be found even so.
+        """
+        for job in self._listed_since(None):
+            if (key_in(job) or "").startswith(f"{self._intent.family}-") and job.status not in JOB_ENDED:
+                return job
+        return None
+
+    def _listed_since(self, since: float | None) -> list[BatchMediaProducingJob]:
+        # A day is far more than a batch takes.
+        begin = (self._clock() - 24 * 3600 if since is None else since) - _CLOCKS_APART
+        return list(self._calls.list_batch_media_producing_jobs(start_time=datetime.fromtimestamp(begin, UTC), sort_by="desc"))
+
+    def _changed(self, record: Record) -> list[str]:
+        inputs = self._order.inputs()
+        return sorted(name for name in {*inputs, *record.inputs} if inputs.get(name) != record.inputs.get(name))
+
+    def _read(self) -> Record | None:
+        try:
+            stored = self._store.get(RECORD)
+            return None if stored is None else Record.from_store(stored)
+        except Exception as cause:
+            raise IceSubmissionRecordError(
+                f"The record of this task's submission could not be read from Airflow's state store: {type(cause).__name__}: {cause}",
+                consequence="Nothing was submitted by this try; a job of an earlier try, if there is one, goes on and stays billed.",
+            ) from cause
+
+    def _read_back(self) -> Record:
+        record = self._read()
+        if record is None:
+            raise IceSubmissionRecordError(
+                "The record of this task's submission was written and is not there",
+                consequence="Nothing was submitted by this try; a job of an earlier try, if there is one, goes on and stays billed.",
+            )
+        return record
+
+    def _write(self, record: Record, consequence: str) -> None:
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # exported lazily, and missing in its stub
+
+        try:
+            self._store.set(RECORD, asdict(record), retention=NEVER_EXPIRE)
+        except Exception as cause:
+            raise IceSubmissionRecordError(
+                f"The record of this task's submission could not be written to Airflow's state store: {type(cause).__name__}: {cause}",
+                consequence=f"At this moment {consequence}. A retry finds by its key whatever was made.",
+            ) from cause
+
+    def _adopt(self, record: Record) -> None:
+        self._write(record, f"job {record.job_id} is there, goes on and stays billed")
+
+    def _say(self, found: str, job_id: str, then: str) -> None:
+        self._log.info("Batch job %s: %s; %s.", job_id, found, then)
+
+
+def _with_retry_advice(error: IceError) -> IceError:
+    if error.submitted == "unknown":
+        error.advice = "Let this task retry: it looks for the job by its key, and sends again only if there is none."
+    return error
+
+
+def _other_account(job_id: str, changed: list[str]) -> IceSubmissionRecordError:
+    return IceSubmissionRecordError(
+        f"Job {job_id} of an earlier try is not known here, and {' and '.join(changed)} changed since it was submitted",
+        consequence="Nothing was submitted by this try; that job goes on where it was submitted and stays billed.",
+        advice="Restore the connection and region, or clear this task to submit a new, paid job with the new ones.",
+    )
+
+
+def _inputs_changed(job: BatchMediaProducingJob, changed: list[str]) -> UnretriedIceInputsChangedError:
+    return UnretriedIceInputsChangedError(
+        f"{' and '.join(changed)} changed since job {job.job_id} was submitted, which is {job.status}",
+        job_id=job.job_id,
+        request_id=job.request_id,
+    )
+
+
+def _canonical(value: Any) -> str:
+    """Return a text that is equal for equal values: JSON sorted and without blanks, other text as it is."""
+    found = parsed(value) if isinstance(value, str) else value
+    if isinstance(value, str) and not isinstance(found, (dict, list)):
+        return value
+    return json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
