@@ -27,6 +27,8 @@ from tests.three_modes import TaskInstance, scripted, task_runner
 __all__ = ["task_runner"]
 pytestmark = pytest.mark.usefixtures("task_runner")
 
+SETTLE_PAUSES = [3.0, 6.0, 9.0, 12.0]  # seconds; what programs around this API wait, and once more
+
 URL = "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{}.mp4"
 
 
@@ -259,7 +261,7 @@ def test_a_job_that_is_not_settled_is_read_again(collect: Collect) -> None:
     unsettled = finished(good(0), bad(1, status="Processing", error_code=None))
     run = collect(finished(), unsettled, finished(good(0), good(1)))
     assert len(run.run()["media"]) == 2
-    assert run.slept == list(SETTLE_PAUSES[:2])
+    assert run.slept == SETTLE_PAUSES[:2]
 
 
 def test_a_job_that_does_not_settle_is_judged_as_it_is(collect: Collect) -> None:
@@ -267,7 +269,7 @@ def test_a_job_that_does_not_settle_is_judged_as_it_is(collect: Collect) -> None
     run = collect(*[unsettled] * (len(SETTLE_PAUSES) + 1))
     with pytest.raises(IceTooFewVideosError, match="1 x Processing"):
         run.run()
-    assert (run.slept, run.looks) == (list(SETTLE_PAUSES), len(SETTLE_PAUSES) + 1)
+    assert (run.slept, run.looks) == (SETTLE_PAUSES, len(SETTLE_PAUSES) + 1)
     (row,) = run.pushed["failed"]
     assert "still Processing although its job has ended" in row["error_message"]
 
