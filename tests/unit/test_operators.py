@@ -21,7 +21,6 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.hooks import IceHook
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
-from airflow_ice.results import SETTLE_PAUSES
 from tests.three_modes import TaskInstance, scripted, task_runner
 
 __all__ = ["task_runner"]
@@ -69,7 +68,7 @@ class Collection:
                 yield shown
 
         monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(counted())[0])
-        monkeypatch.setattr("airflow_ice.results.time.sleep", self.slept.append)
+        monkeypatch.setattr("time.sleep", self.slept.append)
         self.ti = TaskInstance()
         self.operator = IceGetBatchMediaProducingJobOperator(task_id="collect", job_id="job-1", **arguments)
 
