@@ -304,6 +304,8 @@ def _cause_in_words(cause: httpx.HTTPError, settings: ClientSettings) -> str:
     match cause:
         case httpx.ConnectTimeout():
             return f"no connection within {settings.connect_timeout:g} s"
+        case httpx.PoolTimeout():
+            return f"no free connection of this client within {settings.read_timeout:g} s"
         case httpx.TimeoutException():
             return f"no reply within {settings.read_timeout:g} s"
         case httpx.ProxyError():

@@ -94,7 +94,7 @@ def list_batch_media_producing_jobs(
     :param page_size: 1 to 100 jobs a page.
     :param next_token: of the page before.
     """
-    if not 1 <= page_size <= MAX_PAGE:
+    if not isinstance(page_size, int) or not 1 <= page_size <= MAX_PAGE:
         raise IceInputError("page_size", page_size, f"must be 1 to {MAX_PAGE}")
     if sort_by not in {None, "asc", "desc"}:
         raise IceInputError("sort_by", sort_by, "must be asc or desc")
@@ -274,7 +274,7 @@ def get_media_info(
     """
     if not media_id and not input_url:
         raise IceInputError("media_id", media_id, "must be given, or input_url")
-    if auth_timeout is not None and not 1 <= auth_timeout <= MAX_AUTH_TIMEOUT:
+    if auth_timeout is not None and not (isinstance(auth_timeout, int) and 1 <= auth_timeout <= MAX_AUTH_TIMEOUT):
         raise IceInputError("auth_timeout", auth_timeout, f"must be 1 to {MAX_AUTH_TIMEOUT} seconds")
 
     def read(reply: Mapping[str, Any]) -> MediaInfo:

@@ -236,6 +236,42 @@ async def test_a_connection_that_breaks(call: Caller, serve: Serve, reply: bytes
     assert submit.submitted == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("cause", "kind", "said", "submitted"),
+    [
+        (httpx.ConnectError("e"), IceTransportError, "no connection: e", "no"),
+        (httpx.ProxyError("e"), IceTransportError, "the proxy refused: e", "no"),
+        (httpx.ConnectTimeout("e"), IceTimeoutError, "no connection within 5 s", "no"),
+        (httpx.PoolTimeout("e"), IceTimeoutError, "no free connection of this client within 10 s", "no"),
+        (httpx.ReadTimeout("e"), IceTimeoutError, "no reply within 10 s", "unknown"),
+        (httpx.WriteTimeout("e"), IceTimeoutError, "no reply within 10 s", "unknown"),
+        (httpx.ReadError("e"), IceTransportError, "the connection broke: e", "unknown"),
+        (httpx.WriteError(""), IceTransportError, "the connection broke: WriteError", "unknown"),
+        (httpx.CloseError("e"), IceTransportError, "the connection broke: e", "unknown"),
+        (httpx.RemoteProtocolError("e"), IceTransportError, "the connection broke: e", "unknown"),
+        (httpx.LocalProtocolError("e"), IceTransportError, "the connection broke: e", "unknown"),
+        (httpx.DecodingError("http://b/x?Signature=s"), IceTransportError, "the connection broke: http://b/x?***", "unknown"),
+    ],
+)
+async def test_each_failure_of_the_transport_in_words(
+    call: Caller, monkeypatch: pytest.MonkeyPatch, cause: httpx.HTTPError, kind: type[IceError], said: str, submitted: str
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise cause
+
+    async def afail(*_: object, **__: object) -> Any:
+        raise cause
+
+    monkeypatch.setattr(httpx.Client, "send", fail)
+    monkeypatch.setattr(httpx.AsyncClient, "send", afail)
+    with pytest.raises(IceError) as caught:
+        await call(endpoint(host="127.0.0.1", port=1), "submit_batch_media_producing_job", {}, **BATCH)
+    assert type(caught.value) is kind
+    assert said in str(caught.value)
+    assert caught.value.submitted == submitted
+    assert caught.value.__cause__ is cause
+
+
 async def test_a_page_of_a_proxy_between(call: Caller, serve: Serve) -> None:
     page = (Path(__file__).parent.parent / "samples" / "error_502.html").read_bytes()
     head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n"

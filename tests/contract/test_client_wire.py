@@ -85,6 +85,8 @@ def running() -> Iterator[CaptureServer]:
             self.send_header("Content-Type", "application/json;charset=utf-8")
             self.send_header("Content-Length", str(len(answer.encode())))
             self.send_header("Connection", "close")
+            if status == 302:
+                self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(answer.encode())
 

@@ -307,6 +307,7 @@ def test_the_job_type_of_a_scene_action_is_its_own(describe: Callable[..., Opera
     [
         {"page_size": 0},
         {"page_size": 101},
+        {"page_size": "many"},
         {"sort_by": "up"},
         {"start_time": "yesterday"},
         {"end_time": datetime(2024, 6, 13)},  # noqa: DTZ001 - naive on purpose
@@ -321,7 +322,8 @@ def test_filters_that_cannot_be(filters: dict[str, Any]) -> None:
 def test_media_is_named_somehow() -> None:
     with pytest.raises(IceInputError, match="media_id must be given, or input_url"):
         operations.get_media_info()
-    for seconds in (0, 86401):
+    wrong: list[Any] = [0, 86401, "an hour"]
+    for seconds in wrong:
         with pytest.raises(IceInputError, match="must be 1 to 86400 seconds"):
             operations.get_media_info("M", auth_timeout=seconds)
     assert operations.get_media_info("M", auth_timeout=86400).query["AuthTimeout"] == "86400"
