@@ -52,6 +52,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id"}]`, the good sub-jobs by index
     * `media_ids`, `media_urls`, `project_ids`: lists of text, without the nulls that previews have
     * `failed`: `[{"index", "subjob_id", "error_code", "error_message"}]`
+    * `extend_output`: as above, where the job has one: selections do
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
 

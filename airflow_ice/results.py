@@ -51,7 +51,13 @@ def deliver(hook: IceHook, job_id: str, require: Require, returns: Returns, cont
     outcome = judge(job, require)
     result = job_result(job, outcome)
     lists = job_lists(result, outcome)
-    for key, value in {**lists, **({} if returns == "job" else {"job": result})}.items():
+    pushed: dict[str, Any] = dict(lists)
+    if returns != "job":
+        pushed["job"] = result
+    if result["extend_output"] is not None:
+        # A key of its own, so that the next step of a chain can take `select.output["extend_output"]`.
+        pushed["extend_output"] = result["extend_output"]
+    for key, value in pushed.items():
         context["ti"].xcom_push(key=key, value=value)
     _report(job, outcome, log)
     if job.status == "Failed":

@@ -1,0 +1,43 @@
+"""What a selection has found is in XCom under a key of its own, so that the next step of a chain needs no glue."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob
+from airflow_ice.hooks import IceHook
+from airflow_ice.results import Returns, deliver
+from tests.three_modes import TaskInstance
+
+SELECTION: dict[str, Any] = {"textMatchMediaOutputList": [{"textMatchMediaSentenceOutputList": []}]}
+
+
+def delivered(monkeypatch: pytest.MonkeyPatch, job: BatchMediaProducingJob, returns: Returns) -> dict[str, Any]:
+    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", lambda hook, job_id: job)
+    ti = TaskInstance()
+    context: Any = {"ti": ti}
+    ti.pushed["return_value"] = deliver(IceHook(), job.job_id, "all", returns, context, logging.getLogger())
+    return ti.pushed
+
+
+@pytest.mark.parametrize("returns", ["job", "project_ids"])
+def test_a_selection_is_pushed_whatever_is_returned(monkeypatch: pytest.MonkeyPatch, returns: Returns) -> None:
+    job = BatchMediaProducingJob(
+        job_id="job-1", job_type="Smart_Mix_Media_Select", status="Finished", extend_output=json.dumps(SELECTION)
+    )
+    pushed = delivered(monkeypatch, job, returns)
+    assert pushed["extend_output"] == SELECTION
+    assert pushed["return_value" if returns == "job" else "job"]["extend_output"] == SELECTION
+
+
+def test_a_job_without_one_pushes_no_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = BatchMediaProducingJob(
+        job_id="job-1", job_type="Script", status="Finished", sub_jobs=(SubJob(index=0, job_id="sub-0", status="Success"),)
+    )
+    pushed = delivered(monkeypatch, job, "job")
+    assert "extend_output" not in pushed
+    assert pushed["return_value"]["extend_output"] is None
