@@ -91,7 +91,10 @@ def set_clock(emulator: Emulator, *, advance: float | None = None, frozen: bool 
 
 
 def _job(job: Job, sub_jobs: list[SubJob]) -> dict[str, Any]:
-    shown = ("job_id", "action", "job_type", "status", "client_token", "user_data", "created", "completed", "extend")
+    shown = (
+        *("job_id", "action", "job_type", "status", "client_token", "user_data", "created", "completed"),
+        *("output_config", "extend", "extend_input"),
+    )
     return {**{name: getattr(job, name) for name in shown}, "sub_jobs": [_sub_job(sub_job) for sub_job in sub_jobs]}
 
 
