@@ -200,6 +200,39 @@ class LocalAirflow:
         found = self.api("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 1000})
         return list(found["task_instances"])
 
+    def wait_for_question(self, dag_id: str, run_id: str, task_id: str, within: float = 180.0) -> dict[str, Any]:
+        """Wait until a human-in-the-loop task asks and may be answered; return what it asks: subject, body, options and more.
+
+        Airflow 3.3 fails a task that runs again before its scheduler has heard that the first part is over (apache/airflow#66374).
+        A person is never so quick; a program is, so this waits for the scheduler, too.
+
+        :raises LocalAirflowError: the run has ended without asking, or the time is over.
+        """
+        deadline = time.monotonic() + within
+        task = f"TaskInstanceKey(dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}'"
+        over = f"Received executor event with state success for task instance {task}"
+        while True:
+            found = self.tasks(dag_id, run_id)
+            asks = any(row["task_id"] == task_id and row["state"] == "awaiting_input" for row in found)
+            if asks and over in (self.home / "scheduler.log").read_text(errors="replace"):
+                path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+                return dict(self.api("GET", path))
+            if self.run_state(dag_id, run_id) in {"success", "failed"} or time.monotonic() > deadline:
+                states = {(row["task_id"], row["map_index"]): row["state"] for row in found}
+                raise LocalAirflowError(f"{task_id} of {dag_id} {run_id} asks nothing: {states}; logs in {self.home}")
+            self._alive()
+            time.sleep(0.3)
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, *options: str) -> None:
+        """Answer a human-in-the-loop task that asks."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self.api("PATCH", path, json={"chosen_options": options, "params_input": {}})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear one task, as a user does in the grid."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
+        self.api("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return one XCom value."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
@@ -234,7 +267,7 @@ class LocalAirflow:
                 ill = [part for part in parts if (health.get(part) or {}).get("status") != "healthy"]
 
     def _alive(self) -> None:
-        for name, process in self._processes.items():
+        for name, process in list(self._processes.items()):  # another thread may end a part meanwhile
             if process.poll() is not None:
                 log = self.home / f"{name}.log"
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
