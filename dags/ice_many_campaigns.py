@@ -1,0 +1,116 @@
+"""Produce many campaigns at once with Alibaba Cloud ICE, one batch job each, and publish every good video.
+
+    campaigns --> submit --> wait --> collect --> flatten --> publish
+                  (one task a campaign each)                  (one task a video)
+
+A campaign that fails does not hold up the others: their videos are published, and the run turns red all the same. It runs against
+the real service and against the local emulator alike: only the connection `ice_default` differs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_ice.hooks import IceHook
+from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
+from airflow_ice.sensors import IceBatchMediaProducingJobSensor
+
+BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    tags=["ice", "example"],
+    params={
+        # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one campaign overwrites another's files.
+        "campaigns": Param(
+            [
+                {
+                    "user_data": {"campaign": name},
+                    "input_config": {
+                        "MediaGroupArray": [
+                            {"GroupName": "opening", "MediaArray": [f"{BUCKET}/{name}/opening.mp4"]},
+                            {"GroupName": "product", "MediaArray": [f"{BUCKET}/{name}/a.mp4", f"{BUCKET}/{name}/b.mp4"]},
+                        ],
+                    },
+                    "output_config": {
+                        "MediaURL": f"{BUCKET}/videos/{name}_{{index}}.mp4",
+                        "Count": 2,
+                        "MaxDuration": 15,
+                        "Width": 1080,
+                        "Height": 1920,
+                    },
+                }
+                for name in ("spring", "summer", "autumn")
+            ],
+            type="array",
+        ),
+        "publish_folder": Param("published", type="string"),
+    },
+)
+def ice_many_campaigns() -> None:
+    """Submit, wait and collect once for each campaign; publish once for each video."""
+
+    @task
+    def campaigns(params: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the campaigns. Your own would come from a table or a file."""
+        return list(params["campaigns"])
+
+    submit = IceSubmitBatchMediaProducingJobOperator.partial(
+        task_id="submit",
+        map_index_template="{{ task.user_data.campaign }}",  # the name that the web page shows
+    ).expand_kwargs(campaigns())
+    wait = IceBatchMediaProducingJobSensor.partial(
+        task_id="wait",
+        deferrable=True,  # waits in the triggerer: no worker slot is held
+        poke_interval=10,
+        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
+        trigger_rule="all_done",  # your decision: go on with the campaigns that were submitted, not only if all were
+    ).expand(job_id=submit.output)
+    collect = IceGetBatchMediaProducingJobOperator.partial(
+        task_id="collect",
+        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        returns="media",
+        trigger_rule="all_done",
+    ).expand(job_id=wait.output)
+
+    @task(trigger_rule="all_done")
+    def flatten(batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return the videos of all campaigns in one list."""
+        return [media for batch in batches for media in batch]
+
+    @task(retries=3, retry_delay=timedelta(seconds=30))
+    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
+        """Download one video to a folder: a stand-in for your own channel."""
+        import httpx
+
+        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
+        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
+        if info.status != "Normal" or info.file_url is None:
+            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
+        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
+            if reply.status_code != httpx.codes.OK:
+                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+            for chunk in reply.iter_bytes():
+                file.write(chunk)
+        return str(target)
+
+    @task(trigger_rule="one_failed")
+    def some_failed() -> None:
+        """Turn the run red: with the others published, it would end green."""
+        raise AirflowFailException(
+            "Some campaign failed; its red task says why. Start a new run with that campaign alone: a clear would publish all again."
+        )
+
+    [submit, wait, collect, publish.expand(media=flatten(collect.output))] >> some_failed()
+
+
+ice_many_campaigns()

@@ -1,0 +1,109 @@
+"""Make previews with Alibaba Cloud ICE, let a person pick the good ones, render and publish only those.
+
+    preview --> pick (a person) --> render --> publish (one task a video)
+
+The person answers in Airflow: Browse > Required Actions, or the task's own page. Nobody's slot is held meanwhile. It runs against
+the real service and against the local emulator alike: only the connection `ice_default` differs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param, dag, task
+
+from airflow_ice.hooks import IceHook
+from airflow_ice.operators import IceSubmitBatchMediaProducingJobOperator, IceSubmitSceneBatchEditingJobOperator
+
+BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
+
+
+class PickOperator(HITLOperator):
+    """Asks a person; what there is to choose from comes from the task before."""
+
+    template_fields = (*HITLOperator.template_fields, "options")
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    tags=["ice", "example"],
+    params={
+        # One clip of each group goes into every video. Clips are OSS URLs or media ids.
+        "input_config": Param(
+            {
+                "MediaGroupArray": [
+                    {"GroupName": "opening", "MediaArray": [f"{BUCKET}/clips/opening-1.mp4", f"{BUCKET}/clips/opening-2.mp4"]},
+                    {"GroupName": "product", "MediaArray": [f"{BUCKET}/clips/product-1.mp4", f"{BUCKET}/clips/product-2.mp4"]},
+                ],
+                "TitleArray": ["Now open", "Come and see"],
+            },
+            type="object",
+        ),
+        "preview_config": Param({"Count": 8, "MaxDuration": 15, "Width": 1080, "Height": 1920}, type="object"),
+        # {index} becomes 0, 1, 2, ...: one file for each preview that was picked.
+        "render_config": Param(
+            {"MediaURL": f"{BUCKET}/videos/picked_{{index}}.mp4", "Width": 1080, "Height": 1920}, type="object"
+        ),
+        "publish_folder": Param("published", type="string"),
+    },
+)
+def ice_preview_review_render() -> None:
+    """Preview, pick, render, publish."""
+    preview = IceSubmitBatchMediaProducingJobOperator(
+        task_id="preview",
+        input_config="{{ params.input_config | tojson }}",
+        output_config="{{ dict(params.preview_config, GeneratePreviewOnly=True) | tojson }}",
+        require="any",  # your decision: let the person choose among the previews that came out
+        wait_for_completion=True,
+        deferrable=True,  # waits in the triggerer: no worker slot is held
+        poke_interval=10,
+        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the job itself goes on and stays billed
+    )
+    pick = PickOperator(
+        task_id="pick",
+        subject="Which previews are to be rendered?",
+        # Each preview is an editing project: the ICE console plays it under its id.
+        body='{% for row in ti.xcom_pull("preview", key="media") %}\n- preview {{ row.index }}: `{{ row.project_id }}`{% endfor %}',
+        options=preview.output["project_ids"],  # one option for each preview
+        multiple=True,
+        response_timeout=timedelta(days=3),  # your decision: with no answer by then the task fails, and nothing is rendered
+        multiple_outputs=True,  # so that chosen_options can be taken below
+    )
+    render = IceSubmitSceneBatchEditingJobOperator(
+        task_id="render",
+        project_ids=pick.output["chosen_options"],
+        output_config="{{ params.render_config | tojson }}",
+        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        returns="media",  # the rows of the good videos, for publish.expand below
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=10,
+        timeout=timedelta(hours=2),
+    )
+
+    @task(retries=3, retry_delay=timedelta(seconds=30))
+    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
+        """Download one video to a folder: a stand-in for your own channel."""
+        import httpx
+
+        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
+        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
+        if info.status != "Normal" or info.file_url is None:
+            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
+        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
+            if reply.status_code != httpx.codes.OK:
+                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+            for chunk in reply.iter_bytes():
+                file.write(chunk)
+        return str(target)
+
+    publish.expand(media=render.output)
+
+
+ice_preview_review_render()

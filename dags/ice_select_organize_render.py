@@ -1,0 +1,114 @@
+"""Make videos with Alibaba Cloud ICE in three steps, with a look into the material between the first and the second.
+
+    select --> edit --> organize --> render --> publish (one task a video)
+
+`select` matches clips to the sentences of your texts, `organize` lays the matches out as editing projects, `render` makes a video of
+each project. It runs against the real service and against the local emulator alike: only the connection `ice_default` differs.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+
+from airflow_ice.hooks import IceHook
+from airflow_ice.operators import (
+    IceSubmitSceneBatchEditingJobOperator,
+    IceSubmitSceneMediaSelectionJobOperator,
+    IceSubmitSceneTimelineOrganizationJobOperator,
+)
+
+BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    tags=["ice", "example"],
+    params={
+        # Clips are OSS URLs or media ids.
+        "input_config": Param(
+            {
+                "MediaArray": [f"{BUCKET}/clips/shop.mp4", f"{BUCKET}/clips/street.mp4", f"{BUCKET}/clips/bread.mp4"],
+                "SpeechTextArray": ["Our bakery opens at six. Come and try the bread.", "Fresh bread, every morning."],
+            },
+            type="object",
+        ),
+        "leave_out": Param([], type="array", description="sentences that are not to be in any video"),
+        "project_config": Param({"Count": 4, "Width": 1080, "Height": 1920}, type="object"),
+        # {index} becomes 0, 1, 2, ...: one file a project.
+        "render_config": Param(
+            {"MediaURL": f"{BUCKET}/videos/scene_{{index}}.mp4", "Width": 1080, "Height": 1920}, type="object"
+        ),
+        "publish_folder": Param("published", type="string"),
+    },
+)
+def ice_select_organize_render() -> None:
+    """Select, edit, organize, render, publish."""
+    select = IceSubmitSceneMediaSelectionJobOperator(
+        task_id="select",
+        job_type="Smart_Mix_Media_Select",
+        input_config="{{ params.input_config | tojson }}",
+        output_config="{{ params.project_config | tojson }}",
+        wait_for_completion=True,
+        deferrable=True,  # waits in the triggerer: no worker slot is held
+        poke_interval=10,
+        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the job itself goes on and stays billed
+    )
+
+    @task
+    def edit(selection: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+        """Leave sentences out. Your decision: change the selection here, or pass `select.output["extend_output"]` on as it is."""
+        for script in selection["textMatchMediaOutputList"]:
+            sentences = script["textMatchMediaSentenceOutputList"]
+            script["textMatchMediaSentenceOutputList"] = [each for each in sentences if each["text"] not in params["leave_out"]]
+        return selection
+
+    organize = IceSubmitSceneTimelineOrganizationJobOperator(
+        task_id="organize",
+        job_type="Smart_Mix_Timeline_Organize",
+        input_config="{{ params.input_config | tojson }}",
+        media_select_result=edit(select.output["extend_output"]),
+        output_config="{{ params.project_config | tojson }}",
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=10,
+        timeout=timedelta(hours=2),
+    )
+    render = IceSubmitSceneBatchEditingJobOperator(
+        task_id="render",
+        project_ids=organize.output["project_ids"],
+        output_config="{{ params.render_config | tojson }}",
+        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        returns="media",  # the rows of the good videos, for publish.expand below
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=10,
+        timeout=timedelta(hours=2),
+    )
+
+    @task(retries=3, retry_delay=timedelta(seconds=30))
+    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
+        """Download one video to a folder: a stand-in for your own channel."""
+        import httpx
+
+        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
+        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
+        if info.status != "Normal" or info.file_url is None:
+            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
+        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
+            if reply.status_code != httpx.codes.OK:
+                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+            for chunk in reply.iter_bytes():
+                file.write(chunk)
+        return str(target)
+
+    publish.expand(media=render.output)
+
+
+ice_select_organize_render()

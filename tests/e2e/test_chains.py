@@ -1,0 +1,215 @@
+"""The chains that the API is made for, each an example DAG, on a real Airflow against the emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from airflow_ice.demo.local_airflow import LocalAirflow
+from airflow_ice.emulator.local import LocalIce
+from airflow_ice.submission import USER_DATA_KEY, Intent
+
+REVIEW = "ice_preview_review_render"
+SCENES = "ice_select_organize_render"
+CAMPAIGNS = "ice_many_campaigns"
+
+BUCKET = "http://chains.oss-cn-shanghai.aliyuncs.com"
+SMALL = {"Width": 320, "Height": 180}
+PICKED = (2, 0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of an example DAG."""
+
+    airflow: LocalAirflow
+    ice: LocalIce
+    dag_id: str
+    run_id: str
+
+    def ended(self) -> str:
+        return self.airflow.wait_for_run(self.dag_id, self.run_id, within=300)
+
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+        return self.airflow.xcom(self.dag_id, self.run_id, task_id, key, map_index)
+
+    def states(self, task_id: str) -> list[str]:
+        rows = [row for row in self.airflow.tasks(self.dag_id, self.run_id) if row["task_id"] == task_id]
+        return [row["state"] for row in sorted(rows, key=lambda row: int(row["map_index"]))]
+
+    def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
+        """Return the jobs at the emulator whose UserData holds a key of this task."""
+        family = Intent(self.dag_id, self.run_id, task_id, map_index, 0, 0).family
+        return [job for job in self.ice.jobs() if key_of(job).startswith(f"{family}-")]
+
+    def published(self, count: int) -> list[Path]:
+        return [Path(self.xcom("publish", map_index=place)) for place in range(count)]
+
+
+def key_of(job: dict[str, Any]) -> str:
+    found = json.loads(job["user_data"] or "{}")
+    return str(found.get(USER_DATA_KEY, ""))
+
+
+def campaign(name: str, count: int, clip: str) -> dict[str, Any]:
+    return {
+        "user_data": {"campaign": name},
+        "input_config": {"MediaGroupArray": [{"GroupName": "all", "MediaArray": [clip]}]},
+        "output_config": {"MediaURL": f"{BUCKET}/{name}_{{index}}.mp4", "Count": count, "FixedDuration": 1, **SMALL},
+    }
+
+
+def pictures(file: Path) -> tuple[int, int, int]:
+    """Decode a video and return its width, height and number of pictures."""
+    with av.open(str(file)) as container:
+        video = container.streams.video[0]
+        return video.width, video.height, len(list(container.decode(video=0)))
+
+
+@pytest.fixture(scope="module")
+def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """All chains, begun together, by name. Each test waits for its own."""
+    ice = ices["default"]
+    clip = "0" * 32
+    groups = [{"GroupName": "all", "MediaArray": [clip]}]
+    begun: dict[str, tuple[str, dict[str, Any]]] = {
+        "review": (
+            REVIEW,
+            {
+                "input_config": {"MediaGroupArray": groups},
+                "preview_config": {"MediaURL": f"{BUCKET}/preview_{{index}}.mp4", "Count": 3, "FixedDuration": 1, **SMALL},
+                "render_config": {"MediaURL": f"{BUCKET}/picked_{{index}}.mp4", **SMALL},
+            },
+        ),
+        "scenes": (
+            SCENES,
+            {
+                "input_config": {"MediaArray": [clip], "SpeechTextArray": ["Come in. Not this. Try it."]},
+                "leave_out": ["Not this."],
+                "project_config": {"Count": 2, **SMALL},
+                "render_config": {"MediaURL": f"{BUCKET}/scene_{{index}}.mp4", **SMALL},
+            },
+        ),
+        "campaigns": (CAMPAIGNS, {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]}),
+        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as the service does.
+        "one_bad": (
+            CAMPAIGNS,
+            {"campaigns": [campaign("bad", 1, f"http://{own_bucket(ice)}/missing.mp4"), campaign("good", 1, clip)]},
+        ),
+    }
+    found = {}
+    for name, (dag_id, conf) in begun.items():
+        run_id = airflow.trigger(dag_id, {**conf, "publish_folder": str(tmp_path_factory.mktemp(name))})
+        found[name] = Run(airflow, ice, dag_id, run_id)
+    return found
+
+
+def own_bucket(ice: LocalIce) -> str:
+    return f"{ice.settings.bucket}.oss-{ice.settings.region_id}.aliyuncs.com"
+
+
+@pytest.fixture(scope="module")
+def question(runs: dict[str, Run]) -> dict[str, Any]:
+    """What the person was asked, and then answered."""
+    run = runs["review"]
+    asked = run.airflow.wait_for_question(run.dag_id, run.run_id, "pick")
+    # Nothing is rendered before the answer.
+    assert run.jobs("render") == []
+    projects = [row["project_id"] for row in run.xcom("preview", "media")]
+    run.airflow.answer(run.dag_id, run.run_id, "pick", *(projects[place] for place in PICKED))
+    return asked
+
+
+def test_a_person_is_shown_each_preview_and_may_pick_several(runs: dict[str, Run], question: dict[str, Any]) -> None:
+    rows = runs["review"].xcom("preview", "media")
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert [row["media_id"] for row in rows] == [None, None, None]
+    assert question["options"] == [row["project_id"] for row in rows]
+    assert question["multiple"] is True
+    for row in rows:
+        assert f"- preview {row['index']}: `{row['project_id']}`" in question["body"].splitlines()
+
+
+@pytest.mark.usefixtures("question")
+def test_only_the_picked_previews_are_rendered_and_published(runs: dict[str, Run]) -> None:
+    run = runs["review"]
+    assert run.ended() == "success"
+    projects = [row["project_id"] for row in run.xcom("preview", "media")]
+    [preview] = run.jobs("preview")
+    [render] = run.jobs("render")
+    assert json.loads(preview["output_config"])["GeneratePreviewOnly"] is True
+    assert json.loads(render["extend_input"]) == [projects[place] for place in PICKED]
+    assert len(render["sub_jobs"]) == len(PICKED)
+    assert run.states("publish") == ["success", "success"]
+    assert [pictures(file) for file in run.published(2)] == [(320, 180, 25)] * 2
+    rows = run.xcom("render")
+    assert [row["media_url"] for row in rows] == [f"{BUCKET}/picked_{index}.mp4" for index in (0, 1)]
+
+
+def test_an_edited_selection_becomes_projects_and_then_videos(runs: dict[str, Run]) -> None:
+    run = runs["scenes"]
+    assert run.ended() == "success"
+    [select], [organize], [render] = (run.jobs(task_id) for task_id in ("select", "organize", "render"))
+
+    def sentences(selection: Any) -> Sequence[str]:
+        [script] = selection["textMatchMediaOutputList"]
+        return [sentence["text"] for sentence in script["textMatchMediaSentenceOutputList"]]
+
+    assert sentences(run.xcom("select", "extend_output")) == ["Come in.", "Not this.", "Try it."]
+    assert sentences(json.loads(organize["extend_input"])) == ["Come in.", "Try it."]
+    assert (select["sub_jobs"], len(organize["sub_jobs"])) == ([], 2)
+    assert json.loads(render["extend_input"]) == run.xcom("organize", "project_ids")
+    assert run.states("publish") == ["success", "success"]
+    # A second for each sentence that was left in.
+    assert [pictures(file) for file in run.published(2)] == [(320, 180, 50)] * 2
+
+
+def test_many_campaigns_are_one_job_each_and_one_list_of_videos(runs: dict[str, Run]) -> None:
+    run = runs["campaigns"]
+    assert run.ended() == "success"
+    jobs = [run.jobs("submit", place) for place in (0, 1)]
+    assert [len(found) for found in jobs] == [1, 1]
+    assert [json.loads(job["user_data"])["campaign"] for [job] in jobs] == ["one", "two"]
+    names = [row["rendered_map_index"] for row in run.airflow.tasks(run.dag_id, run.run_id) if row["task_id"] == "submit"]
+    assert sorted(names) == ["one", "two"]
+    assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/{name}.mp4" for name in ("one_0", "one_1", "two_0")]
+    assert run.states("publish") == ["success"] * 3
+    assert [pictures(file) for file in run.published(3)] == [(320, 180, 25)] * 3
+    assert run.states("some_failed") == ["skipped"]
+
+
+def test_a_bad_campaign_turns_the_run_red_and_holds_up_no_other(runs: dict[str, Run]) -> None:
+    run = runs["one_bad"]
+    assert run.ended() == "failed"
+    assert run.states("wait") == ["failed", "success"]
+    assert "InvalidMaterial.NotFound" in run.airflow.task_log(run.dag_id, run.run_id, "wait", map_index=0)
+    assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/good_0.mp4"]
+    assert run.states("publish") == ["success"]
+    assert pictures(run.published(1)[0]) == (320, 180, 25)
+    assert run.states("some_failed") == ["failed"]
+
+
+@pytest.mark.usefixtures("question")
+def test_each_submitting_task_made_one_job_that_holds_its_key(runs: dict[str, Run], ices: dict[str, LocalIce]) -> None:
+    for run in runs.values():
+        run.ended()
+    tasks = {
+        "review": [("preview", -1), ("render", -1)],
+        "scenes": [("select", -1), ("organize", -1), ("render", -1)],
+        "campaigns": [("submit", 0), ("submit", 1)],
+        "one_bad": [("submit", 0), ("submit", 1)],
+    }
+    found = {(name, *task): len(runs[name].jobs(*task)) for name in tasks for task in tasks[name]}
+    assert found == dict.fromkeys(found, 1)
+    # And there is none beside them, with another key or with none.
+    assert len([job for job in ices["default"].jobs() if is_of_a_chain(job)]) == len(found)
+
+
+def is_of_a_chain(job: dict[str, Any]) -> bool:
+    return BUCKET in job["output_config"] or job["job_type"] in {"Smart_Mix_Media_Select", "Smart_Mix_Timeline_Organize"}
