@@ -91,6 +91,15 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
                 verdict = await self._look(hook, wait)
         yield TriggerEvent(event_of(self.job_id, verdict))  # type: ignore[no-untyped-call]
 
+    async def on_kill(self) -> None:
+        """Say that the job goes on: ICE cannot cancel a batch job.
+
+        Airflow calls this when a user ends or clears the task, and in 3.3 also when another triggerer takes the wait over.
+        """
+        self.log.warning(
+            "Killed while waiting for batch job %s: ICE cannot cancel it, it goes on in ICE and stays billed.", self.job_id
+        )
+
     async def _look(self, hook: IceHook, wait: Wait) -> Verdict:
         # One try a look: pausing between looks is the wait's business, and it knows the deadline.
         try:

@@ -238,11 +238,11 @@ class LocalAirflow:
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", path, params={"map_index": map_index, "deserialize": True})["value"]
 
-    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
-        """Return what a task wrote to its log, all tries."""
+    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int | None = None) -> str:
+        """Return what a task wrote to its log, the triggerer included: all tries, or one."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         folder = folder / f"map_index={map_index}" if map_index >= 0 else folder
-        return "\n".join(file.read_text() for file in sorted(folder.glob("attempt=*.log*")))
+        return "\n".join(file.read_text() for file in sorted(folder.glob(f"attempt={attempt or '*'}.log*")))
 
     def _authorization(self) -> dict[str, str]:
         if self._token is None:

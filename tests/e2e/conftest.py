@@ -41,5 +41,9 @@ def airflow(ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory)
         f"ice_{name}": {"conn_type": "alibaba_ice", "host": ice.url, "login": ice.access_key_id, "password": SECRET}
         for name, ice in ices.items()
     }
-    with LocalAirflow(folder / "home", dags, connections=connections) as airflow:
+    settings = {
+        "CORE__PARALLELISM": "8",
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
+    }
+    with LocalAirflow(folder / "home", dags, connections=connections, settings=settings) as airflow:
         yield airflow
