@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow.sdk import BaseHook
 from airflow.sdk.log import amask_secret, mask_secret
 
+from airflow_ice import metrics
 from airflow_ice.api import operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.errors import IceError
@@ -172,6 +173,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             verify=connection.verify,
             retry=RetryPolicy(tries=self.tries),
             limiter=_limiter(self.ice_conn_id, connection.max_requests_per_second),
+            observer=metrics.request,
             user_agent=f"{USER_AGENT} airflow/{_airflow_version()}",
         )
 

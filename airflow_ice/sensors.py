@@ -20,10 +20,11 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from airflow_ice.api.errors import IceError, error_from_dict
+from airflow_ice.api.errors import IceError, IceInputError, error_from_dict
 from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
-from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger, unread_connection
+from airflow_ice.polling import unread_connection
+from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
 from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     :param poke_interval: seconds (or timedelta) between looks.
     :param deferrable: wait in the triggerer, without a worker slot; the default is `[operators] default_deferrable`.
 
+    :param end_from_trigger: when the job is Finished, end the task in the triggerer, without a worker. Then Airflow runs no listener
+        and no post_execute for it, and makes no outlet events, so it is refused together with outlets.
+
     The other arguments are BaseSensorOperator's. With `soft_fail` the task is skipped when the time-out comes, and only then.
 
     :raises IceJobFailedError: the job is Failed.
@@ -64,13 +68,19 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         region_id: str | None = None,
         poke_interval: timedelta | float = 30,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
+        if end_from_trigger and not deferrable:
+            raise IceInputError("end_from_trigger", end_from_trigger, "needs deferrable=True: there is no trigger to end from")
+        if end_from_trigger and self.outlets:
+            raise IceInputError("end_from_trigger", end_from_trigger, "cannot serve outlets: their events are made by a worker")
         self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
         self.deferrable = deferrable
+        self.end_from_trigger = end_from_trigger
         self._wait: Wait | None = None
         self._first_look = True
         self._verdict: Verdict | None = None
@@ -209,6 +219,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
                 exponential_backoff=self.exponential_backoff,
                 max_wait=self._longest_interval(),
                 silent_fail=self.silent_fail,
+                end_from_trigger=self.end_from_trigger,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(wait.deadline - time.time(), 0) + TRIGGER_MARGIN),

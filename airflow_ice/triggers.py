@@ -1,27 +1,21 @@
 """IceBatchMediaProducingJobTrigger: waits in the triggerer for a batch job to end.
 
-It only looks and waits; what a look means is `waiting`'s business. Its arguments and its event hold ids and times, never a secret:
-Airflow stores the first and logs the second.
+What a look means is `waiting`'s business, and how looks are taken for all waits together is that of `polling`. Its arguments and
+its event hold ids and times, never a secret: Airflow stores the first and logs the second.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowNotFoundException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_ice.api.errors import IceCredentialsError, IceError
-from airflow_ice.hooks import IceHook
-from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
+from airflow_ice.polling import poller
+from airflow_ice.waiting import Ended, GiveUp, TimedOut, Verdict, Wait
 
 TRIGGER_MARGIN = 60.0
 """Seconds that Airflow's own deferral time-out leaves to the trigger, whose message says more."""
-
-LAST_LOOK_SECONDS = 15.0
 
 
 class IceBatchMediaProducingJobTrigger(BaseTrigger):
@@ -37,6 +31,7 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
     :param deadline: when it ends, epoch seconds. Absolute, so a restart of the triggerer does not prolong it.
     :param exponential_backoff: double the interval with each look, up to `max_wait` seconds.
     :param silent_fail: go on after errors that would end the wait.
+    :param end_from_trigger: end the task here when the job is Finished, as a success that returns the job id.
     """
 
     def __init__(
@@ -51,6 +46,7 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         silent_fail: bool = False,
+        end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_id = job_id
@@ -62,11 +58,12 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.silent_fail = silent_fail
+        self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, for the database."""
         names = ("job_id", "ice_conn_id", "region_id", "poke_interval", "started_at", "deadline")
-        options = ("exponential_backoff", "max_wait", "silent_fail")
+        options = ("exponential_backoff", "max_wait", "silent_fail", "end_from_trigger")
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in (*names, *options)},
@@ -84,12 +81,12 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
             silent_fail=self.silent_fail,
             log=self.log,
         )
-        async with IceHook(self.ice_conn_id, self.region_id, tries=1) as hook:
-            verdict = await self._look(hook, wait)
-            while isinstance(verdict, LookAgain):
-                await asyncio.sleep(verdict.seconds)
-                verdict = await self._look(hook, wait)
-        yield TriggerEvent(event_of(self.job_id, verdict))  # type: ignore[no-untyped-call]
+        # All waits of this triggerer on the same connection and region are served by one loop.
+        verdict = await poller(self.ice_conn_id, self.region_id).watch(wait, self.poke_interval)
+        if isinstance(verdict, Ended) and self.end_from_trigger:
+            yield TaskSuccessEvent(xcoms={"return_value": self.job_id})
+        else:
+            yield TriggerEvent(event_of(self.job_id, verdict))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Say that the job goes on: ICE cannot cancel a batch job.
@@ -97,32 +94,10 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         Airflow calls this when a user ends or clears the task, and in 3.3 also when another triggerer takes the wait over.
         """
         self.log.warning(
-            "Killed while waiting for batch job %s: ICE cannot cancel it, it goes on in ICE and stays billed.", self.job_id
+            "This wait for batch job %s was ended, by a user or by a hand-over to another triggerer. ICE cannot cancel the job: it goes on "
+            "and stays billed, and a later try waits for it again.",
+            self.job_id,
         )
-
-    async def _look(self, hook: IceHook, wait: Wait) -> Verdict:
-        # One try a look: pausing between looks is the wait's business, and it knows the deadline.
-        try:
-            # A look may not outlast the wait; the margin is for the last look, which begins at the deadline itself.
-            async with asyncio.timeout(max(self.deadline - time.time(), 0) + LAST_LOOK_SECONDS) as limit:
-                job = await hook.aget_batch_media_producing_job(self.job_id)
-        except TimeoutError:
-            if not limit.expired():  # somebody else's
-                raise
-            return TimedOut(wait.timeout_reason(time.time()))
-        except AirflowNotFoundException as cause:
-            # The worker has read this connection before it deferred.
-            return wait.on_error(unread_connection(cause), time.time())
-        except IceError as error:
-            return wait.on_error(error, time.time())
-        return wait.on_job(job, time.time())
-
-
-def unread_connection(cause: AirflowNotFoundException) -> IceCredentialsError:
-    """Return the error of a connection that is gone, though it was read before: Airflow says so of a backend out of reach, too."""
-    error = IceCredentialsError(f"the connection could not be read: {cause}", transient=True)
-    error.__cause__ = cause
-    return error
 
 
 def event_of(job_id: str, verdict: Verdict) -> dict[str, Any]:

@@ -125,12 +125,25 @@ class Wait:
 
     def on_job(self, job: BatchMediaProducingJob, now: float) -> Verdict:
         """Decide after a look that showed the job."""
-        self._errors, self._last_error = 0, None
         self._note_state(job)
         if job.status == "Failed":
             return GiveUp(job_failed(job))
         if job.status == "Finished":
             return Ended(job)
+        return self.on_running(job, now)
+
+    def on_listed(self, status: str, now: float) -> Verdict:
+        """Decide after a list has shown the job among those that run, and nothing else of it."""
+        if status == self._seen and now < self._next_heartbeat:
+            self._errors, self._last_error = 0, None
+            return self._again(self._pause(now), now)
+        job = BatchMediaProducingJob(self.job_id, status=status)
+        self._note_state(job)
+        return self.on_running(job, now)
+
+    def on_running(self, job: BatchMediaProducingJob, now: float) -> Verdict:
+        """Decide after a look that showed the job running."""
+        self._errors, self._last_error = 0, None
         self._note_heartbeat(job, now)
         return self._again(self._pause(now), now)
 
@@ -145,7 +158,11 @@ class Wait:
         if unknown_yet:
             # One look when the grace is over, not minutes after it.
             pause = min(pause, max(self.started_at + UNKNOWN_JOB_GRACE - now, SHORTEST_PAUSE))
-        self._log.warning("Could not look at batch job %s; will look again within %.0f s. %s", self.job_id, pause, error)
+        if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
+            self._log.warning(
+                "Could not look at batch job %s (failure %d in a row); will look again within %.0f s. %s",
+                *(self.job_id, self._errors, pause, error),
+            )
         return self._again(pause, now)
 
     def _pause(self, now: float) -> float:
@@ -181,7 +198,8 @@ class Wait:
         if job.status not in JOB_RUNNING | JOB_ENDED:
             self._log.warning("Batch job %s is %r, a state not known here: taken as not ended.", self.job_id, job.status)
         else:
-            self._log.info("Batch job %s is %s%s (RequestId %s).", self.job_id, job.status, progress(job), job.request_id)
+            where = f" (RequestId {job.request_id})" if job.request_id else ""
+            self._log.info("Batch job %s is %s%s%s.", self.job_id, job.status, progress(job), where)
         if job.status == "Finished" and job.error:
             self._log.warning("Batch job %s is Finished and reports an error: %s", self.job_id, redact(str(job.error)))
 

@@ -43,9 +43,12 @@ class Clock:
         assert len(self.slept) < 10_000, "a hot loop"
         self.now += seconds
 
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
+    async def set_within(self, event: asyncio.Event, seconds: float) -> bool:
         await asyncio.sleep(0)
+        if event.is_set():
+            return True
+        self.sleep(seconds)
+        return False
 
     def utcnow(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC)
@@ -53,10 +56,10 @@ class Clock:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put it where the sensor, its base class and the trigger look for the time. Event loops keep the real one."""
         of_time = SimpleNamespace(time=self.time, monotonic=self.time, sleep=self.sleep)
-        for module in ("airflow_ice.sensors", "airflow_ice.triggers", "airflow.sdk.bases.sensor"):
+        for module in ("airflow_ice.sensors", "airflow_ice.polling", "airflow.sdk.bases.sensor"):
             monkeypatch.setattr(f"{module}.time", of_time)
         monkeypatch.setattr("airflow.sdk.bases.sensor.timezone", SimpleNamespace(utcnow=self.utcnow))
-        monkeypatch.setattr("airflow_ice.triggers.asyncio", SimpleNamespace(sleep=self.asleep, timeout=asyncio.timeout))
+        monkeypatch.setattr("airflow_ice.polling.set_within", self.set_within)
 
 
 @dataclass

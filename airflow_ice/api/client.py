@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,13 +29,15 @@ from airflow_ice.api import signature
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource, usable
 from airflow_ice.api.endpoints import Endpoint
-from airflow_ice.api.errors import IceError, IceInputError, IceTimeoutError, IceTransportError, redact
+from airflow_ice.api.errors import IceError, IceInputError, IceThrottledError, IceTimeoutError, IceTransportError, redact
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
 
 T = TypeVar("T")
+Observer = Callable[[str, str], None]
+
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ class ClientSettings:
     :param retry: how often and how long a call is tried.
     :param limiter: shared by all clients that should stay within one rate; None for no limit.
     :param user_agent: sent with every request.
+    :param observer: called with the action and the outcome (`ok`, an error code, or the name of an exception) of each request.
     """
 
     endpoint: Endpoint
@@ -66,6 +70,14 @@ class ClientSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limiter: RateLimiter | None = None
     user_agent: str = USER_AGENT
+    observer: Observer | None = None
+
+    def note(self, operation: Operation[Any], error: IceError | None) -> None:
+        """Note what came of one try: the rate gives way to throttling, and whoever counts requests hears of it."""
+        if self.limiter is not None:
+            self.limiter.answered(throttled=isinstance(error, IceThrottledError))
+        if self.observer is not None:
+            self.observer(operation.action, "ok" if error is None else error.code or type(error).__name__)
 
     def httpx_arguments(self) -> dict[str, Any]:
         """Return what both httpx clients take. Reads the CA file, so it belongs outside an event loop.
@@ -137,7 +149,7 @@ class IceClient(Calls):
 
         :raises IceError: see `errors`.
         """
-        flow = tries(operation, self._settings.retry)
+        flow = tries(operation, self._settings.retry, noted=partial(self._settings.note, operation))
         step = next(flow)
         try:
             while True:
@@ -155,7 +167,7 @@ class IceClient(Calls):
         if self._http is None:
             raise RuntimeError("IceClient is closed: use it in a with block")
         if self._settings.limiter is not None:
-            time.sleep(self._settings.limiter.reserve())
+            self._settings.limiter.acquire(urgent=operation.submit)
         try:
             credentials = usable(self._credentials.get())
         except IceError as error:
@@ -199,7 +211,7 @@ class AsyncIceClient(AsyncCalls):
 
         :raises IceError: see `errors`.
         """
-        flow = tries(operation, self._settings.retry)
+        flow = tries(operation, self._settings.retry, noted=partial(self._settings.note, operation))
         step = next(flow)
         try:
             while True:
@@ -217,7 +229,7 @@ class AsyncIceClient(AsyncCalls):
         if self._http is None:
             raise RuntimeError("AsyncIceClient is closed: use it in an async with block")
         if self._settings.limiter is not None:
-            await asyncio.sleep(self._settings.limiter.reserve())
+            await self._settings.limiter.aacquire(urgent=operation.submit)
         try:
             credentials = usable(await self._credentials.aget())
         except IceError as error:

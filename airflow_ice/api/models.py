@@ -118,6 +118,18 @@ class BatchMediaProducingJobPage:
 
 
 @dataclass(frozen=True, slots=True)
+class JobStatePage:
+    """One page of ListBatchMediaProducingJobs, read no further than needed.
+
+    :param states: job id to state.
+    :param next_token: asks for the next page; None on the last one.
+    """
+
+    states: Mapping[str, str]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MediaProducingJob:
     """One producing job as GetMediaProducingJob shows it; a sub-job of a batch is one.
 

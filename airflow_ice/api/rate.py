@@ -1,17 +1,29 @@
-"""A limit on requests a second, so that waiting tasks leave the account's quota to the submissions."""
+"""A limit on requests a second, so that waiting tasks leave the account's quota to the submissions.
+
+It spaces requests evenly, lets submits go before reads, and gives way when the service throttles: the rate is halved, and comes back
+bit by bit with each answer that is no throttling (additive increase, multiplicative decrease).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 DEFAULT_REQUESTS_PER_SECOND = 10.0
 """Well under the only documented quota, 30 a second and account (SubmitMediaProducingJob); the batch actions document none."""
 
+SLOWEST = 0.1
+"""The rate below which throttling pushes no further, in requests a second."""
+
+RECOVERY = 0.02
+"""What an answer gives back of the full rate, so that 50 answers make up for a halving."""
+
 
 class RateLimiter:
-    """Spaces requests evenly: no burst, and no more than so many a second. Threads and tasks may share one.
+    """Spaces requests: no burst, and no more than so many a second. Threads and tasks may share one.
 
     :param per_second: requests a second, more than 0.
     :param clock: monotonic seconds.
@@ -20,15 +32,62 @@ class RateLimiter:
     def __init__(self, per_second: float = DEFAULT_REQUESTS_PER_SECOND, clock: Callable[[], float] = time.monotonic) -> None:
         if not per_second > 0:
             raise ValueError(f"per_second must be more than 0, not {per_second}")
-        self._spacing = 1.0 / per_second
+        self._full = per_second
+        self._rate = per_second
         self._clock = clock
-        self._free_at = 0.0
+        self._last = float("-inf")
+        self._halved_at = float("-inf")
+        self._urgent = 0
         self._lock = threading.Lock()
 
-    def reserve(self) -> float:
-        """Take the next free moment and return the seconds until then."""
+    @property
+    def rate(self) -> float:
+        """Requests a second that are allowed now."""
+        return self._rate
+
+    def acquire(self, *, urgent: bool = False) -> None:
+        """Block until a request may go. Urgent ones (submits) go before the others."""
+        with self._waiting(urgent):
+            while (seconds := self.take(urgent=urgent)) > 0:
+                time.sleep(seconds)
+
+    async def aacquire(self, *, urgent: bool = False) -> None:
+        """Wait until a request may go, without blocking the event loop."""
+        with self._waiting(urgent):
+            while (seconds := self.take(urgent=urgent)) > 0:  # noqa: ASYNC110 - it is time that is waited for
+                await asyncio.sleep(seconds)
+
+    def take(self, *, urgent: bool = False) -> float:
+        """Take the moment if it is free, and return 0; else return the seconds after which to ask again."""
         with self._lock:
             now = self._clock()
-            at = max(now, self._free_at)
-            self._free_at = at + self._spacing
-            return at - now
+            spacing = 1.0 / self._rate
+            left = self._last + spacing - now
+            if left > 0:
+                return left
+            if self._urgent and not urgent:
+                return spacing
+            self._last = now
+            return 0.0
+
+    @contextmanager
+    def _waiting(self, urgent: bool) -> Iterator[None]:
+        """Keep urgent requests counted while they wait."""
+        with self._lock:
+            self._urgent += urgent
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._urgent -= urgent
+
+    def answered(self, *, throttled: bool) -> None:
+        """Note an answer: slow down after throttling, recover after anything else."""
+        with self._lock:
+            now = self._clock()
+            if not throttled:
+                self._rate = min(self._full, self._rate + self._full * RECOVERY)
+            elif now - self._halved_at > 1.0:
+                # Requests that were under way together are throttled together: that is one reason to slow down, not many.
+                self._halved_at = now
+                self._rate = max(min(SLOWEST, self._full), self._rate / 2)

@@ -74,13 +74,17 @@ class RetryPolicy:
 
 
 def tries(
-    operation: Operation[T], policy: RetryPolicy, draw: Callable[[], float] = random.random
+    operation: Operation[T],
+    policy: RetryPolicy,
+    draw: Callable[[], float] = random.random,
+    noted: Callable[[IceError | None], None] = lambda error: None,
 ) -> Generator[Try | Pause, Reply | IceError | None, T]:
     """Try an operation until it has a result, or an error that trying again does not mend.
 
     Driven by `send`: a `Try` is answered with the reply or the error of the transport, a `Pause` with None.
 
     :param draw: returns numbers in [0, 1), for the jitter.
+    :param noted: called with what came of each try: None for a success.
     :raises IceError: the last try's.
     """
     number = 1
@@ -89,11 +93,14 @@ def tries(
         outcome = yield Try(number)
         try:
             if isinstance(outcome, Reply):
-                return result(operation, outcome)
+                found = result(operation, outcome)
+                noted(None)
+                return found
             assert isinstance(outcome, IceError)  # noqa: S101 - the driver's contract
             error = outcome
         except IceError as refused:
             error = refused
+        noted(error)
         # What an earlier try may have left in ICE, a later one that certainly made no job does not take back.
         maybe_taken = maybe_taken or error.submitted == "unknown"
         if maybe_taken and error.submitted == "no":
@@ -115,8 +122,11 @@ def result(operation: Operation[T], reply: Reply) -> T:
 
     :raises IceServiceError: the reply is not a success.
     """
+    succeeded = 200 <= reply.status < 300
+    if succeeded and operation.glance is not None and (glanced := operation.glance(reply.body)) is not None:
+        return glanced
     body = _json_object(reply.body)
-    if 200 <= reply.status < 300 and body is not None:
+    if succeeded and body is not None:
         return operation.read(body)
     raise error_from_reply(
         status=reply.status,

@@ -294,7 +294,7 @@ async def test_the_rate_limit_is_kept_by_every_try(call: Caller, ice: LocalIce) 
     reserved: list[int] = []
 
     class Limiter(RateLimiter):
-        def reserve(self) -> float:
+        def take(self, *, urgent: bool = False) -> float:
             reserved.append(1)
             return 0.0
 

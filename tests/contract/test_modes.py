@@ -254,9 +254,9 @@ def test_the_grace_of_an_unknown_job_does_not_begin_anew_with_a_trigger(clock: C
     show([RUNNING, UNKNOWN])
     trigger = deferred_by(Run("deferrable", clock, timeout=1000)).trigger
     clock.sleep(61)
-    slept = len(clock.slept)
+    slept = sum(clock.slept)
     assert asyncio.run(first_event(revived(trigger)))["outcome"] == "given_up"
-    assert len(clock.slept) == slept
+    assert sum(clock.slept) - slept <= 0.5  # what waits that come back together are gathered for
 
 
 def test_airflows_own_timeout_is_a_net_below_the_triggers(clock: Clock, show: Show) -> None:

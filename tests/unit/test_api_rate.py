@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 
 import pytest
 
@@ -20,34 +22,83 @@ class Clock:
 def test_requests_are_spaced_evenly_without_a_burst() -> None:
     clock = Clock()
     limiter = RateLimiter(4.0, clock)
-    assert [limiter.reserve() for _ in range(4)] == [0.0, 0.25, 0.5, 0.75]
+    assert limiter.take() == 0.0
+    assert limiter.take() == 0.25
+    clock.now += 0.125
+    assert limiter.take() == 0.125
+    clock.now += 0.125
+    assert limiter.take() == 0.0
 
 
 def test_idle_time_is_not_saved_up() -> None:
     clock = Clock()
     limiter = RateLimiter(4.0, clock)
-    limiter.reserve()
+    limiter.take()
     clock.now += 60
-    assert [limiter.reserve() for _ in range(3)] == [0.0, 0.25, 0.5]
-
-
-def test_a_part_of_the_spacing_that_has_passed_counts() -> None:
-    clock = Clock()
-    limiter = RateLimiter(4.0, clock)
-    limiter.reserve()
-    clock.now += 0.125
-    assert limiter.reserve() == 0.125
+    assert [limiter.take() for _ in range(2)] == [0.0, 0.25]
 
 
 def test_threads_share_one_rate() -> None:
-    limiter = RateLimiter(8.0, Clock())
-    waits: list[float] = []
-    threads = [threading.Thread(target=lambda: waits.append(limiter.reserve())) for _ in range(16)]
+    limiter = RateLimiter(100.0)
+    began = time.monotonic()
+    threads = [threading.Thread(target=limiter.acquire) for _ in range(11)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(waits) == [place / 8 for place in range(16)]
+    assert time.monotonic() - began >= 0.1
+
+
+async def test_tasks_share_one_rate_and_urgent_ones_go_first() -> None:
+    limiter = RateLimiter(50.0)
+    order: list[str] = []
+
+    async def ask(name: str, urgent: bool) -> None:
+        await limiter.aacquire(urgent=urgent)
+        order.append(name)
+
+    limiter.take()
+    began = time.monotonic()
+    await asyncio.gather(*(ask(f"poll-{n}", False) for n in range(3)), ask("submit", True))
+    assert order[0] == "submit"
+    assert time.monotonic() - began >= 0.08
+
+
+async def test_a_waiter_that_is_cancelled_holds_nobody_up() -> None:
+    limiter = RateLimiter(20.0)
+    limiter.take()
+    waiting = asyncio.create_task(limiter.aacquire(urgent=True))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.wait_for(limiter.aacquire(), 1)
+
+
+def test_throttling_halves_the_rate_and_answers_bring_it_back() -> None:
+    clock = Clock()
+    limiter = RateLimiter(8.0, clock)
+    limiter.answered(throttled=True)
+    assert limiter.rate == 4.0
+    limiter.answered(throttled=True)  # one that was under way with the first
+    assert limiter.rate == 4.0
+    clock.now += 2
+    limiter.answered(throttled=True)
+    assert limiter.rate == 2.0
+    limiter.answered(throttled=False)
+    assert limiter.rate == pytest.approx(2.16)
+    for _ in range(100):
+        limiter.answered(throttled=False)
+    assert limiter.rate == 8.0
+
+
+def test_the_rate_never_falls_to_nothing() -> None:
+    clock = Clock()
+    limiter = RateLimiter(8.0, clock)
+    for _ in range(100):
+        clock.now += 2
+        limiter.answered(throttled=True)
+    assert limiter.rate == 0.1
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
@@ -58,4 +109,4 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
 
 def test_the_default_stays_under_the_documented_quota() -> None:
     assert 0 < DEFAULT_REQUESTS_PER_SECOND < 30
-    assert RateLimiter().reserve() == 0.0
+    assert RateLimiter().take() == 0.0

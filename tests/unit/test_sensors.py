@@ -75,6 +75,7 @@ def test_intervals_may_be_timedeltas(monkeypatch: pytest.MonkeyPatch, task_runne
         "exponential_backoff": True,
         "max_wait": 540.0,
         "silent_fail": True,
+        "end_from_trigger": False,
     }
 
 

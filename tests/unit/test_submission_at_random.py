@@ -58,6 +58,7 @@ class OneTaskInstance(RuleBasedStateMachine):
         # Each wish allows one job more: the first run, a clear of what was delivered or has failed, a resubmit after a failed job.
         self.wishes = 1
         self.jobs_before_clear: int | None = None
+        self.cleared_since_job = False
         self.delivered: list[str] = []
 
     def teardown(self) -> None:
@@ -91,7 +92,7 @@ class OneTaskInstance(RuleBasedStateMachine):
             self.state = "success"
             job_id = result["job_id"] if self.waits else result
             self.delivered.append(job_id)
-            assert next(job for job in self.ice.jobs if job.job_id == job_id).status != "Failed"
+            assert not self.waits or next(job for job in self.ice.jobs if job.job_id == job_id).status == "Finished"
             if self.jobs_before_clear is not None:
                 assert len(self.ice.jobs) > self.jobs_before_clear, "a clear that is a wish for a new job was given the old one"
                 self.jobs_before_clear = None
@@ -104,8 +105,11 @@ class OneTaskInstance(RuleBasedStateMachine):
             assert self.ice.sends == sent
         self.store.unreadable = self.ice.list_out_of_reach = False
         self.ice.replies = []
-        if last is not None and last.status == "Failed" and self.on_failed_job == "resubmit" and self.ice.jobs[-1] is not last:
-            self.wishes += 1
+        if self.ice.jobs and self.ice.jobs[-1] is not last:
+            # A failed job may be followed by another where the policy says so, or a person has cleared the task.
+            if last is not None and last.status == "Failed" and (self.on_failed_job == "resubmit" or self.cleared_since_job):
+                self.wishes += 1
+            self.cleared_since_job = False
 
     def _arm(self, death: str, at_set: int) -> None:
         def die(*_: object) -> None:
@@ -122,9 +126,11 @@ class OneTaskInstance(RuleBasedStateMachine):
         """Clear the task, as a person does, in whatever state it is."""
         failed = bool(self.ice.jobs) and self.ice.jobs[-1].status == "Failed"
         noted = '"delivered": true' in next(iter(self.store.values.values()), "")
-        if failed or (noted and self.on_clear == "resubmit"):
-            self.wishes += 1
+        wanted = noted and self.on_clear == "resubmit" and self.jobs_before_clear is None
+        if failed or wanted:
             self.jobs_before_clear = len(self.ice.jobs)
+        self.wishes += wanted and not failed
+        self.cleared_since_job = True
         self.max_tries = self.tries + RETRIES
         self.state = "new"
 

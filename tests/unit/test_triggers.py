@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, Any] = {
     "exponential_backoff": True,
     "max_wait": 60.0,
     "silent_fail": True,
+    "end_from_trigger": True,
 }
 JOB = BatchMediaProducingJob(job_id="job-1", status="Finished")
 
@@ -63,7 +64,7 @@ def test_events_are_small_and_plain() -> None:
 def look_that(monkeypatch: pytest.MonkeyPatch, does: Any) -> IceBatchMediaProducingJobTrigger:
     clock = Clock(1500.0)
     clock.install(monkeypatch)
-    monkeypatch.setattr("airflow_ice.triggers.LAST_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("airflow_ice.polling.LAST_LOOK_SECONDS", 0.05)
 
     async def look(_hook: IceHook, _job_id: str) -> BatchMediaProducingJob:
         await does()
@@ -103,10 +104,11 @@ async def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(m
         await asyncio.sleep(3600)
 
     trigger = look_that(monkeypatch, hangs)
-    monkeypatch.setattr("airflow_ice.triggers.LAST_LOOK_SECONDS", 60)
+    monkeypatch.setattr("airflow_ice.polling.LAST_LOOK_SECONDS", 60)
     running = asyncio.create_task(first_event(trigger))
     await waiting.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+    await asyncio.sleep(0.01)  # the loop's own task closes it
     assert len(closed) == 1
