@@ -46,6 +46,8 @@ class LocalAirflow:
     :param connections: connection id to fields, as in AIRFLOW_CONN_... JSON.
     :param settings: more of Airflow's configuration, `{"SECTION__KEY": "value"}`.
     :param environ: more environment variables for every part.
+    :param apart: serve tasks by an api-server of their own. In one process, a request of a user and a write of a task can wait for
+        each other until SQLite gives up on one of them, five seconds later.
     :param on_progress: called with a few words at each step of the start.
     """
 
@@ -57,13 +59,15 @@ class LocalAirflow:
         connections: Mapping[str, Mapping[str, Any]],
         settings: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
+        apart: bool = False,
         on_progress: Callable[[str], None] = lambda words: None,
     ) -> None:
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._on_progress = on_progress
-        self._environ = _environ(home, dags_folder, self.port, connections, settings or {}) | dict(environ or {})
+        self._task_port = free_port() if apart else self.port
+        self._environ = _environ(home, dags_folder, self.port, self._task_port, connections, settings or {}) | dict(environ or {})
         self._token: str | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
@@ -88,17 +92,20 @@ class LocalAirflow:
         self._on_progress("starting Airflow")
         for part in PARTS:
             self.start_part(part)
+        if self._task_port != self.port:
+            self.start_part("api-server", "--apps", "execution", "--port", str(self._task_port), name="task-api-server")
         self._wait_until_healthy()
 
-    def start_part(self, part: str, *, name: str | None = None) -> None:
+    def start_part(self, part: str, *arguments: str, name: str | None = None) -> None:
         """Start one part, for example a second triggerer.
 
+        :param arguments: more of the command line.
         :param name: what to call the process; the part's own name by default.
         """
         log = (self.home / f"{name or part}.log").open("ab")
         self._logs.append(log)
         self._processes[name or part] = subprocess.Popen(  # noqa: S603 - the command is ours
-            _airflow(part, *PARTS[part]),
+            _airflow(part, *PARTS[part], *arguments),
             env=self._environ,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -297,7 +304,12 @@ def free_port() -> int:
 
 
 def _environ(
-    home: Path, dags_folder: Path, port: int, connections: Mapping[str, Mapping[str, Any]], settings: Mapping[str, str]
+    home: Path,
+    dags_folder: Path,
+    port: int,
+    task_port: int,
+    connections: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the environment of every part: this process's, less what would reach out of the folder, and the configuration."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "ALIBABA_CLOUD_"))}
@@ -308,7 +320,7 @@ def _environ(
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__PARALLELISM": "4",
         "CORE__TEST_CONNECTION": "Enabled",
-        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{task_port}/execution/",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{LOGIN[0]}:admin",
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "API__HOST": "127.0.0.1",

@@ -45,5 +45,5 @@ def airflow(ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory)
         "CORE__PARALLELISM": "8",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
     }
-    with LocalAirflow(folder / "home", dags, connections=connections, settings=settings) as airflow:
+    with LocalAirflow(folder / "home", dags, connections=connections, settings=settings, apart=True) as airflow:
         yield airflow
