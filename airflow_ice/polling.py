@@ -124,6 +124,7 @@ class Poller:
         self._not_before = 0.0
         self._failures = 0
         self._pages = float(len(RUNNING_STATES))
+        self._given_up = 0
         self._list_refused_until = 0.0
 
     async def watch(self, wait: Wait, interval: float) -> Verdict:
@@ -219,10 +220,12 @@ class Poller:
 
         :raises IceError: a look has failed in a way that concerns all of them.
         """
-        if len(due) <= self._pages or now < self._list_refused_until:
+        if len(watches) <= self._pages or now < self._list_refused_until:
             # What the list would cost is forgotten bit by bit, so that it is tried again one day.
             self._pages = max(float(len(RUNNING_STATES)), self._pages * 0.9)
-            return await self._get_each(calls, due, unlisted=False)
+            return await self._get_each(calls, due, missed=None)
+        if len(due) <= self._pages:
+            return await self._get_each(calls, due, missed=0)
         try:
             states, requests, complete = await self._list(calls, len(due))
         except IceError as error:
@@ -234,8 +237,9 @@ class Poller:
                 "ListBatchMediaProducingJobs on %s is refused, so each job is asked for, which takes many more requests. %s",
                 *(self._name, error),
             )
-            return await self._get_each(calls, due, unlisted=False)
-        return requests + await self._get_each(calls, self._unsettled(states, watches, due, complete=complete), unlisted=complete)
+            return await self._get_each(calls, due, missed=None)
+        ask = self._unsettled(states, watches, due, complete=complete)
+        return requests + await self._get_each(calls, ask, missed=int(complete))
 
     async def _list(self, calls: AsyncCalls, most: int) -> tuple[dict[str, str], int, bool]:
         """Return the states of the running jobs, how many requests it took, and whether these are all running jobs.
@@ -249,7 +253,9 @@ class Poller:
             token: str | None = None
             while True:
                 if requests >= most:
-                    self._pages = requests + 1.0
+                    # Each time in a row it is taken for twice as dear, so that it is tried ever less often.
+                    self._given_up = min(self._given_up + 1, 6)
+                    self._pages = requests * 2.0**self._given_up
                     return states, requests, False
                 page = await calls.acall(operations.list_job_states(state, next_token=token))
                 requests += 1
@@ -257,7 +263,7 @@ class Poller:
                 if page.next_token in (None, token):
                     break
                 token = page.next_token
-        self._pages = float(requests)
+        self._pages, self._given_up = float(requests), 0
         return states, requests, True
 
     def _unsettled(self, states: dict[str, str], watches: list[Watch], due: list[Watch], *, complete: bool) -> list[Watch]:
@@ -279,10 +285,10 @@ class Poller:
                 watch.apply(watch.context.run(watch.wait.on_listed, state, now), now)
         return ask
 
-    async def _get_each(self, calls: AsyncCalls, watches: Iterable[Watch], *, unlisted: bool) -> int:
+    async def _get_each(self, calls: AsyncCalls, watches: Iterable[Watch], *, missed: int | None) -> int:
         """Ask for each job, a few at a time, and return how many requests it took.
 
-        :param unlisted: whether a complete list has just not shown these jobs.
+        :param missed: how many complete lists have just not shown these jobs, 0 or 1; None where no list is read at all.
         :raises IceError: one that concerns all; what is left of them is not asked for now.
         """
         by_job: dict[str, list[Watch]] = {}
@@ -298,7 +304,7 @@ class Poller:
                 if failures and (len(failures) >= FAILURES_OF_ALL or isinstance(failures[-1], (IceThrottledError, *_FOR_ALL))):
                     return
                 asked += 1
-                if error := await self._get(calls, same, unlisted=unlisted):
+                if error := await self._get(calls, same, missed=missed):
                     failures.append(error)
                 else:
                     failures.clear()
@@ -312,7 +318,7 @@ class Poller:
             raise failures[-1]
         return asked
 
-    async def _get(self, calls: AsyncCalls, watches: list[Watch], *, unlisted: bool) -> IceError | None:
+    async def _get(self, calls: AsyncCalls, watches: list[Watch], *, missed: int | None) -> IceError | None:
         """Ask for one job; return an error that others may meet as well."""
         try:
             job = await calls.aget_batch_media_producing_job(watches[0].wait.job_id)
@@ -323,10 +329,11 @@ class Poller:
         now = self._clock()
         for watch in watches:
             watch.apply(watch.context.run(watch.wait.on_job, job, now), now)
+            # A job that has just left the list and still runs was on its way from one state to the next.
             was_listed, watch.listed = watch.listed, False
-            if unlisted and not was_listed and not watch.over.done():
+            watch.unlisted = 0 if missed is None or was_listed else watch.unlisted + missed
+            if watch.unlisted and not watch.over.done():
                 # It runs, and the list does not show it: ask for it at a pace of its own, while each list has its chance to.
-                watch.unlisted += 1
                 slow = max(watch.interval, min(SLOWEST_UNLISTED, watch.interval * 2.0 ** min(watch.unlisted - 1, 10)))
                 watch.due = min(max(watch.due, now + slow * (1 - 0.1 * self._draw())), max(watch.wait.deadline, now))
         return None
