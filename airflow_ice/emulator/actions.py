@@ -32,6 +32,9 @@ _DEFAULT_PAGE: Final = 10
 _LARGEST_PAGE: Final = 100
 _DEFAULT_AUTH_SECONDS: Final = 3600
 _LONGEST_AUTH_SECONDS: Final = 86_400
+# "Only jobs of the last year can be read", say the pages of GetBatchMediaProducingJob and GetMediaProducingJob.
+# Guess: that a year is 365 days, that an older job is answered like one that never was, and that List leaves it out.
+_READABLE_SECONDS: Final = 365 * 86_400
 
 
 class Actions:
@@ -71,14 +74,14 @@ class Actions:
 
     def _get_batch_job(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
         job = self._store.job(_job_id(parameters))
-        if job is None:
+        if job is None or job.created < self._oldest():
             raise resource_not_found()
         return {"EditingBatchJob": replies.batch_job(job, self._store.sub_jobs(job.job_id), self._clock.now())}
 
     def _get_job(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
         sub_job = self._store.sub_job(_job_id(parameters))
         parent = self._store.job(sub_job.parent_id) if sub_job else None
-        if sub_job is None or parent is None:
+        if sub_job is None or parent is None or parent.created < self._oldest():
             raise resource_not_found()
         return {"MediaProducingJob": replies.media_producing_job(sub_job, parent, self._clock.now())}
 
@@ -94,7 +97,7 @@ class Actions:
             job_type=_one_of(parameters, "JobType", JOB_TYPES),
             status=_one_of(parameters, "Status", JOB_STATUSES),
             # Guess: both bounds are inclusive, of times in whole seconds.
-            start=start,
+            start=max(start or 0.0, self._oldest()),
             end=None if end is None else end + 1,
             ascending=order == "asc",
             after=self._read_token(token, order) if token else None,
@@ -104,6 +107,10 @@ class Actions:
         if len(jobs) > limit:
             body["NextToken"] = self._token(jobs[limit - 1].seq, order)
         return body
+
+    def _oldest(self) -> float:
+        """Return the instant of creation, in seconds since the epoch, before which a job can no longer be read."""
+        return self._clock.now() - _READABLE_SECONDS
 
     def _token(self, seq: int, order: str) -> str:
         """Return the opaque name of a place in the list: the number of the last job shown, and a seal on it."""
