@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
-from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed, unsigned_url
 from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
 from airflow_ice.waiting import JOB_ENDED, SUB_JOB_ENDED, Log, Outcome, Require, is_settled, job_failed, judge, progress
 
@@ -114,8 +114,21 @@ def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
         "media": [media_row(sub) for sub in outcome.good],
         "failed": [failed_row(sub) for sub in outcome.bad],
-        "extend_output": parsed(job.extend_output),
+        "extend_output": _without_signatures(parsed(job.extend_output)),
     }
+
+
+def _without_signatures(value: Any) -> Any:
+    """Return parsed JSON with every signed URL in it unsigned: XCom is no place for what opens a private bucket."""
+    match value:
+        case dict():
+            return {name: _without_signatures(each) for name, each in value.items()}
+        case list():
+            return [_without_signatures(each) for each in value]
+        case str() if value.startswith(("http://", "https://")):
+            return unsigned_url(value)
+        case _:
+            return value
 
 
 def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any]]:

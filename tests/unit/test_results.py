@@ -10,7 +10,8 @@ import pytest
 
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob
 from airflow_ice.hooks import IceHook
-from airflow_ice.results import Returns, deliver
+from airflow_ice.results import Returns, deliver, job_result
+from airflow_ice.waiting import judge
 from tests.three_modes import TaskInstance
 
 SELECTION: dict[str, Any] = {"textMatchMediaOutputList": [{"textMatchMediaSentenceOutputList": []}]}
@@ -41,3 +42,14 @@ def test_a_job_without_one_pushes_no_null(monkeypatch: pytest.MonkeyPatch) -> No
     pushed = delivered(monkeypatch, job, "job")
     assert "extend_output" not in pushed
     assert pushed["return_value"]["extend_output"] is None
+
+
+def test_a_signed_url_in_a_selection_lands_nowhere() -> None:
+    signed = "http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4?Expires=1&OSSAccessKeyId=id&Signature=secret"
+    found = {"list": [{"url": signed, "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]}
+    job = BatchMediaProducingJob(
+        job_id="job-1", job_type="Smart_Mix_Media_Select", status="Finished", extend_output=json.dumps(found)
+    )
+    assert job_result(job, judge(job, "all"))["extend_output"] == {
+        "list": [{"url": signed.partition("?")[0], "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]
+    }
