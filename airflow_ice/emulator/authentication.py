@@ -1,7 +1,8 @@
 """Who is asking: signatures, timestamps, nonces, STS tokens and bearer tokens, checked as Alibaba Cloud's gateway does.
 
-Any client's choice of SignedHeaders is taken, and the query is decoded and encoded again before it is compared, because clients
-encode it in several ways (fact sheet, 6.2).
+The rules are those of Alibaba Cloud's page "V3 request structure and signature". Any client's choice of SignedHeaders is taken, and
+the query is decoded and encoded again before it is compared: the official SDK's synchronous client writes a space as `+`, its
+asynchronous one leaves `:` and `/` as they are, and both sign the canonical form.
 """
 
 from __future__ import annotations

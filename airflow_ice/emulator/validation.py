@@ -1,6 +1,7 @@
 """What a submit may say: the service's limits on every parameter, checked before a job is made.
 
-Limits are those of the documentation (fact sheet, 3.1 to 3.7); where two pages disagree the larger limit holds, so nothing is
+Limits are those of Alibaba Cloud's pages on InputConfig, EditingConfig and OutputConfig ("Script-to-video", "Smart mixing",
+"Highlights") and of SubmitBatchMediaProducingJob and its siblings; where two pages disagree the larger limit holds, so nothing is
 refused that the service might take. A refusal is the service's own 400.
 """
 
