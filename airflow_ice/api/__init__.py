@@ -1,6 +1,6 @@
 """The ICE client: Alibaba Cloud's Intelligent Media Services over HTTP, without Airflow.
 
-What a user of the client needs is gathered here; each module is one thing:
+Nothing is loaded or exported here, so that a DAG file which wants one module does not pay for the client. Each module is one thing:
 
 * `signature`: ACS3-HMAC-SHA256, pure functions of values.
 * `operations`: one description per API action, no I/O.
