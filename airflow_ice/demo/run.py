@@ -28,9 +28,11 @@ from airflow_ice.demo.clips import make_clips, media_groups
 from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
 from airflow_ice.demo.show import Progress, Show, published_table
 from airflow_ice.emulator.local import LocalIce
+from airflow_ice.emulator.objects import ObjectName, object_url
 
 DAG_ID: Final = "ice_produce_and_publish"
 TASKS: Final = ("submit", "wait", "collect", "publish")
+REGION: Final = "cn-shanghai"  # of a connection that names none, and of the local ICE
 RUN_WITHIN: Final = 300.0
 
 
@@ -119,16 +121,16 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
 
 
 def _conf(options: DemoOptions, groups: Mapping[str, list[str]], bucket: str) -> dict[str, Any]:
-    store = f"http://{bucket}.oss-cn-shanghai.aliyuncs.com"
     return {
         "input_config": {
             "MediaGroupArray": [
-                {"GroupName": group, "MediaArray": [f"{store}/{name}" for name in names]} for group, names in groups.items()
+                {"GroupName": group, "MediaArray": [object_url(ObjectName(bucket, name), REGION) for name in names]}
+                for group, names in groups.items()
             ],
             "TitleArray": ["Now open", "Come and see"],
         },
         "output_config": {
-            "MediaURL": "http://demo-output.oss-cn-shanghai.aliyuncs.com/videos/demo_{index}.mp4",
+            "MediaURL": f"http://demo-output.oss-{REGION}.aliyuncs.com/videos/demo_{{index}}.mp4",
             "Count": options.count,
             "FixedDuration": options.seconds,
             "Width": options.width,

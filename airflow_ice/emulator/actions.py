@@ -15,7 +15,7 @@ from airflow_ice.emulator.errors import invalid_parameter, missing_parameter, re
 from airflow_ice.emulator.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
 from airflow_ice.emulator.lifecycle import Lifecycle
 from airflow_ice.emulator.material import Material, MaterialFinder
-from airflow_ice.emulator.objects import ObjectStore, media_id, parse_object_url
+from airflow_ice.emulator.objects import ObjectStore, media_id, object_url, parse_object_url
 from airflow_ice.emulator.probe import MediaFacts, probe
 from airflow_ice.emulator.settings import Settings
 from airflow_ice.emulator.store import Filter, Store
@@ -149,7 +149,7 @@ class Actions:
         parent = self._store.job(made_by.parent_id) if made_by else None
         facts, status = self._facts(material)
         expires = int(self._clock.now()) + seconds
-        own_url = f"http://{name.bucket}.oss-{self._settings.region_id}.aliyuncs.com/{name.key}"
+        own_url = object_url(name, self._settings.region_id)
         return replies.media_info(
             media_id=(made_by.media_id if made_by else None) or media_id(name),
             name=name,

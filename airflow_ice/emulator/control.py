@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from airflow_ice.emulator.emulator import Emulator
 from airflow_ice.emulator.faults import Fault
+from airflow_ice.emulator.objects import object_url
 from airflow_ice.emulator.store import Job, SubJob
 
 
@@ -61,7 +62,7 @@ def media(emulator: Emulator) -> list[dict[str, Any]]:
     """Return the files of `media_dir` as objects of the emulator's own store."""
     region = emulator.settings.region_id
     return [
-        {"media_id": media_id, "key": name.key, "url": f"http://{name.bucket}.oss-{region}.aliyuncs.com/{name.key}"}
+        {"media_id": media_id, "key": name.key, "url": object_url(name, region)}
         for media_id, name in emulator.objects.own_media().items()
     ]
 

@@ -147,6 +147,11 @@ class ObjectStore:
         return base64.b64encode(hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
 
 
+def object_url(name: ObjectName, region_id: str) -> str:
+    """Return the URL of an object as on OSS. What would end the path or stand for something else (`#`, `?`, `%`) is escaped."""
+    return f"http://{name.bucket}.oss-{region_id}.aliyuncs.com/{quote(name.key)}"
+
+
 def media_id(name: ObjectName) -> str:
     """Return the media id of an object of the emulator's own store: 32 lower-case hex characters derived from its name."""
     return hashlib.sha256(f"{name.bucket}/{name.key}".encode()).hexdigest()[:32]

@@ -150,6 +150,23 @@ def test_own_clips_are_cut_and_joined(studio: LocalIce) -> None:
     assert middle_pixel(again, 5)[0] > 200
 
 
+def test_clips_are_found_whatever_their_names(tmp_path: Path) -> None:
+    names = {"take #1.mp4", "what?.mp4", "50%25.mp4", "a+b & c.mp4", "Laden größer/店.mp4"}
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with LocalIce(media_dir=tmp_path, render=False, job_seconds=0) as ice:
+        sdk = Sdk(ice)
+        media = {item["key"]: item for item in ice.media()}
+        assert set(media) == names
+        for item in media.values():
+            info = sdk.media(media_id=item["media_id"])
+            assert sdk.media(input_url=info.media_basic_info.input_url).media_id == item["media_id"]
+        urls = [item["url"] for item in media.values()]
+        job_id = sdk.submit(inputs={"MediaGroupArray": [{"GroupName": "a", "MediaArray": urls}]})
+        assert sdk.get(job_id).status == "Finished"
+
+
 def test_a_project_is_rendered_at_the_size_asked_for(studio: LocalIce) -> None:
     sdk = Sdk(studio)
     preview = sdk.submit(output={"GeneratePreviewOnly": True, "Count": 1})

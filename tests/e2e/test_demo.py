@@ -48,7 +48,7 @@ def ended(folder: Path, within: float = 5.0) -> list[str]:
 def test_the_demo_leaves_playable_videos_and_nothing_else(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
-    for name, colour in (("a", "red"), ("b", "blue")):
+    for name, colour in (("50%25 take #1", "red"), ("what?", "blue")):
         graph = av.filter.Graph()
         source, sink = graph.add("color", f"c={colour}:s=160x120:r=25:d=3"), graph.add("buffersink")
         source.link_to(sink)

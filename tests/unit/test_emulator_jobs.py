@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 
 from airflow_ice.emulator.clock import Clock, parse_timestamp, timestamp
 from airflow_ice.emulator.config_values import parse_json
 from airflow_ice.emulator.jobs import Failure, JobPlan, Render, State, SubJobPlan, job_state, next_change, sub_job_state
-from airflow_ice.emulator.objects import ObjectName, ObjectStore, is_safe_key, parse_object_url
+from airflow_ice.emulator.objects import ObjectName, ObjectStore, is_safe_key, object_url, parse_object_url
 from airflow_ice.emulator.planning import Timeline, sentences_of, videos
 from airflow_ice.emulator.settings import Settings
 from airflow_ice.emulator.validation import submission
@@ -149,6 +149,17 @@ def test_json_as_the_documentation_writes_it() -> None:
 )
 def test_names_of_objects(url: str, name: ObjectName | None) -> None:
     assert parse_object_url(url) == name
+
+
+@run(deadline=None)
+@given(key=st.text() | st.text("a#?%&+ /:;@25"))
+@example("take #1.mp4")
+@example("what?.mp4")
+@example("50%25.mp4")
+def test_the_url_of_an_object_leads_back_to_it(key: str) -> None:
+    if is_safe_key(key):
+        name = ObjectName("b", key, "cn-shanghai")
+        assert parse_object_url(object_url(name, "cn-shanghai")) == name
 
 
 @run(deadline=None)
