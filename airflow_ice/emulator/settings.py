@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+_CALLBACK_KEY: Final = re.compile(r"[A-Za-z0-9]{1,32}")
 REGIONS: Final = ("cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us-west-1", "ap-southeast-1")
 
 
@@ -25,7 +27,7 @@ class Settings:
     :param media_dir: a folder whose files are objects of the emulator's own store.
     :param bucket: the bucket name of the emulator's own store.
     :param render: make real video files; without it jobs end with no files, which is faster.
-    :param callback_auth_key: the key that signs callbacks, 32 letters and digits at most; None leaves them unsigned.
+    :param callback_auth_key: the key that signs callbacks, 1 to 32 letters and digits; None leaves them unsigned.
     :param region_id: the region that the emulator plays.
     :raises ValueError: a value cannot be used; the message says which and why.
     """
@@ -57,6 +59,8 @@ class Settings:
             raise ValueError("access_key_id and access_key_secret must not be empty")
         if self.media_dir is not None and not self.media_dir.is_dir():
             raise ValueError(f"media_dir {self.media_dir} is not a folder")
+        if self.callback_auth_key is not None and not _CALLBACK_KEY.fullmatch(self.callback_auth_key):
+            raise ValueError("callback_auth_key is not 1 to 32 letters and digits")
         if not self.bucket or "/" in self.bucket or "." in self.bucket:
             raise ValueError(f"bucket {self.bucket!r} is not a bucket name")
 

@@ -200,6 +200,9 @@ def test_the_clock() -> None:
         {"access_key_secret": ""},
         {"media_dir": Path("/nowhere/at/all")},
         {"bucket": "a/b"},
+        {"callback_auth_key": ""},
+        {"callback_auth_key": "k" * 33},
+        {"callback_auth_key": "no-dashes"},
     ],
 )
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
