@@ -148,16 +148,17 @@ class LocalAirflow:
         """Call Airflow's REST API and return the JSON of the reply.
 
         :param path: below /api/v2, for example `dags/my_dag/dagRuns`.
-        :raises LocalAirflowError: a reply that is not a success.
+        :raises LocalAirflowError: no reply, or one that is not a success.
         """
-        reply = self._http.request(method, f"/api/v2/{path}", json=json, params=params, headers=self._authorization())
-        if reply.status_code >= 400:
-            raise LocalAirflowError(f"{method} {path}: HTTP {reply.status_code}: {reply.text[:500]}")
+        reply = self._send(method, f"/api/v2/{path}", json=json, params=params, headers=self._authorization())
+        _check(method, path, reply)
         return reply.json() if reply.content else None
 
     def ui(self, path: str) -> Any:
         """Return what the web page asks for itself, below /ui."""
-        return self._http.get(f"/ui/{path}", headers=self._authorization()).raise_for_status().json()
+        reply = self._send("GET", f"/ui/{path}", headers=self._authorization())
+        _check("GET", path, reply)
+        return reply.json()
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run of a DAG, once it is known, and return the run's id."""
@@ -172,7 +173,7 @@ class LocalAirflow:
         """
         deadline = time.monotonic() + within
         while True:
-            reply = self._http.get(f"/api/v2/dags/{dag_id}", headers=self._authorization())
+            reply = self._send("GET", f"/api/v2/dags/{dag_id}", headers=self._authorization())
             if reply.status_code == 200:
                 return
             if errors := self.api("GET", "importErrors")["import_errors"]:
@@ -253,10 +254,19 @@ class LocalAirflow:
 
     def _authorization(self) -> dict[str, str]:
         if self._token is None:
-            reply = self._http.post("/auth/token", json={"username": LOGIN[0], "password": LOGIN[1]})
-            reply.raise_for_status()
+            reply = self._send("POST", "/auth/token", json={"username": LOGIN[0], "password": LOGIN[1]})
+            _check("POST", "auth/token", reply)
             self._token = str(reply.json()["access_token"])
         return {"Authorization": f"Bearer {self._token}"}
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.HTTPError as error:
+            self._alive()  # a part that has ended is the better reason, and its log is at hand
+            raise LocalAirflowError(
+                f"{method} {path}: no reply from Airflow at {self.url} ({type(error).__name__}: {error}); logs in {self.home}"
+            ) from error
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + HEALTHY_WITHIN
@@ -290,6 +300,11 @@ class LocalAirflow:
         del self._processes[name]
         if status != 0:
             raise LocalAirflowError(f"airflow {' '.join(arguments)} failed with status {status}; see {self.home / name}.log")
+
+
+def _check(method: str, path: str, reply: httpx.Response) -> None:
+    if reply.status_code >= 400:
+        raise LocalAirflowError(f"{method} {path}: HTTP {reply.status_code}: {reply.text[:500]}")
 
 
 def _airflow(*arguments: str) -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
+import pytest
+
+from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
 from airflow_ice.demo.run import DemoOptions, _conf
 from airflow_ice.emulator.objects import parse_object_url
 
@@ -13,3 +17,23 @@ def test_the_clips_of_a_user_are_named_as_urls(tmp_path: Path) -> None:
     (group,) = _conf(DemoOptions(output=tmp_path), {"all": names}, "ice-emulator")["input_config"]["MediaGroupArray"]
     found = [parse_object_url(url) for url in group["MediaArray"]]
     assert [name.key for name in found if name] == names
+
+
+@pytest.fixture
+def airflow(tmp_path: Path) -> LocalAirflow:
+    """Return an Airflow that was never started."""
+    return LocalAirflow(tmp_path, tmp_path, connections={})
+
+
+def test_an_airflow_that_does_not_answer_is_an_error_of_its_own(airflow: LocalAirflow) -> None:
+    with pytest.raises(LocalAirflowError, match=f"no reply from Airflow at {airflow.url}.*ConnectError"):
+        airflow.tasks("dag", "run")
+    airflow.stop()
+
+
+def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = httpx.MockTransport(lambda _: httpx.Response(401, text="who are you"))
+    monkeypatch.setattr(airflow, "_http", httpx.Client(base_url=airflow.url, transport=answers))
+    with pytest.raises(LocalAirflowError, match="auth/token: HTTP 401: who are you"):
+        airflow.ui("connections/hook_meta")
+    airflow.stop()
