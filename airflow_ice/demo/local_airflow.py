@@ -354,6 +354,7 @@ def _environ(
         **{f"AIRFLOW__{name}": value for name, value in {**configuration, **settings}.items()},
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(dict(fields)) for name, fields in connections.items()},
         "AIRFLOW_HOME": str(home),
-        "NO_PROXY": "127.0.0.1,localhost",
+        # Where both are set, the lower-case one counts; and one that is inherited says nothing of loopback.
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
         "PYTHONUNBUFFERED": "1",
     }

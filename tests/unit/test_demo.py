@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -37,3 +39,14 @@ def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(airflow: Local
     with pytest.raises(LocalAirflowError, match="auth/token: HTTP 401: who are you"):
         airflow.ui("connections/hook_meta")
     airflow.stop()
+
+
+def test_no_part_goes_through_a_proxy_to_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.example.com:3128")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "intranet.example.com")
+    airflow = LocalAirflow(tmp_path, tmp_path, connections={})
+    airflow.stop()
+    ask = "import urllib.request as r; assert r.getproxies()['http']; assert r.proxy_bypass('127.0.0.1')"
+    subprocess.run([sys.executable, "-c", ask], env=airflow._environ, check=True)
