@@ -45,7 +45,7 @@ def _demo(options: argparse.Namespace) -> int:
     wanted = DemoOptions(output=options.output, media=options.media, count=options.count, keep=options.keep)
     try:
         run_demo(wanted, Console())
-    except (DemoError, LocalAirflowError, ValueError) as error:
+    except (DemoError, LocalAirflowError, OSError, ValueError) as error:
         print(f"airflow-ice demo failed: {error}", file=sys.stderr)
         return 1
     return 0
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--output", type=Path, default=Path("demo-output"), metavar="DIR", help="where the videos are left (%(default)s)"
     )
-    demo.add_argument("--count", type=int, default=4, help="how many videos, 1 to 100 (%(default)s)")
+    demo.add_argument("--count", type=_count, default=4, help="how many videos, 1 to 100 (%(default)s)")
     demo.add_argument(
         "--keep", action="store_true", help="leave Airflow up at the end, until Ctrl-C, and print its address and login"
     )
@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     emulator.add_argument("--callback-auth-key", help="sign callbacks with this key")
     emulator.add_argument("--no-render", dest="render", action="store_false", help="make no video files")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
+    return int(text)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

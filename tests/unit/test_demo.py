@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from airflow_ice.api.client import IceClient
+from airflow_ice.api.errors import IceTransportError
 from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
-from airflow_ice.demo.run import DemoOptions, _conf
+from airflow_ice.demo.run import DemoOptions, _conf, _progress
 from airflow_ice.emulator.objects import parse_object_url
 
 
@@ -50,3 +53,20 @@ def test_no_part_goes_through_a_proxy_to_this_machine(tmp_path: Path, monkeypatc
     airflow.stop()
     ask = "import urllib.request as r; assert r.getproxies()['http']; assert r.proxy_bypass('127.0.0.1')"
     subprocess.run([sys.executable, "-c", ask], env=airflow._environ, check=True)
+
+
+def test_a_look_that_fails_does_not_end_the_demo() -> None:
+    class Airflow:
+        def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+            return [{"task_id": "submit", "state": "success"}, {"task_id": "wait", "state": None}]
+
+        def xcom(self, *_: str) -> str:
+            return "job-1"
+
+    class Client:
+        def get_batch_media_producing_job(self, job_id: str) -> Any:
+            raise IceTransportError("the connection broke", action="GetBatchMediaProducingJob")
+
+    airflow, client = cast("LocalAirflow", Airflow()), cast("IceClient", Client())
+    progress = _progress(airflow, client, "run")
+    assert (progress.job_id, progress.job_status, progress.tasks["wait"]) == ("job-1", "not known", ["waiting"])
