@@ -1,16 +1,18 @@
 """Where credentials come from, asked anew before each try, so that a long wait never signs with an expired token.
 
 Fixed keys are a value. Everything else is the business of the alibabacloud-credentials library, which refreshes what it hands
-out; it is loaded (half a second) only when such a source is first asked.
+out; it is loaded (half a second) only when such a source is first asked. What that library logs is dropped: whole replies of
+credentials servers, with tracebacks, and URLs that hold signatures; `IceCredentialsError` says what went wrong without them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from airflow_ice.api.errors import IceCredentialsError, redact
 from airflow_ice.api.signature import Credentials
@@ -45,6 +47,23 @@ class FixedCredentials:
         return self._credentials
 
 
+_LOGGERS: Final = ("credentials", "alibabacloud-tea", "urllib3.connectionpool")
+"""Where the library, the HTTP layer below it and the one below that write (alibabacloud-credentials 1.0.12)."""
+
+_asking = threading.local()
+
+
+class _Silence(logging.Filter):
+    """Drops what is written for the sake of credentials, and nothing of what others write to the same loggers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # Some of the library's clients refresh in threads of their own.
+        return not (getattr(_asking, "now", False) or "alibabacloud_credentials" in record.pathname)
+
+
+_SILENCE: Final = _Silence()
+
+
 class LibraryCredentials:
     """A client of alibabacloud-credentials, or what makes one.
 
@@ -61,6 +80,10 @@ class LibraryCredentials:
 
         :raises IceCredentialsError: it has none.
         """
+        for name in _LOGGERS:
+            # A filter, which outlives what importing the library and configuring logging do to a logger's handlers and level.
+            logging.getLogger(name).addFilter(_SILENCE)
+        _asking.now = True
         try:
             with self._lock:
                 if self._client is None:
@@ -68,6 +91,8 @@ class LibraryCredentials:
             model = self._client.get_credential()
         except Exception as cause:  # noqa: BLE001 - the library raises CredentialException, ValueError, and its HTTP layer's own
             raise _credentials_error(cause) from None
+        finally:
+            _asking.now = False
         if getattr(model, "bearer_token", None):
             return Credentials(bearer_token=model.bearer_token)
         if not model.access_key_id or not model.access_key_secret:

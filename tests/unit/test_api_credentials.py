@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
+import logging
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ import pytest
 from alibabacloud_credentials.client import Client
 from alibabacloud_credentials.exceptions import CredentialException
 from alibabacloud_credentials.models import Config
+from alibabacloud_credentials.provider.refreshable import RefreshCachedSupplier
 
 from airflow_ice.api.credentials import FixedCredentials, LibraryCredentials, usable
 from airflow_ice.api.errors import IceCredentialsError
@@ -218,6 +221,71 @@ def test_a_server_that_does_not_answer_is_transient(server: CredentialsServer) -
     server.answer(("STS.one", timedelta(hours=2)))
     server.delay = 0.3
     assert refusal(library(server.url)).transient
+
+
+@pytest.fixture
+def everything_written(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
+    """Return what tells all that was logged or printed, down to the last line of every library."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lambda: stream.getvalue() + "".join(capfd.readouterr())
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+@pytest.mark.parametrize("status", [200, 403, 503])
+def test_the_library_logs_no_keys(server: CredentialsServer, everything_written: Callable[[], str], status: int) -> None:
+    server.replies = [(status, good("STS.one", timedelta(hours=2), Code="Failed"))]
+    refusal(library(f"{server.url}?token={TOKEN}"))
+    assert everything_written() == ""
+
+
+def test_nor_does_a_role_whose_sts_is_out_of_reach(everything_written: Callable[[], str]) -> None:
+    keys = {"access_key_id": "LTAItest", "access_key_secret": SECRET, "role_arn": "acs:ram::1:role/r"}
+    config = Config(type="ram_role_arn", sts_endpoint="127.0.0.1:9", connect_timeout=200, timeout=200, **keys)
+    refusal(LibraryCredentials(lambda: Client(config)))
+    assert everything_written() == ""
+
+
+def test_credentials_that_come_are_not_logged_either(server: CredentialsServer, everything_written: Callable[[], str]) -> None:
+    server.answer(("STS.one", timedelta(minutes=10)), ("STS.two", timedelta(hours=2)))
+    source = library(f"{server.url}?token={TOKEN}")
+    source.get()
+    source.get()
+    assert everything_written() == ""
+
+
+def test_a_refresh_in_a_thread_of_the_librarys_own_is_silent_too(
+    server: CredentialsServer, everything_written: Callable[[], str]
+) -> None:
+    server.answer(("STS.one", timedelta(hours=2)))
+    library(server.url).get()
+
+    def fail() -> Any:
+        raise CredentialException(f"result: {SECRET}")
+
+    def refresh() -> None:
+        with contextlib.suppress(CredentialException):
+            RefreshCachedSupplier(fail, fail)._sync_call()
+
+    thread = threading.Thread(target=refresh)
+    thread.start()
+    thread.join()
+    assert everything_written() == ""
+
+
+def test_what_others_log_to_the_same_loggers_stays(server: CredentialsServer, everything_written: Callable[[], str]) -> None:
+    server.answer(("STS.one", timedelta(hours=2)))
+    library(server.url).get()
+    for name in ("credentials", "urllib3.connectionpool"):
+        logging.getLogger(name).warning("the user's own, on %s", name)
+    written = everything_written()
+    assert "the user's own, on credentials" in written
+    assert "the user's own, on urllib3.connectionpool" in written
 
 
 def test_an_error_is_not_kept(server: CredentialsServer) -> None:
