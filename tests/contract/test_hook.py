@@ -272,6 +272,16 @@ UNUSED = "127.0.0.1:9"
         ({"extra": {"security_token": "t0k3n-of-sts"}}, {}, "STS token"),
         ({"extra": {"region_id": "Atlantis"}, "host": ""}, {}, "region_id"),
         ({"extra": {"connect_timeout": "soon"}}, {}, "connect_timeout"),
+        (
+            {
+                "extra": {
+                    "credential_type": "credentials_uri",
+                    "credentials_uri": f"http://u:hunter22@{UNUSED}/c?token=t0k3n-of-sts",
+                }
+            },
+            {},
+            "no credentials could be had",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_words_that_help(

@@ -329,6 +329,10 @@ TOKEN = "CAISzwEkTOP"
         f"http:/b.oss-cn-shanghai.aliyuncs.com/a.mp4?Signature={TOKEN}",
         f'"HTTPS://b/a.mp4?x-oss-signature={TOKEN}"',
         f"oss://b/a.mp4?Signature={TOKEN}",
+        f"HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /creds?token={TOKEN}&x=1 (Caused by NewConnectionError)",
+        f"HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /creds?{TOKEN} (Caused by NewConnectionError)",
+        f"Invalid URL 'creds?token={TOKEN}': No scheme supplied. Perhaps you meant https://creds?token={TOKEN}?",
+        f"No connection adapters were found for 'localhost:80/creds?token={TOKEN}'",
         f"x-acs-security-token:{TOKEN}",
         f"x-acs-bearer-token: {TOKEN}",
         f"x-acs-signature-nonce: {TOKEN}",
@@ -357,6 +361,8 @@ def test_no_secret_in_any_spelling_gets_through(text: str) -> None:
         'The specified parameter "OutputConfig.MediaURL" is not valid.',
         "http://b.oss-cn-shanghai.aliyuncs.com/a_{index}.mp4",
         RECOMMEND,
+        f"url: {RECOMMEND}",
+        "is it there? a=b",
         "Specified SecurityToken is expired.",
         "at 2024-06-13T08:47:07Z, user a@b.example",
         "InvalidSecurityToken.Expired: Specified SecurityToken is expired.",
@@ -416,6 +422,10 @@ def test_redact_is_quick_on_long_texts() -> None:
         "signature" + " " * 50_000,
         "\\" * 50_000,
         "a.-" * 30_000,
+        "url: " * 20_000,
+        "url: a" * 20_000,
+        "a?" * 50_000,
+        "a?" + "=?" * 50_000,
     ):
         started = time.monotonic()
         redact(text)
