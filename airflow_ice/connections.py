@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
 from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
@@ -42,6 +42,7 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     # oidc_role_arn: what the connection leaves out, the library takes from the environment that a cluster's RRSA sets.
 }
 _WHERE: Final[Mapping[str, str]] = {"access_key_id": "login", "access_key_secret": "password"}
+_SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,8 @@ class IceConnection:
     def secrets(self) -> list[str]:
         """Return what must be masked wherever it shows."""
         found = [self.settings.get("access_key_secret"), self.settings.get("security_token")]
-        try:
-            password = urlsplit(self.proxy or "").password
-        except ValueError:  # not an address, which the client says when it is built
-            password = None
-        # As it is written and as it is meant: either may show.
-        found += [password, unquote(password or "")]
+        for address in (self.proxy, self.settings.get("credentials_uri")):
+            found += _secrets_of(str(address or ""))
         return list(dict.fromkeys(str(secret) for secret in found if secret))
 
     def credentials(self) -> CredentialsSource:
@@ -104,6 +101,18 @@ class IceConnection:
             **given,
         )
         return Client(config)
+
+
+def _secrets_of(address: str) -> list[str | None]:
+    """Return the password of an address, its query as a whole, and what in the query is called a secret."""
+    try:
+        parts = urlsplit(address)
+        password = parts.password
+    except ValueError:  # not an address, which whoever uses it says
+        return []
+    # As it is written and as it is meant: either may show.
+    found = [password, unquote(password or ""), parts.query]
+    return found + [value for name, value in parse_qsl(parts.query) if _SECRET_NAME.search(name)]
 
 
 def read_connection(

@@ -309,3 +309,10 @@ def test_every_secret_is_named_for_masking() -> None:
     assert set(read(extra=EVERYTHING).secrets()) == {SECRET, TOKEN, "hunter22"}
     odd = read(extra={"proxy": "http://user:p%40ss-w0rd@proxy.example:3128"}).secrets()
     assert set(odd) == {SECRET, "p%40ss-w0rd", "p@ss-w0rd"}  # as it is written, and as it is meant
+
+
+def test_what_a_credentials_uri_holds_is_masked_too() -> None:
+    uri = "http://user:p%40ss-w0rd@127.0.0.1:9/creds?token=t0k3n%2Fof-uri&region=cn-shanghai"
+    secrets = read(login=None, password=None, extra={"credential_type": "credentials_uri", "credentials_uri": uri}).secrets()
+    # Not the region, which would be blanked wherever it shows.
+    assert set(secrets) == {"p%40ss-w0rd", "p@ss-w0rd", "token=t0k3n%2Fof-uri&region=cn-shanghai", "t0k3n/of-uri"}
