@@ -98,7 +98,7 @@ def user_data(value: str) -> str:
     json_object("UserData", value)
     size = len(value.encode(errors="surrogatepass"))
     if size > MAX_USER_DATA_BYTES:
-        raise IceInputError("UserData", value, f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}")
+        raise IceInputError("UserData", None, f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}")
     return value
 
 
@@ -110,10 +110,15 @@ def json_object(field: str, value: str) -> dict[str, Any]:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError) as cause:
-        raise IceInputError(field, value, f"must be a JSON object; it is not JSON: {cause}") from None
+        raise IceInputError(field, shown(field, value), f"must be a JSON object; it is not JSON: {cause}") from None
     if not isinstance(found, dict):
-        raise IceInputError(field, value, f"must be a JSON object, not {type(found).__name__}")
+        raise IceInputError(field, shown(field, value), f"must be a JSON object, not {type(found).__name__}")
     return found
+
+
+def shown(field: str, value: object) -> object:
+    """Return a value where an error may show it. UserData is where people keep the keys of their callbacks."""
+    return None if field == "UserData" else value
 
 
 def batch_input(config: Mapping[str, Any]) -> None:

@@ -46,8 +46,8 @@ class Operation(Generic[T_co]):
 
     action: str
     read: Callable[[Mapping[str, Any]], T_co]
-    query: Mapping[str, str] = field(default_factory=dict)
-    form: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)  # UserData may hold a key of the user's
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
     submit: bool = False
     repeatable: bool = True
     job_id: str | None = None
@@ -434,7 +434,7 @@ def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
     if isinstance(value, str):
         return limits.json_object(name, value), value
     if not isinstance(value, Mapping):
-        raise IceInputError(name, value, f"must be a dict or a JSON string, not {type(value).__name__}")
+        raise IceInputError(name, limits.shown(name, value), f"must be a dict or a JSON string, not {type(value).__name__}")
     try:
         return dict(value), json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as cause:

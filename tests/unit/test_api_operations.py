@@ -197,7 +197,7 @@ def test_a_submit_without_a_job_id_is_an_unknown_outcome(
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits(user_data={"k": "x" * 600}))
 def test_every_submit_checks_its_user_data(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
-    with pytest.raises(IceInputError, match=r"UserData is .* at most 512 bytes"):
+    with pytest.raises(IceInputError, match=r"UserData must be at most 512 bytes"):
         describe(**arguments)
 
 
@@ -238,6 +238,24 @@ def test_a_json_string_is_sent_as_it_stands() -> None:
     )
     assert operation.form["InputConfig"] == given
     assert operation.query["UserData"] == ' {"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "user_data", ['{"Key":"topsecretkey"', '["topsecretkey"]', ["topsecretkey"], json.dumps({"Key": "topsecretkey" * 50})]
+)
+def test_what_is_wrong_with_user_data_is_said_without_showing_it(user_data: Any) -> None:
+    with pytest.raises(IceInputError, match="UserData") as caught:
+        operations.submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, user_data=user_data)
+    assert "topsecretkey" not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+
+
+def test_a_repr_shows_no_parameters() -> None:
+    operation = operations.submit_batch_media_producing_job(
+        input_config=INPUT, output_config=OUTPUT, user_data={"Key": "topsecretkey"}
+    )
+    assert "SubmitBatchMediaProducingJob" in repr(operation)
+    assert "topsecretkey" not in repr(operation)
+    assert MEDIA not in repr(operation)
 
 
 def test_other_alphabets_are_sent_as_they_are() -> None:
