@@ -72,6 +72,7 @@ def _without_query(found: re.Match[str]) -> str:
     return found.group(0) if _HARMLESS_QUERY.match(found.group(0)) else f"{found.group(1) or found.group(2) or ''}?***"
 
 
+_ABOUT_ONE_JOB: Final = re.compile(r"Get\w*Job")
 _FACTS: Final = ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice", "transient")
 
 
@@ -129,9 +130,10 @@ class IceError(Exception):
                 "Whether ICE took the job is not known: it may be running and billed. "
                 "Look for it in ListBatchMediaProducingJobs, by its UserData, before submitting it again."
             )
-        if self.action and "Job" in self.action:
+        if _ABOUT_ONE_JOB.fullmatch(self.action or ""):
             return "The job itself is not touched by this: what was submitted goes on in ICE and stays billed."
-        return ""
+        # A list may be asked for where no job was ever submitted, as the connection test does.
+        return "No job is touched by this." if "Jobs" in (self.action or "") else ""
 
     def __str__(self) -> str:
         advice = self.advice or _ADVICE.get(self.code or "", "") or self._advice

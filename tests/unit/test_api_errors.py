@@ -448,7 +448,10 @@ def test_an_input_error_survives_a_value_that_cannot_be_pickled() -> None:
 
 def test_what_a_failure_means_for_the_paid_job() -> None:
     assert "goes on in ICE and stays billed" in str(IceTransportError("m", action="GetBatchMediaProducingJob"))
-    assert "billed" not in str(IceTransportError("m", action="GetMediaInfo"))
+    assert "goes on in ICE and stays billed" in str(IceTransportError("m", action="GetMediaProducingJob"))
+    assert "job" not in str(IceTransportError("m", action="GetMediaInfo")).lower()
+    assert "No job is touched by this" in str(IceTransportError("m", action="ListBatchMediaProducingJobs"))
+    assert "billed" not in str(IceTransportError("m", action="ListBatchMediaProducingJobs"))
     assert "waiting again cannot help" in str(IceJobFailedError("m", job_id="J"))
     assert "stays billed" in str(IceJobNotEndedError("m", job_id="J"))
     assert "are billed" in str(IceTooFewVideosError("m", job_id="J"))
