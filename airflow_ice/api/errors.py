@@ -359,6 +359,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "Forbidden.SubscriptionRequired": "Batch production needs the IMS subscription; buy it in the console.",
     "IdempotentParameterMismatch": "The ClientToken was used before with other parameters; use a new one for a new job.",
     "InvalidAction.NotFound": "This endpoint does not know the action; check host and region_id.",
+    "InvalidApi.NotFound": "This endpoint does not know the action; check host and region_id.",
     "InvalidProduct.NotFound": "This host is not an ICE endpoint; check host and region_id.",
 }
 

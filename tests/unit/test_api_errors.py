@@ -187,6 +187,7 @@ def test_an_older_description_without_the_newer_fields_keeps_its_class_s_mind() 
         (400, "InvalidVersion", IceParameterError),
         (400, "IdempotentParameterMismatch", IceParameterError),
         (404, "InvalidAction.NotFound", IceParameterError),
+        (404, "InvalidApi.NotFound", IceParameterError),
         (404, "InvalidProduct.NotFound", IceParameterError),
         (400, "SomethingNewer", IceParameterError),
         (500, "InternalError", IceUnavailableError),
@@ -296,6 +297,11 @@ def test_a_denied_action_is_named() -> None:
         error_from_reply(status=403, body={"Code": "NoPermission", "AccessDeniedDetail": "x"}, action="A", submit=False).advice
         is None
     )
+
+
+@pytest.mark.parametrize("code", ["InvalidAction.NotFound", "InvalidApi.NotFound"])  # both are seen for the same mistake
+def test_an_endpoint_that_is_not_ices_is_named_as_the_cause(code: str) -> None:
+    assert "This endpoint does not know the action; check host and region_id." in str(answered(404, code))
 
 
 def test_a_signature_mismatch_does_not_repeat_the_request() -> None:
