@@ -11,6 +11,7 @@ import logging
 import platform
 import re
 import secrets
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,7 @@ from airflow_ice import __version__
 from airflow_ice.api import signature
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource, usable
-from airflow_ice.api.endpoints import Endpoint
+from airflow_ice.api.endpoints import REGIONS, Endpoint
 from airflow_ice.api.errors import IceError, IceInputError, IceThrottledError, IceTimeoutError, IceTransportError, redact
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
@@ -42,6 +43,7 @@ H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 log = logging.getLogger(__name__)
 
+_REGIONAL_HOST = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
 _PROXY_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 USER_AGENT = f"airflow-ice/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
@@ -302,7 +304,15 @@ def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(cause)):
         error.transient = False
         error.advice = "The server's certificate is not trusted here: give the CA file of the proxy or gateway as `verify`."
+    elif any(isinstance(link, socket.gaierror) for link in _chain(cause)) and (region := _unknown_region(settings)):
+        error.advice = f"Check region_id: {region} is none that is known; ICE runs in {', '.join(REGIONS)}."
     return error
+
+
+def _unknown_region(settings: ClientSettings) -> str | None:
+    found = _REGIONAL_HOST.fullmatch(settings.endpoint.host)
+    # Where a proxy is given, it is the proxy's name that was not found.
+    return found[1] if found and found[1] not in REGIONS and settings.proxy is None else None
 
 
 def _way(settings: ClientSettings) -> str:

@@ -176,11 +176,33 @@ async def test_a_region_that_does_not_exist(call: Caller, monkeypatch: pytest.Mo
         assert type(error) is IceTransportError
         assert "(endpoint ice.cn-nowhere.aliyuncs.com)" in str(error)
         assert "Name or service not known" in str(error)
-        assert "region_id" in str(error)
+        assert "Check region_id: cn-nowhere is none that is known; ICE runs in cn-shanghai, cn-beijing" in str(error)
         assert isinstance(error.__cause__, httpx.ConnectError)
         assert error.transient
     assert submit.submitted == "no"
     assert "nothing is billed" in str(submit)
+
+
+@pytest.mark.parametrize(
+    ("where", "settings"),
+    [
+        (endpoint(), {}),
+        (endpoint(network="vpc"), {}),
+        (endpoint(host="gateway.example"), {}),
+        (endpoint(region_id="cn-nowhere"), {"proxy": "http://proxy.example:1"}),
+    ],
+)
+async def test_a_name_that_is_not_found_where_the_region_is_not_to_blame(
+    call: Caller, monkeypatch: pytest.MonkeyPatch, where: Endpoint, settings: dict[str, Any]
+) -> None:
+    def unknown(*_: object, **__: object) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for error in await call.fails(where, **settings):
+        assert "Name or service not known" in str(error)
+        assert "ICE runs in" not in str(error)
+        assert "Check the endpoint" in str(error)
 
 
 async def test_a_host_that_does_not_listen(call: Caller) -> None:
