@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
@@ -446,8 +446,3 @@ def media_info(wire: Mapping[str, Any], request_id: str | None = None) -> MediaI
         request_id=request_id,
         other_fields={name: value for name, value in wire.items() if name not in {"MediaId", "MediaBasicInfo", "FileInfoList"}},
     )
-
-
-def rows_by_index(job: BatchMediaProducingJob) -> BatchMediaProducingJob:
-    """Return the job with its sub-jobs in the order of their index."""
-    return replace(job, sub_jobs=tuple(sorted(job.sub_jobs, key=lambda sub: sub.index)))
