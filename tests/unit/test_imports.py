@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,14 @@ HEAVY = ("alibabacloud_credentials", "airflow_ice.api.client", "airflow_ice.emul
 
 def fresh(code: str) -> None:
     environment = {
-        "AIRFLOW_HOME": "/nonexistent-is-not-needed",
+        "AIRFLOW_HOME": os.environ["AIRFLOW_HOME"],  # the tests' own
         "PATH": "/usr/bin:/bin",
         "AIRFLOW_CONN_ICE_DEFAULT": '{"conn_type": "alibaba_ice", "login": "i", "password": "secret", "host": "http://127.0.0.1:9"}',
         "AIRFLOW_CONN_ROLE": '{"conn_type": "alibaba_ice", "extra": {"credential_type": "credentials_uri",'
         ' "credentials_uri": "http://127.0.0.1:9/"}, "host": "http://127.0.0.1:9"}',
     }
     lines = f"""
-import sys, tempfile, os
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp()
+import sys
 HEAVY = {HEAVY!r}
 def heavy():
     return [name for name in sys.modules if name.split(".")[0] in HEAVY or name.startswith(HEAVY)]
