@@ -70,6 +70,10 @@ def test_the_form_offers_what_the_hook_understands() -> None:
         assert fields[name]["schema"]["format"] == "password"
 
 
+def test_the_form_hides_what_the_endpoint_override_says() -> None:
+    assert CONNECTION["ui-field-behaviour"]["hidden-fields"] == ["port", "schema"]
+
+
 def test_the_forms_defaults_are_the_hooks() -> None:
     defaults = {
         name: field["schema"]["default"] for name, field in CONNECTION["conn-fields"].items() if "default" in field["schema"]
