@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +71,7 @@ class LocalAirflow:
         self._environ = _environ(home, dags_folder, self.port, self._task_port, connections, settings or {}) | dict(environ or {})
         self._token: str | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="local-airflow")
         self._logs: list[IO[bytes]] = []
         self._http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
 
@@ -104,15 +106,7 @@ class LocalAirflow:
         """
         log = (self.home / f"{name or part}.log").open("ab")
         self._logs.append(log)
-        self._processes[name or part] = subprocess.Popen(  # noqa: S603 - the command is ours
-            _airflow(part, *PARTS[part], *arguments),
-            env=self._environ,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=self.home,
-            start_new_session=True,
-        )
+        self._spawn(name or part, _airflow(part, *PARTS[part], *arguments), log)
 
     def kill_part(self, name: str, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """End one part's whole process group with a signal, at once."""
@@ -127,13 +121,19 @@ class LocalAirflow:
 
     def stop(self) -> None:
         """End every process, as groups: politely, then not."""
+        with suppress(KeyboardInterrupt):
+            self._spawner.shutdown()
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOPPED_WITHIN
         for process in self._processes.values():
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass
+            except KeyboardInterrupt:
+                deadline = 0.0  # a second Ctrl-C asks for haste, not for processes that stay
             # Whatever of the group outlived its leader.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -290,13 +290,25 @@ class LocalAirflow:
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise LocalAirflowError(f"Airflow's {name} has ended with status {process.returncode}; {log} ends with:\n{last}")
 
+    def _spawn(self, name: str, command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        def spawn() -> subprocess.Popen[bytes]:
+            self._processes[name] = subprocess.Popen(  # noqa: S603 - the command is ours
+                command,
+                env=self._environ,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.home,
+                start_new_session=True,
+            )
+            return self._processes[name]
+
+        # Ctrl-C interrupts the main thread only: here a process is not lost between its start and the note of it.
+        return self._spawner.submit(spawn).result()
+
     def _run_to_end(self, name: str, arguments: Sequence[str]) -> None:
         with (self.home / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - the command is ours
-                _airflow(*arguments), env=self._environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            self._processes[name] = process
-            status = process.wait()
+            status = self._spawn(name, _airflow(*arguments), log).wait()
         del self._processes[name]
         if status != 0:
             raise LocalAirflowError(f"airflow {' '.join(arguments)} failed with status {status}; see {self.home / name}.log")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,25 @@ def test_a_look_that_fails_does_not_end_the_demo() -> None:
     airflow, client = cast("LocalAirflow", Airflow()), cast("IceClient", Client())
     progress = _progress(airflow, client, "run")
     assert (progress.job_id, progress.job_status, progress.tasks["wait"]) == ("job-1", "not known", ["waiting"])
+
+
+def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); signal.pause()"
+    parts = []
+    for name in ("one", "two"):
+        process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        airflow._processes[name] = process
+        parts.append(process)
+    before = signal.signal(signal.SIGALRM, press)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        airflow.stop()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [process.returncode for process in parts] == [-signal.SIGKILL] * 2
