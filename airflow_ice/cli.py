@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,13 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    # A polite end asked for by the system is an end like Ctrl-C: everything that was started is stopped.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # An end asked for by the system, or by a terminal that closes, is an end like Ctrl-C: everything that was started is stopped.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays what it is
+            signal.signal(number, _interrupt)
     try:
         command = {"demo": _demo, "emulator": _emulator}[options.command]
         return command(options)
     except KeyboardInterrupt:
-        print("airflow-ice: interrupted; everything that was started has been stopped", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print("airflow-ice: interrupted; everything that was started has been stopped", file=sys.stderr)
         return INTERRUPTED
     except ModuleNotFoundError as missing:
         if missing.name not in {"av", "uvicorn", "starlette", "rich"}:
@@ -120,6 +124,8 @@ def _count(text: str) -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A closing terminal sends its signal, and its shell sends it again: stopping is not to be interrupted by that.
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM, then stop cleanly and return.
+    """Serve until SIGINT, SIGTERM or SIGHUP, then stop cleanly and return.
 
     :raises OSError: the port is taken, or the data folder cannot be made.
     :raises RuntimeError: the data folder cannot be used; the log says why.
@@ -103,7 +103,10 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup stays what it is
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:

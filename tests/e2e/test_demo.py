@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -94,6 +95,35 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert process.returncode == 130, output
+    assert ended(tmp_path) == []
+    assert list(tmp_path.glob("airflow-ice-demo-*")) == []
+
+
+def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    # A process without a terminal takes the first one that it opens for its own, and hears when that closes.
+    code = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); from airflow_ice.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "out")],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    try:
+        said = b""
+        while b"preparing Airflow" not in said:
+            said += os.read(master, 1000)
+        while len(processes_of(tmp_path)) < 2:
+            time.sleep(0.05)
+        os.close(master)
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGHUP)  # as the shell does, beside the terminal itself
+        assert process.wait(timeout=60) > 0  # not ended by the signal
+    finally:
+        process.kill()
     assert ended(tmp_path) == []
     assert list(tmp_path.glob("airflow-ice-demo-*")) == []
 

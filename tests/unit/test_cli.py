@@ -55,3 +55,25 @@ def test_a_demo_that_fails_says_why_and_exits_with_1(
     monkeypatch.setattr(run, "run_demo", fail)
     assert main(["demo"]) == 1
     assert capsys.readouterr().err == f"airflow-ice demo failed: {error}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interruption_and_counts_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = []
+
+    def wait(*_: Any) -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+            cleaned.append(True)
+
+    monkeypatch.setattr(run, "run_demo", wait)
+    assert main(["demo"]) == 130
+    assert cleaned == [True]
+
+
+def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(run, "run_demo", lambda *_: signal.raise_signal(signal.SIGHUP))
+    assert main(["demo"]) == 0
