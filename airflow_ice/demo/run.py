@@ -214,7 +214,8 @@ def _last_error(log: str) -> str:
             if isinstance(entry, dict) and entry.get("level") == "error":
                 details = entry.get("error_detail") or []
                 told = [f"{part.get('exc_type')}: {part.get('exc_value')}" for part in details if isinstance(part, dict)]
-                return re.sub(r"\s+", " ", told[-1] if told else str(entry.get("event")))
+                # The first one is what was raised; its causes follow.
+                return re.sub(r"\s+", " ", told[0] if told else str(entry.get("event")))
     return "its log names no error"
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+from rich.console import Console
 
 from airflow_ice.api.client import IceClient
 from airflow_ice.api.errors import IceTransportError
 from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
-from airflow_ice.demo.run import DemoOptions, _conf, _progress
+from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
 from airflow_ice.emulator.objects import parse_object_url
 
 
@@ -26,15 +30,16 @@ def test_the_clips_of_a_user_are_named_as_urls(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def airflow(tmp_path: Path) -> LocalAirflow:
+def airflow(tmp_path: Path) -> Iterator[LocalAirflow]:
     """Return an Airflow that was never started."""
-    return LocalAirflow(tmp_path, tmp_path, connections={})
+    made = LocalAirflow(tmp_path, tmp_path, connections={})
+    yield made
+    made.stop()
 
 
 def test_an_airflow_that_does_not_answer_is_an_error_of_its_own(airflow: LocalAirflow) -> None:
     with pytest.raises(LocalAirflowError, match=f"no reply from Airflow at {airflow.url}.*ConnectError"):
         airflow.tasks("dag", "run")
-    airflow.stop()
 
 
 def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +47,6 @@ def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(airflow: Local
     monkeypatch.setattr(airflow, "_http", httpx.Client(base_url=airflow.url, transport=answers))
     with pytest.raises(LocalAirflowError, match="auth/token: HTTP 401: who are you"):
         airflow.ui("connections/hook_meta")
-    airflow.stop()
 
 
 def test_no_part_goes_through_a_proxy_to_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +97,55 @@ def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None
     finally:
         signal.signal(signal.SIGALRM, before)
     assert [process.returncode for process in parts] == [-signal.SIGKILL] * 2
+
+
+LOG = (Path(__file__).resolve().parents[1] / "samples" / "task_log_failed.jsonl").read_text()
+
+
+def test_the_reason_of_a_failure_is_read_from_the_log_of_its_task(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"submit": "success", "wait": "success", "collect": "failed", "publish": "upstream_failed"}
+    rows = [{"task_id": task_id, "state": state, "map_index": -1} for task_id, state in states.items()]
+    folder = airflow.home / "logs" / f"dag_id={DAG_ID}" / "run_id=r" / "task_id=collect"
+    folder.mkdir(parents=True)
+    (folder / "attempt=1.log").write_text(LOG)
+    monkeypatch.setattr(airflow, "tasks", lambda *_: rows)
+    why = _why(airflow, "r")
+    assert why.startswith("task collect failed: UnretriedIceTooFewVideosError: 0 of the 1 sub-jobs of 2bd270de")
+    assert "InvalidParameter.ResourceContentBad" in why
+    assert "\n" not in why
+
+
+def test_what_was_raised_counts_and_not_its_cause() -> None:
+    details = [{"exc_type": "IceTransportError", "exc_value": "no\n reply"}, {"exc_type": "ConnectError", "exc_value": "111"}]
+    entry = {"level": "error", "event": "Task failed with exception", "error_detail": details}
+    assert _last_error(f"not JSON\n[1]\n{json.dumps(entry)}\n") == "IceTransportError: no reply"
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", "its log names no error"),
+        ('{"level": "info", "event": "all is well"}\nKilled\n"error"', "its log names no error"),
+        ('{"level": "error", "event": "Process timed out"}', "Process timed out"),
+    ],
+)
+def test_a_log_without_a_traceback(log: str, said: str) -> None:
+    assert _last_error(log) == said
+
+
+def test_keep_names_the_address_and_the_login_and_stays_until_ctrl_c(
+    airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("airflow_ice.demo.run.time.sleep", sleep)
+    shown = io.StringIO()
+    _keep(airflow, Console(file=shown, width=200))
+    assert len(slept) == 3
+    for word in (airflow.url, "user admin", "password admin", "Ctrl-C"):
+        assert word in shown.getvalue()
