@@ -80,9 +80,11 @@ class RenderQueue:
             unfinished.unlink(missing_ok=True)
             return
         except Exception as error:  # Whatever went wrong, the sub-job must end Failed and not wait for ever
-            logger.warning("rendering sub-job %s failed", job_id, exc_info=True)
             unfinished.unlink(missing_ok=True)
             failure = _failure(error)
+            # A clip that is none is the user's own mishap: a line about it, no traceback.
+            own_fault = failure.code == "ProduceFailed"
+            logger.warning("rendering sub-job %s failed: %s", job_id, error, exc_info=error if own_fault else None)
         self._loop.call_soon_threadsafe(self._done, job_id, failure)
 
     def _done(self, job_id: str, failure: Failure | None) -> None:

@@ -180,7 +180,7 @@ def test_a_project_is_rendered_at_the_size_asked_for(studio: LocalIce) -> None:
     assert facts(studio.settings.data_dir / "objects" / "shop" / "p_0.mp4")[:5] == ("h264", "aac", 128, 160, 38)
 
 
-def test_a_render_that_fails_fails_its_sub_job(studio: LocalIce) -> None:
+def test_a_render_that_fails_fails_its_sub_job(studio: LocalIce, caplog: pytest.LogCaptureFixture) -> None:
     sdk = Sdk(studio)
     groups = [{"GroupName": "one", "MediaArray": ["oss://ice-emulator/a.mp4", "oss://ice-emulator/broken.mp4"], "Duration": 0.4}]
     job_id = sdk.submit(inputs={"MediaGroupArray": groups}, output=SMALL)
@@ -191,6 +191,9 @@ def test_a_render_that_fails_fails_its_sub_job(studio: LocalIce) -> None:
     assert failed.error_code == "InvalidParameter.ResourceContentBad"
     assert failed.error_message == "The resource operated InputFile is bad"
     assert sdk.media(media_id=failed.media_id).media_basic_info.status == "PrepareFail"
+    (told,) = [record for record in caplog.records if "rendering" in record.message]
+    assert "broken.mp4" in told.message
+    assert told.exc_info is None
 
 
 def test_renders_go_on_after_a_restart(studio: LocalIce) -> None:
