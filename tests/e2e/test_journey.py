@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from rich.console import Console
 
 from airflow_ice.demo.local_airflow import LocalAirflow
+from airflow_ice.demo.run import DemoError, DemoOptions, _client, _conf, _follow
 from airflow_ice.emulator.local import LocalIce
 from tests.e2e.conftest import SECRET
 
@@ -34,6 +37,7 @@ def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pyt
         "FixedDuration": 2,
     }
     begun = {EXAMPLE: airflow.trigger(EXAMPLE, {"output_config": output, "publish_folder": str(published)})}
+    begun["no_clip"] = airflow.trigger(EXAMPLE, _conf(DemoOptions(published, count=1), {"all": ["gone.mp4"]}, "ice-emulator"))
     for name in ("failing", "half", "half_any", "throttled"):
         conf = {"connection": f"ice_{name}", "require": "any" if name == "half_any" else "all"}
         begun[name] = airflow.trigger(SCENARIOS, conf)
@@ -102,6 +106,15 @@ def test_a_half_failed_job_publishes_what_is_good_when_any_is_enough(airflow: Lo
     assert [airflow.xcom(SCENARIOS, run_id, "publish", map_index=place) for place in (0, 1)] == good
 
 
+def test_the_demo_follows_a_run_that_fails_and_says_why(
+    airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
+) -> None:
+    shown = io.StringIO()
+    with _client(ices["default"]) as client, pytest.raises(DemoError, match=r"^task wait failed: .*InvalidMaterial\.NotFound"):
+        _follow(airflow, client, runs["no_clip"], Console(file=shown, width=200))
+    assert "wait failed, collect upstream_failed" in shown.getvalue()
+
+
 def test_a_throttled_account_only_takes_longer(airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]) -> None:
     run_id = runs["throttled"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "success"
@@ -114,7 +127,7 @@ def test_a_throttled_account_only_takes_longer(airflow: LocalAirflow, runs: dict
 def ended(airflow: LocalAirflow, runs: dict[str, str]) -> None:
     """All runs have ended."""
     for name, run_id in runs.items():
-        airflow.wait_for_run(EXAMPLE if name == EXAMPLE else SCENARIOS, run_id)
+        airflow.wait_for_run(EXAMPLE if name in {EXAMPLE, "no_clip"} else SCENARIOS, run_id)
 
 
 @pytest.mark.usefixtures("ended")
