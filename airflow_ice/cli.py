@@ -8,7 +8,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 
@@ -60,23 +61,14 @@ def _emulator(options: argparse.Namespace) -> int:
     from airflow_ice.emulator.settings import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    names = [field.name for field in fields(Settings) if field.name in vars(options)]
     try:
-        settings = Settings(
-            host=options.host,
-            port=options.port,
-            data_dir=options.data_dir or Path(tempfile.mkdtemp(prefix="airflow-ice-emulator-")),
-            access_key_id=options.access_key_id,
-            access_key_secret=options.access_key_secret,
-            security_token=options.security_token,
-            job_seconds=options.job_seconds,
-            media_dir=options.media_dir,
-            bucket=options.bucket,
-            render=options.render,
-            callback_auth_key=options.callback_auth_key,
-            region_id=options.region_id,
-        )
-        serve(settings)
-    except (ValueError, OSError) as error:
+        with ExitStack() as stack:
+            if options.data_dir is None:
+                temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-ice-emulator-"))
+                options.data_dir = Path(temporary)
+            serve(Settings(**{name: getattr(options, name) for name in names}))
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"airflow-ice emulator: {error}", file=sys.stderr)
         return 1
     return 0

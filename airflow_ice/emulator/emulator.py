@@ -17,7 +17,7 @@ from airflow_ice.emulator.material import MaterialFinder
 from airflow_ice.emulator.objects import ObjectStore
 from airflow_ice.emulator.render_queue import RenderQueue
 from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.store import Store
+from airflow_ice.emulator.store import STORE_FILE, Store
 
 
 class Emulator:
@@ -25,7 +25,7 @@ class Emulator:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.data_dir / "ice.sqlite3")
+        self.store = Store(settings.data_dir / STORE_FILE)
         self.clock = Clock(*self.store.load_clock())
         self.objects = ObjectStore(settings)
         self.finder = MaterialFinder(self.store, self.objects)

@@ -24,6 +24,7 @@ from airflow_ice.emulator.connection import droppable_protocol
 from airflow_ice.emulator.emulator import Emulator
 from airflow_ice.emulator.objects import ObjectName, is_safe_key
 from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.store import STORE_FILE, Store
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,19 @@ def create_app(settings: Settings) -> Starlette:
 def serve(settings: Settings) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then stop cleanly and return.
 
-    :raises OSError: the port is taken, or the data folder cannot be made.
-    :raises RuntimeError: the data folder cannot be used; the log says why.
+    :raises OSError: the port is taken, the data folder cannot be made, or what it holds cannot be used.
+    :raises RuntimeError: the emulator did not start for another reason; the log says which.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    # Opened beforehand: an error of the application's own start would end up in uvicorn's log, and nowhere else.
+    Store(settings.data_dir / STORE_FILE).close()
     listener = listen(settings)
     logger.info("ICE emulator at http://%s:%d", url_host(settings.host), listener.getsockname()[1])
     server = make_server(create_app(settings))
-    server.run(sockets=[listener])
+    with contextlib.suppress(SystemExit):  # uvicorn's way to say that the application did not start
+        server.run(sockets=[listener])
     if not server.started:
         listener.close()
-        raise RuntimeError("the emulator did not start; its log says why")
+        raise RuntimeError(f"the emulator did not start on the data folder {settings.data_dir}; the log says why")
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from airflow_ice.emulator.jobs import INIT, Failure, JobPlan, Render, SubJobPlan
 
+STORE_FILE: Final = "ice.sqlite3"  # in the data folder
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, action TEXT NOT NULL, job_type TEXT NOT NULL,
@@ -111,12 +112,29 @@ class Filter:
     after: int | None = None
 
 
+class StoreError(OSError):
+    """The file of an emulator's memory cannot be used; the text names it and says what to do."""
+
+
 class Store:
-    """The tables. Opened once, closed once."""
+    """The tables. Opened once, closed once.
+
+    :raises StoreError: the file is no SQLite file of an emulator, or cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise _unusable(path, error) from error
+
+    def _prepare(self) -> None:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         # A crash of the process loses nothing; only a crash of the machine could lose the last jobs, and this is an emulator.
@@ -272,6 +290,10 @@ class Store:
     def _one_sub_job(self, where: str, *values: str) -> SubJob | None:
         row = self._db.execute(f"SELECT * FROM sub_jobs WHERE {where} LIMIT 1", values).fetchone()  # noqa: S608 - constant text
         return _sub_job(row) if row else None
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(f"{path} cannot be used as an emulator's memory ({error}); move it away, or take another data folder")
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Iterator
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +16,21 @@ import pytest
 from airflow_ice.cli import main
 from airflow_ice.demo import run
 from airflow_ice.demo.local_airflow import LocalAirflowError
+from airflow_ice.emulator import server
+from airflow_ice.emulator.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
+def process_as_before() -> Iterator[None]:
     """Undo what the command does to this process."""
+    logger = logging.getLogger("airflow_ice.emulator")
+    level = logger.level
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "2.5", "many", "", "²"])
@@ -77,3 +87,75 @@ def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(run, "run_demo", lambda *_: signal.raise_signal(signal.SIGHUP))
     assert main(["demo"]) == 0
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder below which temporary folders are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_emulator_without_a_data_folder_leaves_none_behind(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Settings] = []
+
+    def serve(settings: Settings) -> None:
+        served.append(settings)
+        assert settings.data_dir.parent == temporary
+        (settings.data_dir / "ice.sqlite3").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "serve", serve)
+    assert main(["emulator", "--port", "0", "--no-render", "--callback-auth-key", "abc"]) == 130
+    assert list(temporary.iterdir()) == []
+    (settings,) = served
+    assert (settings.port, settings.render, settings.callback_auth_key, settings.access_key_id) == (0, False, "abc", "testid")
+
+
+def test_a_data_folder_of_the_users_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "serve", lambda settings: (settings.data_dir / "kept").touch())
+    assert main(["emulator", "--data-dir", str(tmp_path)]) == 0
+    assert (tmp_path / "kept").exists()
+
+
+def broken(folder: Path) -> None:
+    (folder / "ice.sqlite3").write_bytes(b"this is no database" * 100)
+
+
+def another_database(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "ice.sqlite3")) as database:
+        database.execute("CREATE TABLE jobs (name TEXT)")
+
+
+def a_folder(folder: Path) -> None:
+    (folder / "ice.sqlite3").mkdir()
+
+
+def jobs_that_cannot_be_read(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "ice.sqlite3")) as database:
+        database.execute("CREATE TABLE clock (only_row INTEGER PRIMARY KEY, later TEXT)")
+        database.execute("INSERT INTO clock VALUES (1, 'x')")
+        database.commit()
+
+
+@pytest.mark.parametrize("harm", [broken, another_database, a_folder, jobs_that_cannot_be_read])
+def test_a_data_folder_that_cannot_be_used_is_named(
+    harm: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(tmp_path)
+    assert main(["emulator", "--port", "0", "--data-dir", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("airflow-ice emulator: ")
+    assert str(tmp_path) in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--host", "example.com"], ["--callback-auth-key", "no-dashes"], ["--media-dir", "/nowhere"]]
+)
+def test_a_setting_that_cannot_be_is_said(arguments: list[str], temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emulator", *arguments]) == 1
+    assert capsys.readouterr().err.startswith(f"airflow-ice emulator: {arguments[0][2:].replace('-', '_')}")
+    assert list(temporary.iterdir()) == []
