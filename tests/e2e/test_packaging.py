@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -36,6 +38,19 @@ def test_the_wheel_holds_the_package_and_nothing_of_airflows(wheel: Path) -> Non
     assert "provider_info = airflow_ice.get_provider_info:get_provider_info" in entry_points
     assert "License-Expression: Apache-2.0" in metadata
     assert "Name: airflow-ice" in metadata
+
+
+def test_the_source_distribution_holds_what_it_needs(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    [built] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    # The links of README, what `make test` reads, and the DAGs that the wheel made from it needs.
+    linked = set(re.findall(r"\]\(([^):]+)\)", (ROOT / "README.md").read_text()))
+    assert "docs/graph.png" in linked
+    assert linked - names == set()
+    assert {"Makefile", "constraints.txt", "pyproject.toml", "LICENSE", "tests/conftest.py", "airflow_ice/py.typed"} <= names
 
 
 def test_the_wheel_installs_into_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
