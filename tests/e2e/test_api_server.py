@@ -24,7 +24,7 @@ def test_the_connection_form_is_the_one_of_the_provider_info(airflow: LocalAirfl
     assert form["standard_fields"]["port"]["hidden"] is True
 
 
-@pytest.mark.parametrize(("secret", "good"), [(SECRET, True), ("wrong", False)])
+@pytest.mark.parametrize(("secret", "good"), [(SECRET, True), ("wr0ng-s3cret", False)])
 def test_the_test_button_answers_in_words(airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool) -> None:
     body: dict[str, Any] = {
         "connection_id": "from_the_form",
@@ -37,4 +37,4 @@ def test_the_test_button_answers_in_words(airflow: LocalAirflow, ices: dict[str,
     answer = airflow.api("POST", "connections/test", json=body)
     assert answer["status"] is good
     assert ("may list batch jobs" if good else "AccessKey secret") in answer["message"]
-    assert secret not in answer["message"].replace("wrong, or", "")
+    assert secret not in answer["message"]
