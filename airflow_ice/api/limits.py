@@ -4,6 +4,8 @@ A refused submit costs a round trip and a retry; one that is accepted and fails 
 field, the value and the rule. Only documented limits are checked, the wider one where two pages disagree, and unknown keys pass,
 so that a newer service is not locked out.
 
+A missing Width or Height passes: no page calls them mandatory, though Alibaba's own tools treat them so.
+
 Sources: the pages on InputConfig, EditingConfig and OutputConfig of each kind of job ("scripted-auto-slice", "script-to-video",
 "create-highlight-videos", documents 2692547 and 2863940), and SubmitMediaProducingJob for UserData and ClientToken.
 """
@@ -14,6 +16,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any, Final
 
 from airflow_ice.api.errors import IceInputError
@@ -36,9 +39,26 @@ MAX_LOGOS: Final = 5
 MAX_TRANSFER_NAMES: Final = 10
 MAX_VOLUME: Final = 10
 MAX_SUB_HEADING_LEVEL: Final = 5
+MAX_SPEECH_RATE: Final = 500
+MAX_STICKER_FRAMES: Final = 100
+# Of SubmitMediaProducingJob, which each sub-job is; the pages on batches say nothing of sizes.
+MIN_SIDE: Final = 128
+MAX_SIDE: Final = 4096
+MAX_SHORT_SIDE: Final = 2160
+SPLIT_MODES: Final = ("NoSplit", "AverageSplit")
 SPORTS: Final = ("basketball", "pingpong")
 SELECTION_JOB_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
 ORGANIZATION_JOB_TYPES: Final = ("Smart_Mix_Timeline_Organize", "Screen_Media_Highlights_Timeline_Organize")
+
+# "No emoji" is all that the page says: here only what is shown as a picture wherever it stands, and what makes a sign one.
+_EMOJI: Final = re.compile(
+    "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb\U0001f900-\U0001f9ff\U0001fa70-\U0001faff"
+    "\u2705\u2728\u274c\u2753-\u2755\u2757\u2b50\ufe0f]"
+)
+_OBJECTS: Final = (
+    *("MediaConfig", "TitleConfig", "SubHeadingConfig", "SpeechConfig", "BackgroundMusicConfig", "BackgroundImageConfig"),
+    "ProcessConfig",
+)
 
 _INPUT_KEYS: Final = (
     *("MediaGroupArray", "MediaArray", "MediaSearchInput", "TitleArray", "SubHeadingArray", "SpeechTextArray", "StickerArray"),
@@ -188,17 +208,18 @@ def sports_input(config: Mapping[str, Any]) -> None:
 
 
 def editing(config: Mapping[str, Any]) -> None:
-    """Check an EditingConfig: the volumes of its blocks.
+    """Check an EditingConfig: that its blocks are objects, their volumes and the rate of the speech.
 
-    :raises IceInputError: a block that is no object, or a volume outside 0 to 10.
+    :raises IceInputError: a block that is no object, a volume outside 0 to 10, or a rate outside -500 to 500.
     """
-    for block in ("MediaConfig", "SpeechConfig", "BackgroundMusicConfig"):
-        if block not in config:
-            continue
-        if not isinstance(config[block], Mapping):
+    for block in _OBJECTS:
+        if block in config and not isinstance(config[block], Mapping):
             raise IceInputError(f"EditingConfig.{block}", config[block], "must be an object")
+    for block in ("MediaConfig", "SpeechConfig", "BackgroundMusicConfig"):
         # The table says String, every example has a number: both are sent as they are.
-        _number(f"EditingConfig.{block}.Volume", config[block].get("Volume"), 0, MAX_VOLUME)
+        _number(f"EditingConfig.{block}.Volume", config.get(block, {}).get("Volume"), 0, MAX_VOLUME)
+    rate = config.get("SpeechConfig", {}).get("SpeechRate")
+    _number("EditingConfig.SpeechConfig.SpeechRate", rate, -MAX_SPEECH_RATE, MAX_SPEECH_RATE)
 
 
 def output(config: Mapping[str, Any], *, needs_destination: bool = True) -> None:
@@ -210,12 +231,34 @@ def output(config: Mapping[str, Any], *, needs_destination: bool = True) -> None
     _spelling("OutputConfig", config, _OUTPUT_KEYS)
     _destination(config, required=needs_destination and config.get("GeneratePreviewOnly") is not True)
     _whole("OutputConfig.Count", config.get("Count"), 1, MAX_COUNT)
-    for key in ("Width", "Height"):
-        _whole(f"OutputConfig.{key}", config.get(key), 1, None)
+    sides = {key: config[key] for key in ("Width", "Height") if config.get(key) is not None}
+    for key, side in sides.items():
+        _whole(f"OutputConfig.{key}", side, MIN_SIDE, MAX_SIDE)
+    if len(sides) == 2 and all(float(side) > MAX_SHORT_SIDE for side in sides.values()):
+        raise IceInputError("OutputConfig.Width", sides["Width"], f"or Height must be at most {MAX_SHORT_SIDE}: the shorter side")
+    if not isinstance(config.get("Video", {}), (Mapping, NoneType)):
+        raise IceInputError("OutputConfig.Video", config["Video"], "must be an object")
     for key in ("MaxDuration", "FixedDuration"):
         _number(f"OutputConfig.{key}", config.get(key), 0, None)
     if config.get("MaxDuration") is not None and config.get("FixedDuration") is not None:
         raise IceInputError("OutputConfig.FixedDuration", config["FixedDuration"], "cannot stand together with MaxDuration")
+
+
+def durations(input_config: Mapping[str, Any], output_config: Mapping[str, Any]) -> None:
+    """Check FixedDuration against the InputConfig: a narrated video is as long as its narration.
+
+    :raises IceInputError: both are given.
+    """
+    fixed = output_config.get("FixedDuration")
+    if fixed is None:
+        return
+    groups = input_config.get("MediaGroupArray")
+    of_groups = (
+        [group.get("SpeechTextArray") for group in groups if isinstance(group, Mapping)] if isinstance(groups, list) else []
+    )
+    if any((input_config.get("SpeechTextArray"), input_config.get("SpeechText"), *of_groups)):
+        rule = "cannot stand together with SpeechTextArray: the narration decides how long a video is"
+        raise IceInputError("OutputConfig.FixedDuration", fixed, rule)
 
 
 def scene_output(config: Mapping[str, Any]) -> None:
@@ -269,8 +312,14 @@ def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
             raise IceInputError(f"{field}.GroupName", name, f"must be 1 to {MAX_GROUP_NAME} characters")
         if name in names:
             raise IceInputError(f"{field}.GroupName", name, "must be unique: another group has this name")
+        if _EMOJI.search(name):
+            raise IceInputError(f"{field}.GroupName", name, "must not contain emoji")
         names.add(name)
         _strings(f"{field}.MediaArray", group.get("MediaArray"), MAX_GROUP_MEDIA)
+        if not group["MediaArray"]:
+            raise IceInputError(f"{field}.MediaArray", [], "must name at least one clip")
+        if group.get("SplitMode") not in (None, *SPLIT_MODES):
+            raise IceInputError(f"{field}.SplitMode", group["SplitMode"], f"must be one of {', '.join(SPLIT_MODES)}")
         _number(f"{field}.Volume", group.get("Volume"), 0, MAX_VOLUME)
         _number(f"{field}.Duration", group.get("Duration"), 0, None)
         if group.get("SpeechTextArray"):
@@ -298,13 +347,24 @@ def _texts_and_decoration(config: Mapping[str, Any]) -> None:
     ):
         if config.get(key) is not None:
             _strings(f"InputConfig.{key}", config[key], MAX_TEXTS, length)
-    if config.get("StickerArray") is not None:
-        _list("InputConfig.StickerArray", config["StickerArray"], MAX_TEXTS)
+    for key, length in (("Title", MAX_TITLE), ("SpeechText", MAX_SPEECH)):
+        # The older spelling, for one text; the array wins where both are given.
+        if config.get(key) is not None and not config.get(f"{key}Array"):
+            _text(f"InputConfig.{key}", config[key], length)
+    stickers = [] if config.get("StickerArray") is None else config["StickerArray"]
+    for place, sticker in enumerate(_list("InputConfig.StickerArray", stickers, MAX_TEXTS)):
+        field = f"InputConfig.StickerArray[{place}]"
+        if not isinstance(sticker, Mapping):
+            raise IceInputError(field, sticker, "must be an object with MediaId or MediaURL")
+        _number(f"{field}.Opacity", sticker.get("Opacity"), 0, 1)
+        _whole(f"{field}.DyncFrames", sticker.get("DyncFrames"), 0, MAX_STICKER_FRAMES)
     for place, heading in enumerate(_list("InputConfig.SubHeadingArray", config.get("SubHeadingArray") or [], None)):
         field = f"InputConfig.SubHeadingArray[{place}]"
         if not isinstance(heading, Mapping):
             raise IceInputError(field, heading, "must be an object with Level and TitleArray")
-        _whole(f"{field}.Level", heading.get("Level"), 1, MAX_SUB_HEADING_LEVEL)
+        if heading.get("Level") is None:
+            raise IceInputError(f"{field}.Level", None, f"must be given, a number from 1 to {MAX_SUB_HEADING_LEVEL}")
+        _whole(f"{field}.Level", heading["Level"], 1, MAX_SUB_HEADING_LEVEL)
         _strings(f"{field}.TitleArray", heading.get("TitleArray") or [], MAX_TEXTS, MAX_TITLE)
 
 
@@ -328,8 +388,14 @@ def _strings(field: str, value: object, most: int | None, length: int | None = N
     for place, entry in enumerate(_list(field, value, most)):
         if not isinstance(entry, str) or not entry.strip():
             raise IceInputError(f"{field}[{place}]", entry, "must be a text that is not empty")
-        if length is not None and len(entry) > length:
-            raise IceInputError(f"{field}[{place}]", entry, f"must have at most {length} characters; it has {len(entry)}")
+        _text(f"{field}[{place}]", entry, length)
+
+
+def _text(field: str, value: object, length: int | None) -> None:
+    if not isinstance(value, str):
+        raise IceInputError(field, value, "must be a text")
+    if length is not None and len(value) > length:
+        raise IceInputError(field, value, f"must have at most {length} characters; it has {len(value)}")
 
 
 def _number(field: str, value: object, least: float, most: float | None) -> None:

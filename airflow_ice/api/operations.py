@@ -190,7 +190,7 @@ def submit_batch_media_producing_job(
     found, given = _config("InputConfig", input_config)
     limits.batch_input(found)
     query = {
-        "OutputConfig": _output(output_config),
+        "OutputConfig": _output(output_config, found),
         "TemplateConfig": _ids_as_json("TemplateConfig", template_config),
         "UserData": _user_data(user_data),
         "ClientToken": _client_token(client_token),
@@ -214,7 +214,7 @@ def submit_screen_media_highlights_job(
     """
     found, given = _config("InputConfig", input_config)
     limits.highlights_input(found)
-    query = {"OutputConfig": _output(output_config), "UserData": _user_data(user_data)}
+    query = {"OutputConfig": _output(output_config, found), "UserData": _user_data(user_data)}
     return _submit("SubmitScreenMediaHighlightsJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
 
 
@@ -230,7 +230,7 @@ def submit_sports_highlights_job(
     found, given = _config("InputConfig", input_config)
     limits.sports_input(found)
     query = {
-        "OutputConfig": _output(output_config),
+        "OutputConfig": _output(output_config, found),
         "UserData": _user_data(user_data),
         "ClientToken": _client_token(client_token),
     }
@@ -257,7 +257,7 @@ def submit_scene_media_selection_job(
     limits.selection_input(job_type, found)
     query = {
         "JobType": job_type,
-        "OutputConfig": _output(output_config, needs_destination=False),
+        "OutputConfig": _output(output_config, found, needs_destination=False),
         "UserData": _user_data(user_data),
     }
     return _submit("SubmitSceneMediaSelectionJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
@@ -286,7 +286,7 @@ def submit_scene_timeline_organization_job(
     query = {
         "JobType": job_type,
         "MediaSelectResult": _config("MediaSelectResult", media_select_result)[1],
-        "OutputConfig": _output(output_config, needs_destination=False),
+        "OutputConfig": _output(output_config, found, needs_destination=False),
         "UserData": _user_data(user_data),
     }
     return _submit("SubmitSceneTimelineOrganizationJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
@@ -441,9 +441,10 @@ def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
         raise IceInputError(name, None, f"cannot be written as JSON: {cause}") from None
 
 
-def _output(value: object, *, needs_destination: bool = True) -> str:
+def _output(value: object, input_config: Mapping[str, Any], *, needs_destination: bool = True) -> str:
     found, given = _config("OutputConfig", value)
     limits.output(found, needs_destination=needs_destination)
+    limits.durations(input_config, found)
     return given
 
 

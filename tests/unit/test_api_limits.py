@@ -66,14 +66,23 @@ ACCEPTED: list[tuple[Check, dict[str, Any]]] = [
     (mix, {"BackgroundMusicArray": ["m"] * 50, "BackgroundImageArray": ["m"] * 50, "StickerArray": [{}] * 50}),
     (mix, {"SubHeadingArray": [{"Level": 5, "TitleArray": ["t" * 50] * 50}]}),
     (mix, {"TitleArray": None, "StickerArray": None, "SubHeadingArray": None, "SomethingNewer": 1}),
+    (mix, {"StickerArray": [{"Opacity": 0, "DyncFrames": 0}, {"Opacity": "1", "DyncFrames": 100, "X": 0.5, "MediaId": "m"}]}),
+    (mix, {"Title": "t" * 50, "SpeechText": "t" * 1000}),
+    (mix, {"TitleArray": ["t"], "Title": "t" * 51}),  # the array wins
+    (mix, {"Title": None, "SpeechText": ""}),
     (highlights, {"MediaArray": ["m"] * 30, "OpeningArray": ["m"] * 20, "EndingArray": ["m"] * 20}),
     (sports, {}),
     (sports, {"SportsCategory": "pingpong", "FaceRegister": [{}] * 5, "TransferNameRegister": [{}] * 10}),
     (sports, {"SlowMotionLogoRegister": {"SlowMotionLogoUrls": ["u"] * 5}}),
     (editing, {}),
     (editing, {"MediaConfig": {"Volume": 0}, "SpeechConfig": {"Volume": "10"}, "BackgroundMusicConfig": {"Volume": 0.3}}),
+    (editing, {"SpeechConfig": {"SpeechRate": -500}, "TitleConfig": {}, "SubHeadingConfig": {"1": {}}, "ProcessConfig": {}}),
+    (editing, {"SpeechConfig": {"SpeechRate": "500"}, "BackgroundImageConfig": {}, "CoverConfig": "whatever it is"}),
     (output, {}),
     (output, {"Count": 1, "Width": 1080, "Height": 1920}),
+    (output, {"Width": 128, "Height": "4096"}),
+    (output, {"Width": 4096, "Height": 2160}),
+    (output, {"Width": 4096, "Height": None, "Video": None}),
     (output, {"Count": 100, "MaxDuration": 15.5, "Video": {"Crf": 27}}),
     (output, {"Count": "20", "FixedDuration": "15"}),
     (output, {"Count": None, "SomethingNewer": 1}),
@@ -104,6 +113,15 @@ REFUSED: list[tuple[Check, dict[str, Any], str, str]] = [
     (mix, {"BackgroundMusicArray": ["m"] * 51}, "InputConfig.BackgroundMusicArray", "at most 50 entries"),
     (mix, {"BackgroundImageArray": ["m"] * 51}, "InputConfig.BackgroundImageArray", "at most 50 entries"),
     (mix, {"StickerArray": [{}] * 51}, "InputConfig.StickerArray", "at most 50 entries"),
+    (mix, {"StickerArray": ["m"]}, "InputConfig.StickerArray[0]", "must be an object"),
+    (mix, {"StickerArray": "m"}, "InputConfig.StickerArray", "must be a list"),
+    (mix, {"StickerArray": [{}, {"Opacity": 5}]}, "InputConfig.StickerArray[1].Opacity", "from 0 to 1"),
+    (mix, {"StickerArray": [{"DyncFrames": 1000}]}, "InputConfig.StickerArray[0].DyncFrames", "from 0 to 100"),
+    (mix, {"Title": "t" * 51}, "InputConfig.Title", "at most 50 characters; it has 51"),
+    (mix, {"Title": "t" * 51, "TitleArray": []}, "InputConfig.Title", "at most 50 characters; it has 51"),
+    (mix, {"SpeechText": "t" * 2000}, "InputConfig.SpeechText", "at most 1000 characters; it has 2000"),
+    (mix, {"SpeechText": ["t"]}, "InputConfig.SpeechText", "must be a text"),
+    (mix, {"SubHeadingArray": [{"TitleArray": ["t"]}]}, "InputConfig.SubHeadingArray[0].Level", "must be given"),
     (mix, {"SubHeadingArray": ["x"]}, "InputConfig.SubHeadingArray[0]", "must be an object"),
     (mix, {"SubHeadingArray": [{"Level": 6}]}, "InputConfig.SubHeadingArray[0].Level", "from 1 to 5"),
     (
@@ -132,6 +150,9 @@ REFUSED: list[tuple[Check, dict[str, Any], str, str]] = [
     (editing, {"BackgroundMusicConfig": {"Volume": "-1"}}, "EditingConfig.BackgroundMusicConfig.Volume", "from 0 to 10"),
     (editing, {"MediaConfig": {"Volume": True}}, "EditingConfig.MediaConfig.Volume", "from 0 to 10"),
     (editing, {"MediaConfig": {"Volume": "loud"}}, "EditingConfig.MediaConfig.Volume", "from 0 to 10"),
+    (editing, {"ProcessConfig": "fast"}, "EditingConfig.ProcessConfig", "must be an object"),
+    (editing, {"TitleConfig": []}, "EditingConfig.TitleConfig", "must be an object"),
+    (editing, {"SpeechConfig": {"SpeechRate": 9999}}, "EditingConfig.SpeechConfig.SpeechRate", "from -500 to 500"),
     (output, {"Count": 0}, "OutputConfig.Count", "from 1 to 100"),
     (output, {"Count": 101}, "OutputConfig.Count", "from 1 to 100"),
     (output, {"Count": "101"}, "OutputConfig.Count", "from 1 to 100"),
@@ -143,7 +164,11 @@ REFUSED: list[tuple[Check, dict[str, Any], str, str]] = [
     (output, {"Count": [1]}, "OutputConfig.Count", "from 1 to 100"),
     (output, {"Width": 0}, "OutputConfig.Width", "from 1"),
     (output, {"Height": "inf"}, "OutputConfig.Height", "from 1"),
-    (output, {"Height": 10.5}, "OutputConfig.Height", "whole number"),
+    (output, {"Width": 127}, "OutputConfig.Width", "from 128 to 4096"),
+    (output, {"Height": "4097"}, "OutputConfig.Height", "from 128 to 4096"),
+    (output, {"Width": 2161, "Height": "3840"}, "OutputConfig.Width", "or Height must be at most 2160"),
+    (output, {"Video": 27}, "OutputConfig.Video", "must be an object"),
+    (output, {"Height": 200.5}, "OutputConfig.Height", "whole number"),
     (output, {"MaxDuration": -1}, "OutputConfig.MaxDuration", "from 0"),
     (output, {"MaxDuration": "nan"}, "OutputConfig.MaxDuration", "from 0"),
     (output, {"MaxDuration": 1, "FixedDuration": 1}, "OutputConfig.FixedDuration", "cannot stand together with MaxDuration"),
@@ -205,6 +230,8 @@ class TestGroups:
         script(group(MediaArray=["m"] * 200, Volume=10, Duration=2.5))
         script(group(SpeechTextArray=["t" * 1000] * 50))
         script(group(), SpeechTextArray=["t"])
+        script(group(SplitMode="NoSplit"), group(GroupName="2", SplitMode="AverageSplit"), group(GroupName="3", SplitMode=None))
+        script(group(GroupName="第一组 ★ 1° ©"))
 
     @pytest.mark.parametrize(
         ("wrong", "field"),
@@ -214,6 +241,10 @@ class TestGroups:
             (group(GroupName=None), "InputConfig.MediaGroupArray[1].GroupName"),
             (group(GroupName="n" * 51), "InputConfig.MediaGroupArray[1].GroupName"),
             (group(GroupName="first"), "InputConfig.MediaGroupArray[1].GroupName"),
+            (group(GroupName="shop 🛒"), "InputConfig.MediaGroupArray[1].GroupName"),
+            (group(GroupName="❤️"), "InputConfig.MediaGroupArray[1].GroupName"),
+            (group(SplitMode="Bogus"), "InputConfig.MediaGroupArray[1].SplitMode"),
+            (group(MediaArray=[]), "InputConfig.MediaGroupArray[1].MediaArray"),
             (group(MediaArray=None), "InputConfig.MediaGroupArray[1].MediaArray"),
             (group(MediaArray=["m"] * 201), "InputConfig.MediaGroupArray[1].MediaArray"),
             (group(MediaArray=["m", " "]), "InputConfig.MediaGroupArray[1].MediaArray[1]"),
@@ -255,6 +286,21 @@ class TestSelection:
     def test_a_job_without_files_needs_no_destination(self) -> None:
         limits.output({"Count": 3}, needs_destination=False)
         assert refusal(limits.output, {"MediaURL": "http://b/x.mp4"}, needs_destination=False).field == "OutputConfig.MediaURL"
+
+
+class TestDurations:
+    @pytest.mark.parametrize(
+        "narration",
+        [{"SpeechTextArray": ["t"]}, {"SpeechText": "t"}, {"MediaGroupArray": [group(), group(SpeechTextArray=["t"])]}],
+    )
+    def test_a_fixed_one_and_a_narration_exclude_each_other(self, narration: dict[str, Any]) -> None:
+        error = refusal(limits.durations, narration, {"FixedDuration": 15})
+        assert error.field == "OutputConfig.FixedDuration"
+        limits.durations(narration, {"MaxDuration": 15})
+
+    @pytest.mark.parametrize("config", [{}, {"SpeechTextArray": [], "MediaGroupArray": [group(SpeechTextArray=[])]}])
+    def test_without_a_narration_it_may_be_fixed(self, config: dict[str, Any]) -> None:
+        limits.durations(config, {"FixedDuration": 15})
 
 
 class TestUserData:
@@ -314,7 +360,7 @@ ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = st.sampled_from([*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, "MediaConfig", "SpeechConfig", "count"])
+KEYS = st.sampled_from([*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, *limits._OBJECTS, "Title", "SpeechText", "count"])
 
 
 @given(st.dictionaries(KEYS, ANY, max_size=5))
@@ -326,6 +372,7 @@ def test_anything_is_taken_or_refused_and_nothing_breaks(config: dict[str, Any])
         limits.editing,
         limits.output,
         limits.scene_output,
+        lambda given: limits.durations(given, {"FixedDuration": 1}),
     ]
     for check in checks:
         with contextlib.suppress(IceInputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -229,6 +230,39 @@ def test_an_editing_config_is_checked_and_an_empty_one_left_out(describe: Callab
     assert describe(**arguments, editing_config={}).form["EditingConfig"] == "{}"
     with pytest.raises(IceInputError, match=r"EditingConfig\.MediaConfig\.Volume is 11"):
         describe(**arguments, editing_config={"MediaConfig": {"Volume": 11}})
+
+
+def test_the_documented_job_is_within_every_limit() -> None:
+    job = json.loads((SAMPLES / "get_batch_job_documentation.json").read_text())["EditingBatchJob"]
+    # The documentation's own InputConfig lacks a comma between its two narrations.
+    mended = re.sub(r'"(\s*)"(?=There are)', r'",\1"', job["InputConfig"])
+    operation = operations.submit_batch_media_producing_job(
+        input_config=mended,
+        output_config=job["OutputConfig"],
+        editing_config=job["EditingConfig"],
+        user_data=job["UserData"],
+        template_config='["****b4549d46c88681030f6e****","****549d46c88b4681030f6e****"]',
+    )
+    assert operation.form == {"InputConfig": mended, "EditingConfig": job["EditingConfig"]}
+
+
+NARRATED: list[tuple[Callable[..., Operation[str]], dict[str, Any]]] = [
+    (operations.submit_batch_media_producing_job, {}),
+    (operations.submit_scene_media_selection_job, {"job_type": "Smart_Mix_Media_Select"}),
+    (
+        operations.submit_scene_timeline_organization_job,
+        {"job_type": "Smart_Mix_Timeline_Organize", "media_select_result": SELECTED},
+    ),
+]
+
+
+@pytest.mark.parametrize(("describe", "more"), NARRATED)
+def test_a_fixed_duration_and_a_narration_are_refused_together(
+    describe: Callable[..., Operation[str]], more: dict[str, Any]
+) -> None:
+    configs = {"input_config": {**INPUT, "SpeechTextArray": ["t"]}, "output_config": {**OUTPUT, "FixedDuration": 15}}
+    with pytest.raises(IceInputError, match=r"OutputConfig.FixedDuration .* SpeechTextArray"):
+        describe(**configs, **more)
 
 
 def test_a_json_string_is_sent_as_it_stands() -> None:
