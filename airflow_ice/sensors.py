@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import (
     AirflowNotFoundException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
 )
 
 from airflow_ice.api.errors import IceError, IceInputError, error_from_dict
@@ -25,7 +27,7 @@ from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.polling import unread_connection
 from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
-from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait
+from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait, timeout_reason
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -135,7 +137,21 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the trigger, with `soft_fail` and `never_fail` as in the other modes."""
-        return self._one_outcome(lambda: BaseSensorOperator.resume_execution(self, next_method, next_kwargs, context))
+
+        def resume() -> Any:
+            try:
+                # Past BaseSensorOperator, which would skip whatever ends in an exception.
+                return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            except TaskDeferralTimeout as cause:
+                # The trigger was to say this itself, but did not run; all that Airflow says is `Trigger timeout`.
+                raise AirflowSensorTimeout(f"{timeout_reason(self.job_id, None, self.timeout)} ({cause})") from cause
+            except TaskDeferralError as cause:
+                raise TaskDeferralError(
+                    f"The trigger that waited for batch job {self.job_id} has crashed ({cause}). The job goes on in ICE and stays "
+                    "billed. Clear this task to wait again."
+                ) from cause
+
+        return self._one_outcome(resume)
 
     def _one_outcome(self, wait: Callable[[], T]) -> T:
         """Give what ends a wait the same meaning in every mode.

@@ -277,6 +277,9 @@ def test_a_trigger_that_crashes_fails_the_task(soft_fail: bool, clock: Clock, sh
     show([RUNNING, RuntimeError("a bug")])
     outcome = Run("deferrable", clock, timeout=3600, soft_fail=soft_fail).outcome()
     assert isinstance(outcome.error, TaskDeferralError)
+    assert "waited for batch job job-1 has crashed (Trigger failure). The job goes on in ICE and stays billed" in str(
+        outcome.error
+    )
     show([RUNNING, RuntimeError("a bug")])
     assert Run("deferrable", clock, timeout=3600, never_fail=True).outcome().kind == "skipped"
 
@@ -286,7 +289,11 @@ def test_a_trigger_that_crashes_fails_the_task(soft_fail: bool, clock: Clock, sh
 )
 def test_the_net_is_a_timeout_like_any_other(options: dict[str, Any], ends: str, clock: Clock) -> None:
     run = Run("deferrable", clock, timeout=3600, **options)
-    assert run.ended_by(lambda: run.resumed_with("__fail__", {"error": "Trigger timeout"})).kind == ends
+    outcome = run.ended_by(lambda: run.resumed_with("__fail__", {"error": "Trigger timeout"}))
+    assert outcome.kind == ends
+    assert "Batch job job-1 had not ended after 3600 s" in str(outcome.error)
+    assert "stays billed" in str(outcome.error)
+    assert "Trigger timeout" in str(outcome.error)
 
 
 @pytest.mark.parametrize(
