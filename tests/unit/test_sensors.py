@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseHook
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import BatchMediaProducingJob
@@ -101,6 +101,18 @@ def test_the_error_of_a_look_is_the_errors_own_object_where_it_can_be(
     outcome = Run(mode, clock, timeout=10).outcome()
     assert outcome.error is error
     assert str(outcome.error.__cause__) == "the cause"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("options", [{}, {"soft_fail": True}, {"never_fail": True}])
+def test_a_skip_of_the_users_own_stays_a_skip(
+    mode: Mode, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task_runner: None
+) -> None:
+    clock = Clock()
+    clock.install(monkeypatch)
+    mine = AirflowSkipException("not on Sundays")
+    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter([mine]))[0])
+    assert Run(mode, clock, timeout=10, **options).outcome().error is mine
 
 
 def test_poke_is_part_of_execute() -> None:
