@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import io
+import json
 import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,47 @@ EXAMPLE = "ice_produce_and_publish"
 SCENARIOS = "ice_scenarios"
 
 
+# A connection that leads to these does not hold them: Airflow cannot have masked them by itself.
+ISSUED = {"AccessKeyId": "STS.issued", "AccessKeySecret": "issued-s3cret-of-nobody", "SecurityToken": "issued-t0ken-of-nobody"}
+TICKET = "t1cket-in-the-uri"
+
+
 @pytest.fixture(scope="module")
-def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
+    """Run an ICE that knows issued keys only, one that issues them, and make a connection to both: `ice_issued`."""
+
+    class Issuer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            expires = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            body = json.dumps({"Code": "Success", **ISSUED, "Expiration": expires}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    keys = dict(zip(("access_key_id", "access_key_secret", "security_token"), ISSUED.values(), strict=True))
+    with (
+        LocalIce(job_seconds=3.0, render=False, **keys) as ice,
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer) as server,
+    ):
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        uri = f"http://127.0.0.1:{server.server_address[1]}/keys?ticket={TICKET}"
+        extra = json.dumps({"credential_type": "credentials_uri", "credentials_uri": uri})
+        fields = {"connection_id": "ice_issued", "conn_type": "alibaba_ice", "host": ice.url, "extra": extra}
+        airflow.api("POST", "connections", json=fields)
+        yield ice
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def runs(
+    airflow: LocalAirflow, ices: dict[str, LocalIce], issued: LocalIce, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """All scenarios, begun together; scenario to run id. Each test waits for its own."""
     ices["failing"].fault("job_fails", code="InvalidMaterial.NotFound", message="The specified clips id not found")
     for name in ("half", "half_any"):
@@ -38,7 +82,8 @@ def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pyt
     }
     begun = {EXAMPLE: airflow.trigger(EXAMPLE, {"output_config": output, "publish_folder": str(published)})}
     begun["no_clip"] = airflow.trigger(EXAMPLE, _conf(DemoOptions(published, count=1), {"all": ["gone.mp4"]}, "ice-emulator"))
-    for name in ("failing", "half", "half_any", "throttled"):
+    issued.fault("throttle", action="GetBatchMediaProducingJob", times=2)
+    for name in ("failing", "half", "half_any", "throttled", "issued"):
         conf = {"connection": f"ice_{name}", "require": "any" if name == "half_any" else "all"}
         begun[name] = airflow.trigger(SCENARIOS, conf)
     return begun
@@ -130,11 +175,25 @@ def ended(airflow: LocalAirflow, runs: dict[str, str]) -> None:
         airflow.wait_for_run(EXAMPLE if name in {EXAMPLE, "no_clip"} else SCENARIOS, run_id)
 
 
+def test_issued_keys_serve_a_whole_run(airflow: LocalAirflow, runs: dict[str, str], issued: LocalIce) -> None:
+    assert airflow.wait_for_run(SCENARIOS, runs["issued"]) == "success"
+    assert len(issued.jobs()) == 1
+
+
 @pytest.mark.usefixtures("ended")
 def test_no_secret_and_no_signature_is_in_any_log_or_xcom(airflow: LocalAirflow) -> None:
     logs = [file for file in airflow.home.rglob("*.log*") if file.is_file()]
     assert any("task_id=wait" in str(file) for file in logs)
-    marks = (SECRET, "Signature=", "OSSAccessKeyId", "security-token", "ACS3-HMAC-SHA256")
+    marks = (
+        SECRET,
+        ISSUED["AccessKeySecret"],
+        ISSUED["SecurityToken"],
+        TICKET,
+        "Signature=",
+        "OSSAccessKeyId",
+        "security-token",
+        "ACS3-HMAC-SHA256",
+    )
     leaks = [(file.name, mark) for file in logs for mark in marks if mark in file.read_text(errors="replace")]
     assert leaks == []
     with sqlite3.connect(airflow.home / "airflow.db") as database:
