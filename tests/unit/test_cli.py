@@ -159,3 +159,14 @@ def test_a_setting_that_cannot_be_is_said(arguments: list[str], temporary: Path,
     assert main(["emulator", *arguments]) == 1
     assert capsys.readouterr().err.startswith(f"airflow-ice emulator: {arguments[0][2:].replace('-', '_')}")
     assert list(temporary.iterdir()) == []
+
+
+def test_the_options_of_the_demo_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[run.DemoOptions] = []
+    monkeypatch.setattr(run, "run_demo", lambda options, _: asked.append(options))
+    assert main(["demo", "--media", "clips", "--output", "out", "--count", "7", "--keep"]) == 0
+    assert main(["demo"]) == 0
+    assert asked == [
+        run.DemoOptions(media=Path("clips"), output=Path("out"), count=7, keep=True),
+        run.DemoOptions(media=None, output=Path("demo-output"), count=4, keep=False),
+    ]
