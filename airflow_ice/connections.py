@@ -73,9 +73,19 @@ class IceConnection:
             found += _secrets_of(str(address or ""))
         return list(dict.fromkeys(str(secret) for secret in found if secret))
 
+    @property
+    def has_fixed_credentials(self) -> bool:
+        """Whether the credentials are those of the connection itself."""
+        return self.credential_type in {"access_key", "sts"}
+
+    def credentials_key(self) -> str:
+        """Return what two connections have in common whose credentials are the same. It holds secrets."""
+        times = (self.connect_timeout, self.read_timeout)
+        return repr((self.credential_type, sorted(self.settings.items()), self.proxy, times))
+
     def credentials(self) -> CredentialsSource:
         """Return the source of credentials; no library is loaded and no network used until it is asked."""
-        if self.credential_type in {"access_key", "sts"}:
+        if self.has_fixed_credentials:
             return FixedCredentials(
                 Credentials(
                     access_key_id=self.settings["access_key_id"],

@@ -6,13 +6,15 @@ only when a client is built, so that a DAG file pays for neither.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import amask_secret, mask_secret
@@ -20,9 +22,11 @@ from airflow.sdk.log import amask_secret, mask_secret
 from airflow_ice import metrics
 from airflow_ice.api import operations
 from airflow_ice.api.calls import AsyncCalls, Calls
-from airflow_ice.api.errors import IceError
+from airflow_ice.api.credentials import CredentialsSource
+from airflow_ice.api.errors import IceAuthenticationError, IceError
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.signature import Credentials
 from airflow_ice.connections import IceConnection, read_connection
 
 if TYPE_CHECKING:
@@ -63,6 +67,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self._open: ExitStack | None = None
         self._client: IceClient | None = None
         self._async_open: AsyncExitStack | None = None
+        self._async_opening = asyncio.Lock()
         self._async_client: AsyncIceClient | None = None
 
     def get_conn(self) -> IceClient:
@@ -73,7 +78,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         from airflow_ice.api.client import IceClient
 
         connection = self._read()
-        return IceClient(self._settings(connection), connection.credentials())
+        return IceClient(self._settings(connection), _source(connection))
 
     async def aget_conn(self) -> AsyncIceClient:
         """Return an async client of its own, to be used in an `async with` block.
@@ -83,7 +88,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         from airflow_ice.api.client import AsyncIceClient
 
         connection = await self._aread()
-        return AsyncIceClient(self._settings(connection), connection.credentials())
+        return AsyncIceClient(self._settings(connection), _source(connection))
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
@@ -96,6 +101,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
     async def __aenter__(self) -> Self:
         self._async_open = AsyncExitStack()
+        self._async_opening = asyncio.Lock()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -108,25 +114,39 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
         :raises IceError: the call failed, after the retries that are safe.
         """
-        if self._open is None:
-            with self.get_conn() as client:
-                return client.call(operation)
-        if self._client is None:
-            self._client = self._open.enter_context(self.get_conn())
-        return self._client.call(operation)
+        try:
+            if self._open is None:
+                with self.get_conn() as client:
+                    return client.call(operation)
+            if self._client is None:
+                self._client = self._open.enter_context(self.get_conn())
+            return self._client.call(operation)
+        except IceAuthenticationError:
+            self._refused()
+            raise
 
     async def acall(self, operation: Operation[T]) -> T:
         """Make one call and return its typed result.
 
         :raises IceError: the call failed, after the retries that are safe.
         """
-        if self._async_open is None:
-            async with await self.aget_conn() as client:
-                return await client.acall(operation)
-        if self._async_client is None:
-            opened = await self._async_open.enter_async_context(await self.aget_conn())
-            self._async_client = self._async_client or opened  # another task may have been first; both are closed at the end
-        return await self._async_client.acall(operation)
+        try:
+            if self._async_open is None:
+                async with await self.aget_conn() as client:
+                    return await client.acall(operation)
+            async with self._async_opening:  # for many tasks that begin together, one client
+                if self._async_client is None:
+                    self._async_client = await self._async_open.enter_async_context(await self.aget_conn())
+                client = self._async_client
+            return await client.acall(operation)
+        except IceAuthenticationError:
+            self._refused()
+            raise
+
+    def _refused(self) -> None:
+        """Read the connection and ask its source of credentials anew for the next client: either may have changed."""
+        _forget_source(self._connection)
+        self._connection = None
 
     def endpoint_host(self) -> str:
         """Return the host that requests go to, with its port where that is not the scheme's own.
@@ -142,6 +162,8 @@ class IceHook(BaseHook, Calls, AsyncCalls):
                 client.call(replace(operations.list_batch_media_producing_jobs(page_size=1), repeatable=False))
             where = self.endpoint_host()
         except IceError as error:
+            if isinstance(error, IceAuthenticationError):
+                self._refused()
             return False, str(error)
         return True, f"ICE at {where} answered: the credentials work, and they may list batch jobs."
 
@@ -198,6 +220,63 @@ def _limiter(ice_conn_id: str, per_second: float) -> RateLimiter:
     """Return the limiter of a connection: one for the whole process, since the quota is one for the whole account."""
     with _limiters_lock:
         return _limiters.setdefault((ice_conn_id, per_second), RateLimiter(per_second))
+
+
+class MaskedCredentials:
+    """A source whose keys are not in the connection, so that Airflow's masker is told of each new set that it hands out."""
+
+    def __init__(self, source: CredentialsSource) -> None:
+        self._source = source
+        self._masked: Credentials | None = None
+
+    def get(self) -> Credentials:
+        """Return credentials, masked."""
+        found = self._source.get()
+        for secret in self._new_secrets(found):
+            mask_secret(secret)
+        return found
+
+    async def aget(self) -> Credentials:
+        """Return credentials, masked, without blocking the event loop."""
+        found = await self._source.aget()
+        for secret in self._new_secrets(found):
+            await amask_secret(secret)
+        return found
+
+    def _new_secrets(self, found: Credentials) -> list[str]:
+        if found == self._masked:
+            return []
+        self._masked = found
+        return [secret for secret in (found.access_key_secret, found.security_token, found.bearer_token) if secret]
+
+
+MOST_SOURCES: Final = 64
+_sources: OrderedDict[str, CredentialsSource] = OrderedDict()
+_sources_lock = threading.Lock()
+
+
+def _source(connection: IceConnection) -> CredentialsSource:
+    """Return where a connection's credentials come from: one source for the whole process, as long as its settings stay the same.
+
+    A source that is made anew for each call fetches anew for each call, and some of the library's clients start a thread that
+    nobody ends.
+    """
+    if connection.has_fixed_credentials:
+        return connection.credentials()
+    key = connection.credentials_key()
+    with _sources_lock:
+        found = _sources.pop(key, None) or MaskedCredentials(connection.credentials())
+        _sources[key] = found  # the last used is the last to go
+        if len(_sources) > MOST_SOURCES:
+            _sources.popitem(last=False)
+    return found
+
+
+def _forget_source(connection: IceConnection | None) -> None:
+    """Let the next client ask a new source: this one's credentials were refused, and it may hold on to them."""
+    if connection is not None:
+        with _sources_lock:
+            _sources.pop(connection.credentials_key(), None)
 
 
 @functools.cache

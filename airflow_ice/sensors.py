@@ -84,6 +84,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self._wait: Wait | None = None
+        self._hook: IceHook | None = None
         self._first_look = True
         self._verdict: Verdict | None = None
 
@@ -103,6 +104,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             log=self.log,
         )
         wait = self._wait
+        self._hook = None
         if self.deferrable:
             return self._one_outcome(lambda: self._defer_unless_ended(wait))
         return str(self._one_outcome(lambda: BaseSensorOperator.execute(self, context)))
@@ -183,9 +185,11 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         return None
 
     def _look(self, wait: Wait) -> Verdict:
-        # One try a look: pausing between looks is the wait's business, and it knows the deadline.
+        if self._hook is None:
+            # One try a look: pausing between looks is the wait's business, and it knows the deadline.
+            self._hook = IceHook(self.ice_conn_id, self.region_id, tries=1)
         try:
-            job = IceHook(self.ice_conn_id, self.region_id, tries=1).get_batch_media_producing_job(self.job_id)
+            job = self._hook.get_batch_media_producing_job(self.job_id)
         except AirflowNotFoundException as cause:
             if self._first_look and not self.silent_fail:
                 raise  # there is no such connection; afterwards it is one that is out of reach for now

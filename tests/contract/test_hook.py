@@ -6,22 +6,32 @@ import asyncio
 import inspect
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from airflow.sdk import BaseHook, Connection
 
+from airflow_ice import hooks
 from airflow_ice.api import client
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.errors import IceAuthenticationError, IceError
+from airflow_ice.api.signature import Credentials
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
+from tests.three_modes import Run, task_runner
+
+__all__ = ["task_runner"]
 
 GROUPS: dict[str, Any] = {"MediaGroupArray": [{"GroupName": "a", "MediaArray": ["icepublic-1", "icepublic-2"]}]}
 URL = "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4"
@@ -29,6 +39,7 @@ OUTPUT: dict[str, Any] = {"MediaURL": URL, "Count": 2, "Width": 320, "Height": 2
 BATCH: dict[str, Any] = {"input_config": GROUPS, "output_config": OUTPUT}
 CLIPS: dict[str, Any] = {"MediaArray": ["icepublic-1", "icepublic-2"]}
 SetConnection = Callable[..., None]
+UNUSED = "127.0.0.1:9"
 
 
 @pytest.fixture
@@ -208,25 +219,180 @@ async def listed(hook: IceHook) -> int:
     return len([job async for job in hook.alist_batch_media_producing_jobs()])
 
 
-async def test_credentials_that_block_are_asked_in_a_thread(
-    ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
+async def test_tasks_that_begin_together_share_one_client(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[Any] = []
+    enter = client.AsyncIceClient.__aenter__
 
-    threads: list[str] = []
+    async def counted(self: client.AsyncIceClient) -> client.AsyncIceClient:
+        entered.append(self)
+        return await enter(self)
 
-    class Library:
-        def get_credential(self) -> Any:
-            from alibabacloud_credentials.models import CredentialModel
+    monkeypatch.setattr(client.AsyncIceClient, "__aenter__", counted)
+    async with IceHook() as hook:
+        await asyncio.gather(*(listed(hook) for _ in range(4)))
+    assert len(entered) == 1
 
-            threads.append(threading.current_thread().name)
-            return CredentialModel(access_key_id=ice.access_key_id, access_key_secret=ice.access_key_secret)
 
-    monkeypatch.setattr("alibabacloud_credentials.client.Client", Library)
+# Credentials that come from elsewhere
+
+
+class Library:
+    """Stands in for the credentials library's client; `keys` is what it has, `made` and `asked` count."""
+
+    keys: ClassVar[tuple[str, str]]
+    made = 0
+    asked: ClassVar[list[threading.Thread]]
+
+    def __init__(self) -> None:
+        type(self).made += 1
+
+    def get_credential(self) -> Any:
+        from alibabacloud_credentials.models import CredentialModel
+
+        self.asked.append(threading.current_thread())
+        key, secret = self.keys
+        return CredentialModel(access_key_id=key, access_key_secret=secret, security_token="")
+
+
+@pytest.fixture
+def library(ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch) -> type[Library]:
+    """Let `ice_default` take its credentials from a library that counts."""
+
+    class Own(Library):
+        keys = (ice.access_key_id, ice.access_key_secret)
+        asked: ClassVar[list[threading.Thread]] = []
+
+    monkeypatch.setattr("alibabacloud_credentials.client.Client", Own)
+    monkeypatch.setattr("airflow_ice.hooks._sources", OrderedDict())
     set_connection(ice, login=None, password=None, extra={"credential_type": "default"})
+    return Own
+
+
+async def test_credentials_that_block_are_asked_in_a_thread(library: type[Library]) -> None:
     await listed(IceHook())
-    assert threads
-    assert threading.main_thread().name not in threads
+    assert library.asked
+    assert threading.main_thread() not in library.asked
+
+
+async def test_a_process_asks_one_client_for_its_credentials(library: type[Library]) -> None:
+    for _ in range(3):
+        list(IceHook().list_batch_media_producing_jobs())
+        await listed(IceHook("ice_default", "cn-beijing"))
+    assert IceHook().test_connection()[0]
+    assert library.made == 1
+
+
+def test_so_does_a_sensor_that_pokes(library: type[Library], ice: LocalIce, task_runner: None) -> None:
+    ice.freeze()
+    job_id = IceHook().submit_batch_media_producing_job(**BATCH, client_token="t-poke")
+    before = len(library.asked)
+    run = Run("poke", job_id=job_id, timeout=0.5, poke_interval=0.1)
+    assert run.outcome().kind == "AirflowSensorTimeout"
+    assert len(library.asked) - before >= 2
+    assert library.made == 1
+
+
+def test_a_sensor_reads_its_connection_once(ice: LocalIce, monkeypatch: pytest.MonkeyPatch, task_runner: None) -> None:
+    ice.freeze()
+    job_id = IceHook().submit_batch_media_producing_job(**BATCH, client_token="t-read")
+    read: list[str] = []
+
+    def counted(_cls: type[IceHook], conn_id: str) -> Any:
+        read.append(conn_id)
+        return BaseHook.get_connection(conn_id)
+
+    monkeypatch.setattr(IceHook, "get_connection", classmethod(counted))
+    run = Run("poke", job_id=job_id, timeout=0.5, poke_interval=0.1)
+    assert run.outcome().kind == "AirflowSensorTimeout"
+    assert read == ["ice_default"]
+
+
+def test_changed_settings_are_another_source(
+    library: type[Library], ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_ice.hooks.MOST_SOURCES", 2)
+    for read_timeout in (1, 2, 2, 1, 3):
+        set_connection(ice, login=None, password=None, extra={"credential_type": "default", "read_timeout": read_timeout})
+        list(IceHook().list_batch_media_producing_jobs())
+    assert library.made == 3
+    assert len(hooks._sources) == 2, "an old one is let go"
+
+
+async def test_credentials_that_are_refused_are_had_anew(library: type[Library], ice: LocalIce) -> None:
+    good = library.keys
+    hook = IceHook()
+    refusals: list[Callable[[], Any]] = [
+        lambda: list(hook.list_batch_media_producing_jobs()),
+        lambda: asyncio.run(listed(hook)),
+    ]
+    for made, call in enumerate(refusals, start=1):
+        library.keys = ("LTAIunknown", "wr0ng-s3cret")
+        with pytest.raises(IceAuthenticationError):
+            await asyncio.to_thread(call)
+        library.keys = good
+        await asyncio.to_thread(call)
+        assert library.made == made + 1
+    library.keys = ("LTAIunknown", "wr0ng-s3cret")
+    assert not hook.test_connection()[0]
+    library.keys = good
+    assert IceHook().test_connection()[0]
+    assert library.made == 4
+
+
+async def test_what_the_library_hands_out_is_masked_once(library: type[Library], monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+
+    async def amask(secret: str) -> None:
+        masked.append(secret)
+
+    monkeypatch.setattr("airflow_ice.hooks.mask_secret", masked.append)
+    monkeypatch.setattr("airflow_ice.hooks.amask_secret", amask)
+    source = hooks.MaskedCredentials(Rotating())
+    for _ in range(2):
+        source.get()
+    assert masked == ["secret-1", "token-1"]
+    for _ in range(2):
+        await source.aget()
+    assert masked == ["secret-1", "token-1", "secret-2", "token-2"]
+    masked.clear()
+    list(IceHook().list_batch_media_producing_jobs())
+    assert masked == [library.keys[1]]
+
+
+class Rotating:
+    """Has other credentials from the third time on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get(self) -> Credentials:
+        self.asked += 1
+        turn = 1 + self.asked // 3
+        return Credentials(f"STS.{turn}", f"secret-{turn}", f"token-{turn}")
+
+    async def aget(self) -> Credentials:
+        return self.get()
+
+
+def test_no_thread_is_left_for_each_hook() -> None:
+    # In a process of its own: the thread of the library's client for ECS roles outlives it.
+    extra = {"credential_type": "ecs_ram_role", "role_name": "worker", "connect_timeout": 0.1, "read_timeout": 0.1}
+    fields = {"conn_type": "alibaba_ice", "host": UNUSED, "extra": extra}
+    code = """if True:
+        import os, threading
+        from airflow_ice.api.errors import IceCredentialsError
+        from airflow_ice.hooks import IceHook
+        for _ in range(4):
+            try:
+                IceHook(tries=1).get_batch_media_producing_job("j")
+            except IceCredentialsError:
+                pass
+        print(len([thread for thread in threading.enumerate() if "APScheduler" in thread.name]), flush=True)
+        os._exit(0)
+    """
+    environment = {**os.environ, "AIRFLOW_CONN_ICE_DEFAULT": json.dumps(fields)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stdout.splitlines()[-1] == "1", done.stderr
 
 
 # The connection test
@@ -248,9 +414,6 @@ def test_it_works_as_airflow_calls_it(ice: LocalIce) -> None:
     connection = BaseHook.get_connection("ice_default")
     good, said = Connection.from_uri(connection.get_uri(), conn_id="random_name").test_connection()
     assert good, said
-
-
-UNUSED = "127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
