@@ -25,7 +25,7 @@ from airflow.sdk import BaseHook, Connection
 from airflow_ice import hooks
 from airflow_ice.api import client
 from airflow_ice.api.calls import AsyncCalls, Calls
-from airflow_ice.api.errors import IceAuthenticationError, IceError
+from airflow_ice.api.errors import IceAuthenticationError, IceError, IceTransportError
 from airflow_ice.api.signature import Credentials
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
@@ -217,6 +217,24 @@ async def test_the_async_path_leaves_the_loop_to_others(ice: LocalIce, caplog: p
 
 async def listed(hook: IceHook) -> int:
     return len([job async for job in hook.alist_batch_media_producing_jobs()])
+
+
+async def test_a_tls_context_is_made_outside_of_the_loop(
+    ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = httpx.create_ssl_context
+    made_in: list[threading.Thread] = []
+
+    def create(*args: Any, **kwargs: Any) -> Any:
+        made_in.append(threading.current_thread())
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", create)
+    set_connection(ice, host=f"https://{UNUSED}")
+    with pytest.raises(IceTransportError):
+        await listed(IceHook(tries=1))
+    assert made_in
+    assert threading.main_thread() not in made_in
 
 
 async def test_tasks_that_begin_together_share_one_client(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
