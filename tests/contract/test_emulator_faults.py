@@ -198,7 +198,7 @@ def test_stuck(ice: LocalIce, sdk: Sdk) -> None:
     ice.fault("stuck")
     job_id = sdk.submit()
     ice.finish_all()
-    ice.advance(1e9)
+    ice.advance(300 * 86_400)
     job = sdk.get(job_id)
     assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == ("Processing", ["Processing", "Processing"])
 
