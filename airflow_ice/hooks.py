@@ -155,6 +155,12 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """
         return self._read().endpoint.host
 
+    def longest_send(self) -> float:
+        """Return how many seconds one send can take: for its connection and reply, and for credentials that are fetched first."""
+        connection = self._read()
+        fetched = connection.credential_type not in {"access_key", "sts"}
+        return (connection.connect_timeout + connection.read_timeout) * (2 if fetched else 1)
+
     def test_connection(self) -> tuple[bool, str]:
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""
         try:

@@ -28,6 +28,7 @@ from airflow_ice.submission import (
     OnChangedInputs,
     OnClear,
     OnFailedJob,
+    OnLostReply,
     Order,
     Policies,
     Submission,
@@ -118,7 +119,9 @@ class IceSubmitOperator(BaseOperator):
     :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job (default), or "reuse" the old one.
     :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail" (default), "reattach" to the job that is
         there, or "resubmit" a new, paid job beside it.
-    :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit, for actions without a ClientToken.
+    :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does not show the job: "resubmit"
+        (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
+    :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
 
     :raises IceInputError: refused here, nothing was sent.
     :raises IceError: refused by the service, or no reply; the message says whether a job may have been made.
@@ -148,6 +151,7 @@ class IceSubmitOperator(BaseOperator):
         on_failed_job: OnFailedJob = "fail",
         on_clear: OnClear = "resubmit",
         on_changed_inputs: OnChangedInputs = "fail",
+        on_lost_reply: OnLostReply = "resubmit",
         list_settle_seconds: float = LIST_SETTLE,
         **kwargs: Any,
     ) -> None:
@@ -164,8 +168,10 @@ class IceSubmitOperator(BaseOperator):
         self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
         self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
         self.on_changed_inputs = _choice("on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs))
+        self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
         self.list_settle_seconds = _seconds("list_settle_seconds", list_settle_seconds)
         self._job_id: str | None = None
+        self._killed = False
 
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
@@ -180,7 +186,7 @@ class IceSubmitOperator(BaseOperator):
             # At once, so that the job shows in the UI while it runs.
             context["ti"].xcom_push(key="job_id", value=self._job_id)
             if not self.wait_for_completion:
-                submission.delivered()
+                submission.delivered(self._job_id)
                 return self._job_id
             self._wait_for(self._job_id, hook)
             return self._deliver(hook, self._job_id, require, submission, context)
@@ -211,7 +217,8 @@ class IceSubmitOperator(BaseOperator):
             raise IceJobTimeoutError(timeout_reason(job_id, None, self.timeout), job_id=job_id) from cause
 
     def on_kill(self) -> None:
-        """Say which job goes on: ICE cannot cancel a batch job."""
+        """Send nothing any more, and say which job goes on: ICE cannot cancel a batch job."""
+        self._killed = True
         if self._job_id is None:
             self.log.warning(
                 "Killed before a job id was known. If a job was submitted, a later try of this task finds it by its key."
@@ -234,12 +241,21 @@ class IceSubmitOperator(BaseOperator):
                 account={"ice_conn_id": self.ice_conn_id, "region_id": self.region_id or "", "endpoint": hook.endpoint_host()},
             ),
             Intent(
-                ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries, self.retries or 0
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                task_id=ti.task_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+                max_tries=ti.max_tries,
+                retries=self.retries or 0,
+                try_number=ti.try_number,
+                run_started=_started(context),
             ),
-            Policies(self.on_failed_job, self.on_clear, self.on_changed_inputs, self.list_settle_seconds),
+            Policies(self.on_failed_job, self.on_clear, self.on_changed_inputs, self.on_lost_reply, self.list_settle_seconds),
             calls=hook,
             store=context["task_state_store"],
             log=self.log,
+            longest_send=hook.longest_send(),
+            stopped=lambda: self._killed,
         )
 
     def _wait_for(self, job_id: str, hook: IceHook) -> None:
@@ -290,8 +306,9 @@ class IceSubmitOperator(BaseOperator):
             result = deliver(hook, job_id, require, self.returns, context, self.log)
         except IceJobFailedError as error:
             raise self._policy_on(error) from None
-        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing.
-        submission.delivered()
+        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing. Who wants a new
+        # job then deletes the key `ice_submission` from the task's state store before the clear, or starts a new run.
+        submission.delivered(job_id)
         return result
 
     def _policy_on(self, error: IceError) -> IceError:
@@ -511,6 +528,12 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the submit action."""
         return {"project_ids": self.project_ids, "output_config": self.output_config}
+
+
+def _started(context: Context) -> str:
+    """Return when the DAG run began. It stays the same for all tries; a run that is made again begins anew."""
+    started = context["dag_run"].start_date
+    return started.isoformat() if started else ""
 
 
 def _seconds(name: str, value: timedelta | float) -> float:

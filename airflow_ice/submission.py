@@ -8,16 +8,19 @@ Two invariants, and neither may be relaxed, because each pays twice or loses wha
    "there is no job", and none leads to a submit.
 
 A key names the intended job. It travels as ClientToken, where the action has one, and inside UserData, always; ICE echoes UserData
-in ListBatchMediaProducingJobs, so a job whose reply was lost is found again by it. The key is a hash over the task instance, its
-*clear epoch* and a generation that grows with each deliberate resubmit.
+in ListBatchMediaProducingJobs, so a job whose reply was lost is found again by it. The key is a hash over the task instance, the
+start of its DAG run (run ids repeat: in another deployment on the same account, and when a run is deleted and made again), its
+*clear epoch* and a generation that grows with each deliberate resubmit and is never reset, so that no key names two wishes.
 
 The clear epoch is `ti.max_tries - task.retries`: on a clear, Airflow 3.3 sets max_tries to the tries so far plus the task's retries
-(airflow/models/taskinstance.py, `clear_task_instances`), and on a retry it leaves it alone.
+(airflow/models/taskinstance.py, `clear_task_instances`), and on a retry it leaves it alone. So a clear is seen by max_tries alone,
+whatever was done to the task's retries meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +39,7 @@ from airflow_ice.waiting import JOB_ENDED, Log, job_failed
 OnFailedJob = Literal["fail", "resubmit"]
 OnClear = Literal["resubmit", "reuse"]
 OnChangedInputs = Literal["fail", "reattach", "resubmit"]
+OnLostReply = Literal["resubmit", "fail"]
 
 RECORD: Final = "ice_submission"
 """The key in the state store. Not a name with `token` in it: Airflow's masker would blank it in the rendered view."""
@@ -49,6 +53,10 @@ LIST_SETTLE: Final = 60.0
 SENDS: Final = 4
 """Sends in all within one try of the task, each after a refusal that made no job or a lost reply that left none."""
 
+LONGEST_PAUSE: Final = 600.0
+"""Seconds that a service may ask to wait before the next send; for longer the task fails, and its retry comes later."""
+
+_FAR_BACK: Final = 30 * 24 * 3600.0  # how far back a job is looked for that ICE says was made, and whose time is not known
 _CLOCKS_APART: Final = 20 * 60.0  # the service refuses requests whose clock is more than 15 minutes off
 _LOOK_PAUSES: Final = (2.0, 3.0, 5.0, 10.0)
 
@@ -68,8 +76,9 @@ class Intent:
     """Which task instance wants a job, and how often it was cleared.
 
     :param map_index: -1 for a task that is not mapped.
-    :param max_tries: of the task instance; Airflow raises it on a clear.
-    :param retries: of the task.
+    :param max_tries: of the task instance; Airflow sets it anew on a clear, and only then.
+    :param retries: of the task. try_number: which try this is, from 1.
+    :param run_started: when the DAG run began.
     """
 
     dag_id: str
@@ -78,6 +87,8 @@ class Intent:
     map_index: int
     max_tries: int
     retries: int
+    try_number: int = 1
+    run_started: str = ""
 
     @property
     def epoch(self) -> int:
@@ -87,7 +98,7 @@ class Intent:
     @property
     def family(self) -> str:
         """What all keys of this task instance begin with, whatever was cleared or resubmitted."""
-        return _hash(self.dag_id, self.run_id, self.task_id, str(self.map_index))[:16]
+        return _hash(self.dag_id, self.run_id, self.task_id, str(self.map_index), self.run_started)[:16]
 
     def key(self, generation: int) -> str:
         """Return the key of a generation: 49 characters of [0-9a-f-], which any ClientToken may hold (64 ASCII characters)."""
@@ -106,8 +117,9 @@ class Record:
     :param key: names the job. generation: grows with each deliberate resubmit.
     :param max_tries: of the task instance when this was written; more means that it was cleared since.
     :param inputs: field name to a short hash of what was sent, to tell changed inputs.
-    :param intent_at: epoch seconds of the first intent. sent_at: of the last send.
-    :param refused: the last send certainly made no job.
+    :param intent_at: epoch seconds of the first intent. sent_at: of the last send, or of its failure.
+    :param refused: no send so far can have made a job.
+    :param taken: ICE says that the key has made a job, which was not found yet.
     :param job_id: the job; None while the reply is outstanding, or was lost.
     :param delivered: the task has handed its result on.
     """
@@ -119,6 +131,7 @@ class Record:
     intent_at: float
     sent_at: float
     refused: bool = False
+    taken: bool = False
     job_id: str | None = None
     delivered: bool = False
 
@@ -143,12 +156,15 @@ class Policies:
     :param on_failed_job: on a retry, when the job has failed: "fail", or "resubmit" a new, paid one.
     :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job, or "reuse" the old one.
     :param on_changed_inputs: when the inputs differ from what was submitted: "fail", "reattach" or "resubmit".
+    :param on_lost_reply: when a reply was lost, the list has settled and does not show the job, and the action has no ClientToken:
+        "resubmit", or "fail" for a person to look.
     :param list_settle_seconds: how long after a send the list is not yet trusted to show the job.
     """
 
     on_failed_job: OnFailedJob = "fail"
     on_clear: OnClear = "resubmit"
     on_changed_inputs: OnChangedInputs = "fail"
+    on_lost_reply: OnLostReply = "resubmit"
     list_settle_seconds: float = LIST_SETTLE
 
 
@@ -182,7 +198,8 @@ class Order:
         plain = self.describe(**self.arguments)
         own = {"UserData": _canonical(self.user_data)} if self.user_data else {}
         sent = {name: _canonical(value) for name, value in {**plain.query, **plain.form}.items()}
-        return {name: _hash(value)[:12] for name, value in {**sent, **own, **self.account}.items()}
+        account = {name: _canonical(value) for name, value in self.account.items()}
+        return {name: _hash(value)[:12] for name, value in {**sent, **own, **account}.items()}
 
 
 def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
@@ -197,7 +214,7 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
     elif isinstance(user_data, Mapping):
         own = dict(user_data)
     else:
-        raise IceInputError("UserData", user_data, f"must be a dict or a JSON string, not {type(user_data).__name__}")
+        raise IceInputError("UserData", None, f"must be a dict or a JSON string, not {type(user_data).__name__}")
     if USER_DATA_KEY in own:
         raise IceInputError(
             f"UserData.{USER_DATA_KEY}", own[USER_DATA_KEY], "is the name that this package keeps its own key under"
@@ -226,6 +243,8 @@ class Submission:
 
     :param calls: the hook.
     :param store: the task instance's state store.
+    :param longest_send: seconds that one send can take at the most, so that a try that died in it is not looked for too soon.
+    :param stopped: whether the task was told to stop, after which nothing is sent any more.
     :param clock: epoch seconds. sleep: waits that many.
     """
 
@@ -238,6 +257,8 @@ class Submission:
         calls: Calls,
         store: StateStore,
         log: Log,
+        longest_send: float = 60.0,
+        stopped: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -247,6 +268,8 @@ class Submission:
         self._calls = calls
         self._store = store
         self._log = log
+        self._longest_send = longest_send
+        self._stopped = stopped
         self._clock = clock
         self._sleep = sleep
 
@@ -254,12 +277,11 @@ class Submission:
         """Return the id of the one job, submitting it only where there is none yet.
 
         :raises IceInputError: the service is known to refuse the order; nothing was sent.
-        :raises IceSubmissionRecordError: the record of earlier tries could not be read or written.
+        :raises IceSubmissionRecordError: the record of earlier tries could not be read or written, or its job cannot be found.
         :raises UnretriedIceJobFailedError: the job has failed, and the policy is to fail.
         :raises UnretriedIceInputsChangedError: the inputs changed, and the policy is to fail.
         :raises IceError: the service refused, or could not be reached.
         """
-        self._order.operation(self._intent.key(0))  # bad input speaks before anything is read or sent
         record = self._read()
         if record is None:
             return self._without_record()
@@ -267,86 +289,82 @@ class Submission:
             return self._unanswered(record)
         return self._with_job(record, record.job_id)
 
-    def delivered(self) -> None:
-        """Note that the task hands its result on: from now on a clear is a wish for a new job."""
+    def delivered(self, job_id: str) -> None:
+        """Note that the task hands the result of its job on: from now on a clear is a wish for a new one."""
         record = self._read()
-        if record is not None and not record.delivered:
+        if record is not None and record.job_id == job_id and not record.delivered:
             self._write(replace(record, delivered=True), "the result of its job is delivered all the same")
 
     def _without_record(self) -> str:
-        if self._intent.epoch > 0 and (job := self._running_job_of_an_earlier_epoch()):
-            self._say(
-                "found running", job.job_id, "reattaching; it was submitted before the task was cleared, nothing is billed again"
-            )
+        """Begin, or begin again where the record of earlier tries is gone with the state store."""
+        self._order.operation(self._intent.key(0))  # bad input speaks before anything is sent
+        earlier = self._job_of_an_earlier_try() if self._intent.epoch > 0 or self._intent.try_number > 1 else None
+        if earlier is not None:
             now = self._clock()
-            self._adopt(Record(key_in(job) or "", 0, self._intent.max_tries, self._order.inputs(), now, now, job_id=job.job_id))
-            return job.job_id
-        return self._submit(0, "no earlier submission")
+            inputs = self._order.inputs()
+            self._adopt(Record(key_in(earlier) or "", 0, self._intent.max_tries, inputs, now, now, job_id=earlier.job_id))
+            return self._with_job(self._read_back(), earlier.job_id)
+        return self._submit(None, "no earlier submission")
 
     def _unanswered(self, record: Record) -> str:
         """Go on where an earlier try meant to submit and does not know whether it did."""
+        cleared = self._cleared(record)
         if record.refused:
-            self._log.info("An earlier try was refused and made no job: submitting with the same key. One job will be billed.")
-        else:
-            job_id = self._find(record)
-            if job_id is not None:
-                self._adopt(replace(record, job_id=job_id, max_tries=self._intent.max_tries))
-                return self._with_job(self._read_back(), job_id)
-            self._log.info(
-                "An earlier try may have submitted a job and lost the reply; no job carries its key: submitting with the same key. "
-                "One job will be billed."
+            why = "An earlier try was refused and made no job"
+            if cleared:
+                return self._submit(record, "an earlier try was refused, and the task was cleared")
+        elif moved := self._moved(record):
+            if not cleared:
+                raise _elsewhere("A job that an earlier try may have submitted", moved)
+            return self._submit(
+                record, f"cleared; what an earlier try may have submitted before {moved} changed is not looked for"
             )
-        return self._send(replace(record, max_tries=self._intent.max_tries))
+        else:
+            if (job_id := self._find(record, within_try=False)) is not None:
+                self._adopt(replace(record, job_id=job_id, taken=False))
+                return self._with_job(self._read_back(), job_id)
+            if cleared and (record.taken or self._gives_up_lost_replies()):
+                return self._submit(record, "cleared; the job that an earlier try may have submitted is not found")
+            if record.taken or self._gives_up_lost_replies():
+                raise _not_found(record)
+            why = "An earlier try may have submitted a job and lost the reply; no job carries its key"
+        self._log.info("%s: submitting with the same key. One job will be billed.", why)
+        return self._send(record, lost=self._order.takes_client_token and not record.refused)
 
     def _with_job(self, record: Record, job_id: str) -> str:
-        cleared = self._intent.max_tries > record.max_tries
+        cleared = self._cleared(record)
         if cleared and record.delivered and self._policies.on_clear == "resubmit":
-            return self._submit(0, f"cleared after job {job_id} was delivered")
+            return self._submit(record, f"cleared after job {job_id} was delivered")
         try:
             job = self._calls.call(operations.get_batch_media_producing_job(job_id))
-        except IceJobNotFoundError:
-            return self._after_unknown_job(record, job_id)
+        except IceJobNotFoundError as unknown:
+            if cleared:
+                return self._submit(
+                    record, f"job {job_id} is not known here, and the task was cleared; it stays billed where it is"
+                )
+            raise self._unknown(record, job_id, unknown) from unknown
         if job.status == "Failed":
             return self._after_failed_job(record, job, cleared=cleared)
         if changed := self._changed(record):
+            what = " and ".join(changed)
             if self._policies.on_changed_inputs == "fail":
-                raise _inputs_changed(job, changed)
+                raise _inputs_changed(job, what)
             if self._policies.on_changed_inputs == "resubmit":
                 state = "stays delivered and billed" if job.status in JOB_ENDED else "goes on and stays billed, too"
-                return self._submit(
-                    record.generation + 1, f"{' and '.join(changed)} changed; job {job_id} is {job.status} and {state}"
-                )
-            self._log.warning("%s changed since job %s was submitted; it is taken as it is.", " and ".join(changed), job_id)
+                return self._submit(record, f"{what} changed; job {job_id} is {job.status} and {state}")
+            self._log.warning("%s changed since job %s was submitted; it is taken as it is.", what, job_id)
         what = "its results are taken" if job.status in JOB_ENDED else "reattaching"
         self._say(f"found {job.status}", job_id, f"{what}; nothing is billed again")
         if cleared:
             self._adopt(replace(record, max_tries=self._intent.max_tries))
         return job_id
 
-    def _after_unknown_job(self, record: Record, job_id: str) -> str:
-        """Look by its key for a job that the service had made and does not know any more."""
-        if changed := [name for name in self._changed(record) if name in self._order.account]:
-            raise _other_account(job_id, changed)
-        found = self._find(replace(record, sent_at=self._clock()))
-        if found is None:
-            self._log.warning(
-                "ICE knows neither job %s nor its key: submitting with the same key. One job will be billed.", job_id
-            )
-            return self._send(replace(record, job_id=None, max_tries=self._intent.max_tries))
-        if found == job_id:
-            raise IceJobNotFoundError(
-                f"GetBatchMediaProducingJob does not know job {job_id}, which ListBatchMediaProducingJobs shows",
-                advice="Let this task retry; nothing was submitted by this try.",
-            )
-        self._adopt(replace(record, job_id=found))
-        return self._with_job(self._read_back(), found)
-
     def _after_failed_job(self, record: Record, job: BatchMediaProducingJob, *, cleared: bool) -> str:
         if cleared:
-            return self._submit(0, f"job {job.job_id} has failed and the task was cleared")
+            return self._submit(record, f"job {job.job_id} has failed and the task was cleared")
         error = job_failed(job)
         if self._policies.on_failed_job == "resubmit":
-            return self._submit(record.generation + 1, f"job {job.job_id} has failed ({error.code}), on_failed_job is resubmit")
+            return self._submit(record, f"job {job.job_id} has failed ({error.code}), on_failed_job is resubmit")
         raise UnretriedIceJobFailedError(
             error.message,
             code=error.code,
@@ -355,38 +373,44 @@ class Submission:
             advice="Mend the input and clear this task for a new, paid job; on_failed_job='resubmit' makes retries do so.",
         )
 
-    def _submit(self, generation: int, why: str) -> str:
+    def _unknown(self, record: Record, job_id: str, unknown: IceJobNotFoundError) -> IceError:
+        """Return the error of a job that was made and is not known here. It is no reason to make another."""
+        if moved := self._moved(record):
+            return _elsewhere(f"Job {job_id} of an earlier try", moved)
+        unknown.advice = (
+            f"Job {job_id} was made by an earlier try. Check that the connection still leads to the account that submitted it; nothing "
+            "was submitted by this try. If the job is gone, clear this task for a new, paid one."
+        )
+        return unknown
+
+    def _submit(self, before: Record | None, why: str) -> str:
+        """Submit under a key that no earlier wish had."""
+        generation = 0 if before is None else before.generation + 1
         now = self._clock()
         key = self._intent.key(generation)
         self._log.info("Submitting a new job: %s. One job will be billed (key %s).", why, key)
         return self._send(Record(key, generation, self._intent.max_tries, self._order.inputs(), now, now))
 
-    def _send(self, record: Record) -> str:
-        """Send until there is a job, each time only when the last send certainly left none."""
+    def _send(self, record: Record, *, lost: bool = False) -> str:
+        """Send until there is a job, each time only when no send before can have left one, or the same token returns it.
+
+        :param lost: an earlier send may have made a job, which the list does not show yet.
+        """
         operation = self._order.operation(record.key)
-        before, record = record, replace(record, inputs=self._order.inputs())
+        before = record
+        record = replace(record, inputs=self._order.inputs(), max_tries=self._intent.max_tries)
         for number in range(1, SENDS + 1):
+            if self._stopped():
+                raise IceError("The task was told to stop before its job was sent", action=operation.action, submitted="no")
             record = replace(record, sent_at=self._clock(), refused=False)
-            self._write(record, "nothing was sent")
+            self._write(record, "a job may have been made" if lost else "nothing was sent")
             try:
                 job_id = self._calls.call(operation)
             except IceError as error:
-                found = None
-                if error.code == "IdempotentParameterMismatch":
-                    # The key has made a job before, with other inputs, and the list does not show it yet.
-                    self._write(before, "the job of an earlier try goes on and stays billed")
-                    error.advice = "Let this task retry later: it finds that job, and on_changed_inputs decides about it."
-                    raise
-                if error.submitted == "no":
-                    self._write(replace(record, refused=True), "no job was made")
-                else:
-                    found = self._find(record)
+                found = self._after_failed_send(error, record, before, lost=lost)
+                lost = self._order.takes_client_token and (lost or error.submitted == "unknown")
                 if found is None:
-                    if not error.transient or number == SENDS:
-                        raise _with_retry_advice(error) from error.__cause__
-                    pause = (getattr(error, "retry_after", None) or 0.0) + 2.0 ** (number - 1)
-                    self._log.warning("No job was made; sending again in %.0f s. %s", pause, error)
-                    self._sleep(pause)
+                    self._pause_before_next_send(error, number)
                     continue
                 job_id = found
             self._adopt(replace(record, job_id=job_id))
@@ -394,18 +418,64 @@ class Submission:
             return job_id
         raise AssertionError("unreachable: the last send returns or raises")
 
-    def _find(self, record: Record) -> str | None:
+    def _after_failed_send(self, error: IceError, record: Record, before: Record, *, lost: bool) -> str | None:
+        """Return the job that a failed send has made after all, or None where it made none."""
+        if error.code == "IdempotentParameterMismatch":
+            # The key has made a job before, with other inputs, and it was not found: what is certain is that there is one.
+            error.submitted = "unknown"
+            self._write(replace(before, taken=True, refused=False), "the job of an earlier try goes on and stays billed")
+            error.advice = (
+                "A job of an earlier try exists. Let this task retry later: it finds that job, and on_changed_inputs decides."
+            )
+            raise error
+        if error.submitted == "no" and not lost:
+            self._write(replace(record, refused=True), "no job was made")
+            return None
+        error.submitted = "unknown"
+        # From now on, not from when the send began: the send itself may have taken long.
+        record = replace(record, sent_at=self._clock())
+        self._write(record, "a job may have been made")
+        found = self._find(record, within_try=True)
+        if found is None and self._gives_up_lost_replies():
+            raise _not_found(record) from error
+        return found
+
+    def _pause_before_next_send(self, error: IceError, number: int) -> None:
+        pause = (getattr(error, "retry_after", None) or 0.0) + 2.0 ** (number - 1)
+        if not error.transient or number == SENDS or pause > LONGEST_PAUSE:
+            if error.submitted == "unknown":
+                error.advice = "Let this task retry: it looks for the job by its key, and sends again only if there is none."
+            raise error
+        self._log.warning("No job was made by this send; sending again in %.0f s. %s", pause, error.message)
+        self._sleep(pause)
+
+    def _gives_up_lost_replies(self) -> bool:
+        return self._policies.on_lost_reply == "fail" and not self._order.takes_client_token
+
+    def _find(self, record: Record, *, within_try: bool) -> str | None:
         """Look for a job by its key, for as long as the list may still lag behind the last send.
 
-        With a ClientToken one look is enough: a job that the list does not show yet is what the same token returns.
+        With a ClientToken one look is enough: a job that the list does not show yet is what the same token returns, unless the inputs
+        have changed.
+
+        :param within_try: whether the send has ended in this try; else it may have gone on for a while after it was noted.
         """
-        settled_at = record.sent_at + (0.0 if self._order.takes_client_token else self._policies.list_settle_seconds)
-        for number in range(10_000):
-            if job_id := self._listed(record):
+        once = self._order.takes_client_token and (within_try or not self._changed(record))
+        settled_at = record.sent_at + self._policies.list_settle_seconds + (0.0 if within_try else self._longest_send)
+        for number in itertools.count():
+            try:
+                job_id = self._listed(record)
+            except IceError as error:
+                error.advice = (
+                    "A job may have been made, and it could not be looked for. Let this task retry: it looks again by its key."
+                )
+                error.submitted = "unknown"
+                raise
+            if job_id is not None:
                 self._say("found by its key", job_id, "its reply was lost, the job was not; nothing is billed again")
                 return job_id
             left = settled_at - self._clock()
-            if left <= 0:
+            if once or left <= 0:
                 return None
             pause = min(left, _LOOK_PAUSES[min(number, len(_LOOK_PAUSES) - 1)])
             self._log.info("No job carries the key %s yet; the list may lag, looking again in %.0f s.", record.key, pause)
@@ -413,7 +483,8 @@ class Submission:
         return None
 
     def _listed(self, record: Record) -> str | None:
-        jobs = [job for job in self._listed_since(record.intent_at) if key_in(job) == record.key]
+        since = record.intent_at - (_FAR_BACK if record.taken else _CLOCKS_APART)
+        jobs = [job for job in self._listed_since(since) if key_in(job) == record.key]
         if len(jobs) > 1:
             ids = ", ".join(job.job_id for job in jobs)
             self._log.warning(
@@ -421,24 +492,41 @@ class Submission:
             )
         return jobs[-1].job_id if jobs else None  # the list is sorted newest first
 
-    def _running_job_of_an_earlier_epoch(self) -> BatchMediaProducingJob | None:
-        """Return a job of this task instance that still runs although its record is gone.
+    def _job_of_an_earlier_try(self) -> BatchMediaProducingJob | None:
+        """Return a job of this task instance whose record is gone, if it is one to take up.
 
-        Airflow 3.4 is to discard the state store on a clear (apache/airflow#72100). A job that runs must be found even so.
+        Airflow 3.4 is to discard the state store on a clear (apache/airflow#72100), and a database may be restored. A job that runs
+        must be found even so; one that has ended is taken only where there was no clear, which is a wish for a new one.
         """
-        for job in self._listed_since(None):
-            if (key_in(job) or "").startswith(f"{self._intent.family}-") and job.status not in JOB_ENDED:
-                return job
-        return None
+        mine = [
+            job
+            for job in self._listed_since(self._clock() - 24 * 3600 - _CLOCKS_APART)  # a day is far more than a batch takes
+            if (key_in(job) or "").startswith(f"{self._intent.family}-")
+        ]
+        running = [job for job in mine if job.status not in JOB_ENDED]
+        if running or self._intent.epoch > 0:
+            return running[0] if running else None
+        return mine[0] if mine else None
 
-    def _listed_since(self, since: float | None) -> list[BatchMediaProducingJob]:
-        # A day is far more than a batch takes.
-        begin = (self._clock() - 24 * 3600 if since is None else since) - _CLOCKS_APART
-        return list(self._calls.list_batch_media_producing_jobs(start_time=datetime.fromtimestamp(begin, UTC), sort_by="desc"))
+    def _listed_since(self, since: float) -> list[BatchMediaProducingJob]:
+        return list(self._calls.list_batch_media_producing_jobs(start_time=datetime.fromtimestamp(since, UTC), sort_by="desc"))
+
+    def _cleared(self, record: Record) -> bool:
+        return self._intent.max_tries != record.max_tries
+
+    def _moved(self, record: Record) -> str:
+        """Return which of what leads to the account differs from when the job was submitted; nothing where all is the same."""
+        account = self._order.account
+        return " and ".join(sorted(name for name in account if record.inputs.get(name) != _hash(_canonical(account[name]))[:12]))
 
     def _changed(self, record: Record) -> list[str]:
-        inputs = self._order.inputs()
-        return sorted(name for name in {*inputs, *record.inputs} if inputs.get(name) != record.inputs.get(name))
+        """Return the names of the fields that differ from what was submitted; where it leads to is `_moved`'s business."""
+        try:
+            inputs = self._order.inputs()
+        except IceInputError as error:
+            return [error.field]
+        names = {*inputs, *record.inputs} - {*self._order.account}
+        return sorted(name for name in names if inputs.get(name) != record.inputs.get(name))
 
     def _read(self) -> Record | None:
         try:
@@ -477,23 +565,26 @@ class Submission:
         self._log.info("Batch job %s: %s; %s.", job_id, found, then)
 
 
-def _with_retry_advice(error: IceError) -> IceError:
-    if error.submitted == "unknown":
-        error.advice = "Let this task retry: it looks for the job by its key, and sends again only if there is none."
-    return error
-
-
-def _other_account(job_id: str, changed: list[str]) -> IceSubmissionRecordError:
+def _elsewhere(what: str, moved: str) -> IceSubmissionRecordError:
     return IceSubmissionRecordError(
-        f"Job {job_id} of an earlier try is not known here, and {' and '.join(changed)} changed since it was submitted",
-        consequence="Nothing was submitted by this try; that job goes on where it was submitted and stays billed.",
+        f"{what} cannot be looked for here, because {moved} changed since",
+        consequence="Nothing was submitted by this try; that job, if there is one, goes on where it was submitted and stays billed.",
         advice="Restore the connection and region, or clear this task to submit a new, paid job with the new ones.",
     )
 
 
-def _inputs_changed(job: BatchMediaProducingJob, changed: list[str]) -> UnretriedIceInputsChangedError:
+def _not_found(record: Record) -> IceSubmissionRecordError:
+    certain = "ICE says that an earlier try made a job" if record.taken else "A submit got no reply"
+    return IceSubmissionRecordError(
+        f"{certain}, and ListBatchMediaProducingJobs shows none with its key {record.key}",
+        consequence="That job, if there is one, goes on and stays billed; nothing more was submitted.",
+        advice="Look for it in the console by its UserData, and let this task retry, or clear it for a new, paid job.",
+    )
+
+
+def _inputs_changed(job: BatchMediaProducingJob, what: str) -> UnretriedIceInputsChangedError:
     return UnretriedIceInputsChangedError(
-        f"{' and '.join(changed)} changed since job {job.job_id} was submitted, which is {job.status}",
+        f"{what} changed since job {job.job_id} was submitted, which is {job.status}",
         job_id=job.job_id,
         request_id=job.request_id,
     )

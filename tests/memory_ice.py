@@ -18,6 +18,7 @@ import pytest
 from airflow_ice.api.calls import Calls
 from airflow_ice.api.errors import IceError, IceTransportError, error_from_reply
 from airflow_ice.api.operations import Operation
+from airflow_ice.submission import Submission
 
 T = TypeVar("T")
 Reply = Literal["ok", "refused", "throttled", "lost_before", "lost_after"]
@@ -74,6 +75,9 @@ class MemoryIce(Calls):
     list_out_of_reach: bool = False
     before_submit: Callable[[], None] = lambda: None
     after_submit: Callable[[], None] = lambda: None
+    reply_takes: float = 10.0
+    host: str = "ice.cn-shanghai.aliyuncs.com"
+    on_list: Callable[[], None] = lambda: None
     sends: int = 0
     slept: list[float] = field(default_factory=list)
 
@@ -101,6 +105,7 @@ class MemoryIce(Calls):
         if reply == "throttled":
             raise self._error(operation, "Throttling.User")
         if reply == "lost_before":
+            self.now += self.reply_takes
             raise IceTransportError("the connection broke", action=operation.action, submitted="unknown")
         token = parameters.get("ClientToken")
         known = next((job for job in self.jobs if token and job.parameters.get("ClientToken") == token), None)
@@ -111,10 +116,12 @@ class MemoryIce(Calls):
             self.jobs.append(job)
         self.after_submit()
         if reply == "lost_after":
+            self.now += self.reply_takes  # the job was made at the beginning, and its reply was waited for
             raise IceTransportError("the connection broke", action=operation.action, submitted="unknown")
         return job
 
     def _list(self, parameters: dict[str, str]) -> list[dict[str, Any]]:
+        self.on_list()
         if self.list_out_of_reach:
             raise IceTransportError("no connection", action="ListBatchMediaProducingJobs")
         since = datetime.strptime(parameters["StartTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
@@ -132,7 +139,10 @@ class MemoryIce(Calls):
         self.now += seconds
 
     def endpoint_host(self) -> str:
-        return "ice.cn-shanghai.aliyuncs.com"
+        return self.host
+
+    def longest_send(self) -> float:
+        return self.reply_takes
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from airflow_ice.api.errors import (
     IceError,
     IceInputError,
     IceJobFailedError,
+    IceJobNotFoundError,
     IceParameterError,
+    IceThrottledError,
     IceTransportError,
 )
 from airflow_ice.exceptions import (
@@ -46,6 +50,7 @@ class World:
         own = {"input_config": INPUT if kind is IceSubmitBatchMediaProducingJobOperator else HIGHLIGHTS, "output_config": OUTPUT}
         self.arguments: dict[str, Any] = {"task_id": "submit", "retries": RETRIES, "list_settle_seconds": 60, **own, **arguments}
         self.max_tries = RETRIES
+        self.run_started = datetime(2026, 1, 2, tzinfo=UTC)
         self.tries = 0
         self.ti = TaskInstance(self.max_tries)
 
@@ -54,7 +59,7 @@ class World:
         self.tries += 1
         self.ti = TaskInstance(self.max_tries, try_number=self.tries)
         operator = self.kind(**{**self.arguments, **changed})
-        context: Any = {"ti": self.ti, "task_state_store": self.store}
+        context: Any = {"ti": self.ti, "task_state_store": self.store, "dag_run": SimpleNamespace(start_date=self.run_started)}
         return operator.execute(context)
 
     def clear(self) -> None:
@@ -434,34 +439,246 @@ def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(monk
     assert len(here.ice.jobs) == 1
 
 
-def test_another_region_is_another_job_and_said_so(world: MakeWorld) -> None:
+def test_another_region_leads_away_from_the_job_and_is_said_so(world: MakeWorld) -> None:
     here = world()
     here.run()
-    with pytest.raises(UnretriedIceInputsChangedError, match="region_id"):
+    here.ice.jobs.clear()  # of this region
+    with pytest.raises(IceSubmissionRecordError, match="region_id changed") as elsewhere:
         here.run(region_id="cn-beijing")
-    here.ice.jobs.clear()
-    with pytest.raises(IceSubmissionRecordError, match="region_id changed"):
-        here.run(region_id="cn-beijing")
+    assert "clear this task" in str(elsewhere.value)
     assert here.ice.jobs == []
+    here.clear()
+    assert here.run(region_id="cn-beijing") == "job-0"  # the advice holds
+    assert len(here.ice.jobs) == 1
 
 
-def test_a_job_that_ice_no_longer_knows_is_looked_for_by_its_key_before_it_is_sent_again(world: MakeWorld) -> None:
+def test_another_address_of_the_same_account_is_no_change(world: MakeWorld) -> None:
     here = world()
     here.run()
-    lost = here.ice.jobs.pop()
-    assert here.run() == "job-0"  # a new one, under the same key
-    assert here.ice.jobs[0] is not lost
-    assert here.ice.jobs[0].key == lost.key
+    here.ice.host = "ice-vpc.cn-shanghai.aliyuncs.com"
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
 
 
-def test_bad_input_speaks_before_anything_is_read_or_sent(world: MakeWorld) -> None:
+@pytest.mark.parametrize("change", ["region_id", "host"])
+def test_a_lost_reply_is_not_looked_for_in_another_place_and_nothing_is_sent_there(world: MakeWorld, change: str) -> None:
     here = world()
-    here.store.unreadable = True
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    paid = list(here.ice.jobs)
+    here.ice.jobs.clear()
+    if change == "host":
+        here.ice.host = "ice.cn-beijing.aliyuncs.com"
+    arguments = {"region_id": "cn-beijing"} if change == "region_id" else {}
+    with pytest.raises(IceSubmissionRecordError, match="cannot be looked for here"):
+        here.run(**arguments)
+    assert here.ice.jobs == []
+    here.ice.jobs, here.ice.host = paid, "ice.cn-shanghai.aliyuncs.com"
+    assert here.run() == "job-0"
+
+
+def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    lost = list(here.ice.jobs)
+    here.ice.jobs.clear()  # another account behind the same connection, or a service that has not written it everywhere yet
+    with pytest.raises(IceJobNotFoundError, match="nothing was submitted by this try"):
+        here.run()
+    assert here.ice.jobs == []
+    here.ice.jobs = list(lost)
+    assert here.run() == "job-0"
+    here.ice.jobs.clear()
+    here.clear()
+    assert here.run() == "job-0"  # of another name in this account
+    assert here.ice.jobs[0].key != lost[0].key
+
+
+def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here.ice.reply_takes, here.ice.list_lag = 70.0, 100.0
+    here.ice.replies = ["lost_after"]
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here.ice.reply_takes = 70.0
+    here.ice.before_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.before_submit = lambda: None
+    began = here.ice.now
+    assert here.run() == "job-0"
+    assert here.ice.now - began >= 60 + 70
+
+
+def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here.ice.list_lag = 10_000
+    here.ice.replies = ["lost_after", "refused"]
+    with pytest.raises(IceParameterError, match="Whether ICE took the job is not known") as refused:
+        here.run()
+    assert refused.value.submitted == "unknown"
+    assert here.record["refused"] is False
+    here.ice.list_lag = 0
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_mismatch_is_got_over_by_time_or_by_a_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here.ice.list_lag = 10_000
+    here.ice.replies = ["lost_after", "throttled", "throttled", "throttled"]
+    with pytest.raises(IceError):
+        here.run()
+    for _ in range(2):
+        with pytest.raises(IceError) as mismatch:
+            here.run(**CHANGED)
+        assert "No job was made" not in str(mismatch.value)
+        assert mismatch.value.submitted == "unknown" or "ICE says that an earlier try made a job" in str(mismatch.value)
+    sends = here.ice.sends
+    with pytest.raises(IceSubmissionRecordError, match="shows none with its key"):
+        here.run(**CHANGED)
+    assert here.ice.sends == sends  # what is known to be taken is not sent again
+    here.clear()
+    assert here.run(**CHANGED) == "job-1"
+
+
+def test_run_ids_that_repeat_make_jobs_of_their_own(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.store.values.clear()  # the DAG run was deleted and made again, or is another deployment's
+    here.run_started = datetime(2026, 1, 3, tzinfo=UTC)
+    here.tries = 0
+    assert here.run() == "job-1"
+    assert len({job.key for job in here.ice.jobs}) == 2
+
+
+def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.run()
+    here.max_tries = here.tries + 0  # as many as before: the task's retries were taken away together with the clear
+    assert here.run(retries=0) == "job-0"
+
+
+@pytest.mark.parametrize("retries", [1, 5])
+def test_a_clear_is_seen_whatever_was_done_to_the_retries(world: MakeWorld, retries: int) -> None:
+    here = world()
+    here.run()
+    here.run()
+    here.max_tries = here.tries + retries
+    assert here.run(retries=retries) == "job-1"
+    assert len({job.key for job in here.ice.jobs}) == 2
+
+
+def test_no_key_is_ever_used_for_two_wishes(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    for retries in (RETRIES, 0, 5, RETRIES):
+        here.max_tries = here.tries + retries
+        here.run(retries=retries + 1)  # raised between the clear and the run: the epoch is that of another clear
+    assert len({job.key for job in here.ice.jobs}) == len(here.ice.jobs) == 5
+
+
+def test_a_retry_without_a_record_takes_the_job_that_carries_its_key(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.store.values.clear()
+    here.ice.jobs[0].status = "Finished"
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_inputs_that_no_longer_pass_do_not_bar_the_job_that_is_there(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    with pytest.raises(UnretriedIceInputsChangedError, match=r"OutputConfig\.Count changed since job job-0"):
+        here.run(output_config={**OUTPUT, "Count": 101})
+    assert here.run(output_config={**OUTPUT, "Count": 101}, on_changed_inputs="reattach") == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at_once(world: MakeWorld) -> None:
+    here = world()
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    here.ice.jobs[0].status = "Failed"
+    here.clear()
+    assert here.run() == "job-1"
+
+
+def test_whoever_wants_to_look_for_lost_replies_himself_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch, on_lost_reply="fail")
+    here.ice.replies = ["lost_before"]
+    for _ in range(2):
+        with pytest.raises(IceSubmissionRecordError, match="Look for it in the console"):
+            here.run()
+    assert (here.ice.sends, here.ice.jobs) == (1, [])
+    here.clear()
+    assert here.run() == "job-0"
+
+
+def test_a_lookup_that_fails_does_not_hide_that_a_reply_was_lost(world: MakeWorld) -> None:
+    here = world()
+    here.ice.replies = ["lost_after"]
+    here.ice.list_out_of_reach = True
+    with pytest.raises(IceTransportError, match="A job may have been made") as lookup:
+        here.run()
+    assert lookup.value.submitted == "unknown"
+
+
+def test_a_task_that_was_told_to_stop_sends_nothing_any_more(world: MakeWorld) -> None:
+    here = world()
+    operator: list[IceSubmitOperator] = []
+    kind = here.kind
+
+    class Noted(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            operator.append(self)
+
+    here.kind = Noted
+    here.ice.replies = ["throttled"]
+    before = here.ice.sleep
+
+    def sleep(seconds: float) -> None:
+        operator[0].on_kill()
+        before(seconds)
+
+    here.ice.sleep = sleep  # type: ignore[method-assign]
+    here.ice.install(pytest.MonkeyPatch())
+    with pytest.raises(IceError, match="told to stop"):
+        here.run()
+    assert here.ice.sends == 1
+
+
+def test_a_service_that_asks_to_wait_for_days_is_left_to_a_retry(world: MakeWorld) -> None:
+    here = world()
+    error = IceThrottledError("slow down", code="Throttling", submitted="no", retry_after=1e6)
+
+    def refuse() -> None:
+        raise error
+
+    here.ice.before_submit = refuse
+    with pytest.raises(IceThrottledError):
+        here.run()
+    assert sum(here.ice.slept) < 60
+
+
+def test_bad_input_speaks_before_anything_is_sent(world: MakeWorld) -> None:
+    here = world()
     with pytest.raises(IceInputError, match=r"OutputConfig\.Count"):
         here.run(output_config={**OUTPUT, "Count": 101})
     with pytest.raises(IceInputError, match="require"):
         here.run(require="most")
     assert here.ice.sends == 0
+    assert here.store.values == {}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ result is not delivered once the task has succeeded.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ class OneTaskInstance(RuleBasedStateMachine):
         ti = TaskInstance(self.max_tries, try_number=self.tries)
         sent = self.ice.sends
         try:
-            context: Any = {"ti": ti, "task_state_store": self.store}
+            context: Any = {"ti": ti, "task_state_store": self.store, "dag_run": SimpleNamespace(start_date=None)}
             result = self.kind(**self.arguments).execute(context)
         except Killed:
             self.state = "up_for_retry"
