@@ -18,7 +18,6 @@ import pytest
 from airflow_ice.api.calls import Calls
 from airflow_ice.api.errors import IceError, IceTransportError, error_from_reply
 from airflow_ice.api.operations import Operation
-from airflow_ice.submission import Submission
 
 T = TypeVar("T")
 Reply = Literal["ok", "refused", "throttled", "lost_before", "lost_after"]
