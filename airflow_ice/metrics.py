@@ -10,27 +10,45 @@ airflow_ice.poll_duration  timing   one poll for all of them, same tags
 from __future__ import annotations
 
 import functools
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from airflow_ice.api.errors import IceError, IceThrottledError
 
-def request(action: str, outcome: str) -> None:
-    """Count a request."""
-    stats = _stats()
-    stats.incr("airflow_ice.requests", tags={"action": action, "outcome": outcome})
-    if outcome.startswith(("Throttling", "RequestsTooFrequent", "IceThrottled")):
-        stats.incr("airflow_ice.throttled", tags={"action": action})
+log = logging.getLogger(__name__)
 
 
-def polled(connection: str, region: str | None, waits: int, oldest: float, seconds: float) -> None:
-    """Note one poll: how many waits it served, the age of the oldest and what it took, in seconds."""
+def request(action: str, error: IceError | None) -> None:
+    """Count a request, by what came of it."""
+    outcome = "ok" if error is None else error.code or type(error).__name__
+    with _harmless():
+        _stats().incr("airflow_ice.requests", tags={"action": action, "outcome": outcome})
+        if isinstance(error, IceThrottledError):
+            _stats().incr("airflow_ice.throttled", tags={"action": action})
+
+
+def polled(connection: str, region: str | None, waits: int, oldest: float, seconds: float | None) -> None:
+    """Note one poll: how many waits it served, the age of the oldest and what it took, in seconds; None where there was none."""
     tags = {"connection": connection, "region": region or "default"}
-    stats = _stats()
-    stats.gauge("airflow_ice.waits", waits, tags=tags)
-    stats.gauge("airflow_ice.oldest_wait", oldest, tags=tags)
-    stats.timing("airflow_ice.poll_duration", timedelta(seconds=seconds), tags=tags)
+    with _harmless():
+        _stats().gauge("airflow_ice.waits", waits, tags=tags)
+        _stats().gauge("airflow_ice.oldest_wait", oldest, tags=tags)
+        if seconds is not None:
+            _stats().timing("airflow_ice.poll_duration", timedelta(seconds=seconds), tags=tags)
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Let no fault of a stats backend reach the caller: it could lose the id of a job that was just paid for."""
+    try:
+        yield
+    except Exception:
+        log.warning("Airflow's stats could not be written", exc_info=True)
 
 
 @functools.cache

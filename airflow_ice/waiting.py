@@ -32,6 +32,9 @@ CLOCK_TOLERANCE: Final = 0.001
 """Seconds before the deadline that count as the deadline: dates are rounded, and a sleep may end a little early."""
 
 LONGEST_ERROR_PAUSE: Final = 300.0
+LONGEST_ASKED_PAUSE: Final = 600.0
+"""Seconds that a service may ask to wait; a longer wish is cut, lest a wait sleeps past the end of its job for days."""
+
 FIRST_HEARTBEAT: Final = 60.0
 LONGEST_HEARTBEAT: Final = 1800.0
 
@@ -177,7 +180,7 @@ class Wait:
     def _error_pause(self, error: IceError) -> float:
         """Full jitter over an interval that doubles with each failed look, never below what the service asked for."""
         widest = min(max(LONGEST_ERROR_PAUSE, self._interval), self._interval * 2.0 ** min(self._errors - 1, 30))
-        asked: float = getattr(error, "retry_after", None) or 0.0
+        asked: float = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED_PAUSE)
         return asked + max(min(self._interval, 1.0), widest * self._draw())
 
     def _again(self, pause: float, now: float) -> LookAgain | TimedOut:

@@ -37,7 +37,7 @@ from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
 
 T = TypeVar("T")
-Observer = Callable[[str, str], None]
+Observer = Callable[[str, IceError | None], None]
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
@@ -61,7 +61,7 @@ class ClientSettings:
     :param retry: how often and how long a call is tried.
     :param limiter: shared by all clients that should stay within one rate; None for no limit.
     :param user_agent: sent with every request.
-    :param observer: called with the action and the outcome (`ok`, an error code, or the name of an exception) of each request.
+    :param observer: called with the action and the error of each request, None for a success.
     """
 
     endpoint: Endpoint
@@ -79,7 +79,7 @@ class ClientSettings:
         if self.limiter is not None:
             self.limiter.answered(throttled=isinstance(error, IceThrottledError))
         if self.observer is not None:
-            self.observer(operation.action, "ok" if error is None else error.code or type(error).__name__)
+            self.observer(operation.action, error)
 
     def httpx_arguments(self) -> dict[str, Any]:
         """Return what both httpx clients take. Reads the CA file, so it belongs outside an event loop.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_ice import metrics
+from airflow_ice.api.errors import IceThrottledError
 
 
 class Stats:
@@ -34,8 +35,8 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
 
 
 def test_requests_are_counted_by_action_and_outcome_and_throttled_ones_again(stats: Stats) -> None:
-    metrics.request("GetBatchMediaProducingJob", "ok")
-    metrics.request("GetBatchMediaProducingJob", "Throttling.User")
+    metrics.request("GetBatchMediaProducingJob", None)
+    metrics.request("GetBatchMediaProducingJob", IceThrottledError("slow down", code="Throttling.User"))
     get = {"action": "GetBatchMediaProducingJob"}
     assert stats.noted == [
         ("incr", "airflow_ice.requests", get | {"outcome": "ok"}),
@@ -68,7 +69,17 @@ def test_the_stats_are_those_that_the_process_has_set_up(
     metrics._stats.cache_clear()
     try:
         assert metrics._stats().__name__ == module
-        metrics.request("GetBatchMediaProducingJob", "ok")  # the real thing takes it
+        metrics.request("GetBatchMediaProducingJob", None)  # the real thing takes it
         metrics.polled("ice_default", "cn-beijing", 1, 1.0, 0.1)
     finally:
         metrics._stats.cache_clear()
+
+
+def test_a_fault_of_the_stats_backend_loses_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Stats):
+        def incr(self, name: str, tags: dict[str, str]) -> None:
+            raise OSError("no route to statsd")
+
+    monkeypatch.setattr(metrics, "_stats", Broken)
+    metrics.request("SubmitBatchMediaProducingJob", None)
+    assert "could not be written" in caplog.text

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_ice import polling
 from airflow_ice.api.calls import AsyncCalls
@@ -245,6 +246,71 @@ async def test_one_job_that_cannot_be_looked_at_does_not_hold_up_the_others(worl
         assert at <= 50 + 10 * number + 11
 
 
+async def test_several_jobs_that_cannot_be_looked_at_do_not_hold_up_the_others_either(world: World) -> None:
+    world.ice.fault = lambda _, job_id: refused(GET, "InternalError", 500) if job_id.startswith("poison") else None
+    for number in range(10):
+        world.job(f"poison-{number}", ends_in=50, listed=False)
+    for number in range(30):
+        world.job(f"job-{number}", ends_in=50 + 10 * number)
+    outcomes = await world.all(
+        *(world.wait(f"job-{number}") for number in range(30)),
+        *(world.wait(f"poison-{number}", limit=2000) for number in range(10)),
+    )
+    for number, (verdict, at) in enumerate(outcomes[:30]):
+        assert isinstance(verdict, Ended)
+        assert at <= 50 + 10 * number + 11
+    assert all(isinstance(verdict, TimedOut) for verdict, _ in outcomes[30:])
+
+
+async def test_a_list_that_takes_no_filter_hides_no_end(world: World) -> None:
+    def everything(query: Any) -> dict[str, Any]:
+        jobs = world.ice.jobs.values()
+        return {"EditingBatchJobList": [{"JobId": job.job_id, "Status": job.status(world.clock.now)} for job in jobs]}
+
+    world.ice._page = everything  # type: ignore[method-assign]
+    for number in range(30):
+        world.job(f"job-{number}", ends_in=100)
+    outcomes = await world.all(*(world.wait(f"job-{number}") for number in range(30)))
+    assert all(isinstance(verdict, Ended) and at <= 111 for verdict, at in outcomes)
+
+
+async def test_a_connection_that_cannot_be_read_for_a_time_ends_nothing(world: World) -> None:
+    back_at = world.began + 100
+
+    def unreadable(*_: object) -> IceError | None:
+        if world.clock.now < back_at:
+            raise AirflowNotFoundException("The conn_id `ice_default` isn't defined")
+        return None
+
+    world.ice.fault = unreadable
+    for number in range(20):
+        world.job(f"job-{number}", ends_in=50)
+    outcomes = await world.all(*(world.wait(f"job-{number}") for number in range(20)))
+    assert all(isinstance(verdict, Ended) for verdict, _ in outcomes)
+
+
+async def test_a_key_that_was_changed_in_the_connection_is_read_again_before_any_wait_ends(world: World) -> None:
+    world.ice.fault = lambda action, _: refused(action, "InvalidAccessKeyId.Inactive") if world.ice.opened == 1 else None
+    for number in range(20):
+        world.job(f"job-{number}", ends_in=50)
+    outcomes = await world.all(*(world.wait(f"job-{number}") for number in range(20)))
+    assert all(isinstance(verdict, Ended) for verdict, _ in outcomes)
+    assert world.ice.opened == 2
+
+
+async def test_a_clock_that_is_set_back_stalls_no_wait(world: World) -> None:
+    world.job("job", ends_in=500)
+    waiting = asyncio.create_task(world.wait("job"))
+    while world.clock.now < world.began + 100:  # noqa: ASYNC110 - it is the simulated clock that is waited for
+        await asyncio.sleep(0)
+    world.clock.now -= 3600
+    world.ice.jobs["job"].ends_at -= 4000
+    slept = len(world.clock.slept)
+    verdict, _ = await asyncio.wait_for(waiting, 30)
+    assert isinstance(verdict, Ended)
+    assert len(world.clock.slept) - slept < 100
+
+
 @pytest.mark.parametrize(
     "error", [IceTransportError("no connection"), refused(GET, "Throttling.User"), refused(GET, "InternalError", 503)]
 )
@@ -261,15 +327,16 @@ async def test_an_outage_slows_the_whole_loop_down_and_ends_nothing(world: World
     assert min(pause for pause in world.clock.slept if pause > 0) > 1e-6
 
 
-async def test_what_the_service_asks_to_wait_is_waited(world: World) -> None:
+@pytest.mark.parametrize("asked", [200.0, 1e6])
+async def test_what_the_service_asks_to_wait_is_waited_within_reason(world: World, asked: float) -> None:
     throttled = refused(GET, "Throttling.User")
-    throttled.retry_after = 200.0  # type: ignore[attr-defined]
+    throttled.retry_after = asked  # type: ignore[attr-defined]
     first = [throttled]
     world.ice.fault = lambda *_: first.pop() if first else None
     world.job("job", ends_in=5)
     [(verdict, at)] = await world.all(world.wait("job"))
     assert isinstance(verdict, Ended)
-    assert at >= 200
+    assert min(asked, 600) <= at <= 700
 
 
 async def test_a_wrong_key_ends_all_waits_with_few_requests(world: World) -> None:
@@ -372,6 +439,17 @@ async def test_a_fault_in_the_loop_itself_is_every_waits_failure_and_no_hang(wor
     assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 3
     await asyncio.sleep(0.01)
     assert world.ice.open_now == 0
+
+
+async def test_after_the_last_wait_the_next_one_gets_a_poller_that_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    monkeypatch.setattr(polling, "IceHook", lambda *_, **__: world.ice.open())
+    for name in ("one", "two"):
+        world.job(name, ends_in=20)
+        wait = Wait(name, interval=10, started_at=world.clock.now, deadline=world.clock.now + 1000)
+        assert isinstance(await asyncio.wait_for(poller("ice_default", None).watch(wait, 10), 10), Ended)
+    await asyncio.sleep(0.01)
+    assert (world.ice.opened, world.ice.open_now) == (2, 0)
 
 
 async def test_waits_of_one_connection_and_region_share_a_poller_and_others_do_not() -> None:
