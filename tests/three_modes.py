@@ -29,6 +29,7 @@ class Clock:
         self.began = now
         self.now = now
         self.slept: list[float] = []
+        self._in_pieces = False
 
     @property
     def passed(self) -> float:
@@ -47,7 +48,11 @@ class Clock:
         await asyncio.sleep(0)
         if event.is_set():
             return True
+        # The loop looks at the clock every minute: what it sleeps in pieces is one pause.
+        before = self.slept.pop() if self._in_pieces and self.slept else 0.0
         self.sleep(seconds)
+        self.slept[-1] += before
+        self._in_pieces = seconds == 60.0
         return False
 
     def utcnow(self) -> datetime:
