@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import time
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
@@ -173,9 +172,10 @@ class IceSubmitOperator(BaseOperator):
         self._job_id: str | None = None
         self._killed = False
 
-    @abstractmethod
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action, without user_data and client_token."""
+        """Return the arguments of the submit action, without user_data and client_token: attributes of the same names."""
+        names = inspect.signature(type(self).describe).parameters
+        return {name: getattr(self, name) for name in names if name not in {"user_data", "client_token"}}
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
@@ -357,15 +357,6 @@ class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
         self.editing_config = editing_config
         self.template_config = template_config
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {
-            "input_config": self.input_config,
-            "output_config": self.output_config,
-            "editing_config": self.editing_config,
-            "template_config": self.template_config,
-        }
-
 
 class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
     """Submits a high-energy mashup of videos. This costs money, once.
@@ -388,14 +379,6 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
         self.output_config = output_config
         self.editing_config = editing_config
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {
-            "input_config": self.input_config,
-            "output_config": self.output_config,
-            "editing_config": self.editing_config,
-        }
-
 
 class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
     """Submits highlights of a sports video. This costs money, once. Offered in cn-shanghai only.
@@ -413,10 +396,6 @@ class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.input_config = input_config
         self.output_config = output_config
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {"input_config": self.input_config, "output_config": self.output_config}
 
 
 class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
@@ -449,15 +428,6 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
         self.input_config = input_config
         self.output_config = output_config
         self.editing_config = editing_config
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {
-            "job_type": self.job_type,
-            "input_config": self.input_config,
-            "output_config": self.output_config,
-            "editing_config": self.editing_config,
-        }
 
 
 class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
@@ -497,16 +467,6 @@ class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
         self.output_config = output_config
         self.editing_config = editing_config
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {
-            "job_type": self.job_type,
-            "input_config": self.input_config,
-            "media_select_result": self.media_select_result,
-            "output_config": self.output_config,
-            "editing_config": self.editing_config,
-        }
-
 
 class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
     """Submits the rendering of editing projects, one video each. This costs money, once.
@@ -524,10 +484,6 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.project_ids = project_ids
         self.output_config = output_config
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action."""
-        return {"project_ids": self.project_ids, "output_config": self.output_config}
 
 
 def _started(context: Context) -> str:
