@@ -105,6 +105,7 @@ class Poller:
     :param name: of the connection. region: of the jobs; both for metrics and logs.
     :param clock: epoch seconds.
     :param draw: returns numbers in [0, 1), for the jitter.
+    :param on_idle: called when the last wait has left, or the loop has crashed: no wait may join any more.
     """
 
     def __init__(
@@ -202,6 +203,7 @@ class Poller:
                     watch.over.set_exception(cause)
             if not isinstance(crash, Exception):
                 raise
+            log.exception("The poll loop of %s has crashed, and all its waits with it; their tasks fail and may retry.", self._name)
 
     async def _is_time(self) -> bool:
         """Wait for the next look to come due, or for a change of what is waited for; tell which."""
