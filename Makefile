@@ -25,8 +25,15 @@ unit: .venv/installed
 e2e: .venv/installed
 	$(BIN)/python -m pytest tests/e2e
 
-bench: .venv/installed
-	$(BIN)/python -m tests.benchmarks
+# An environment of its own: the providers that are measured beside this one are heavy, and nothing else needs them.
+.venv/bench/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
+	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt --group bench --editable .
+	touch $@
+
+bench: .venv/bench/installed
+	.venv/bench/bin/python -m tests.benchmarks $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,0 +1,95 @@
+"""Thousands of waits in one event loop, compared: `python -m tests.benchmarks [--quick]`, or `soak [--seconds N]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.benchmarks import peers, soak
+from tests.benchmarks.contenders import BASELINE, CONTENDERS, OURS
+from tests.benchmarks.control import server
+from tests.benchmarks.importing import import_ms
+from tests.benchmarks.measure import Plan, Result
+from tests.benchmarks.report import table, verdicts
+from tests.benchmarks.targets import targets
+
+PICTURE = Path("docs/benchmark.png")
+DELAY = 0.02
+"""Seconds that each answer takes at the least, about what a service in the same region takes."""
+
+SKIPPED = (
+    "At 10,000 waits only airflow-ice and its baseline are run: the others need a connection, or a megabyte, for each wait, and "
+    "what they cost at 1,000 is known by then."
+)
+
+
+def plans(*, quick: bool) -> Iterator[tuple[str, int, float, float, float]]:
+    """Yield what is to be measured: who, with how many waits, at which interval, over how many intervals quiet and ending."""
+    everybody = [*CONTENDERS, *peers.installed()]
+    for name in everybody:
+        yield name, 100, 5.0, 2.0, 0.5
+    for name in everybody[: 2 if quick else None]:
+        yield name, 1000, 5.0, (8.0 if name in {OURS, BASELINE} and not quick else 3.0), 1.0
+    if not quick:
+        yield OURS, 10_000, 30.0, 2.0, 0.5
+        yield BASELINE, 10_000, 30.0, 1.0, 0.5
+
+
+def run(name: str, waits: int, interval: float, quiet: float, ending: float) -> Result:
+    """Measure one contender, in a fresh process and against a fresh server."""
+    with server(DELAY) as (port, control_port), tempfile.TemporaryDirectory() as folder:
+        plan = Plan(name, waits, interval, quiet, ending, port, control_port)
+        result = Path(folder) / "result.json"
+        environment = {**os.environ, "AIRFLOW_HOME": folder, "AIRFLOW__CORE__UNIT_TEST_MODE": "False"}
+        subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.measure", json.dumps(asdict(plan)), str(result)], env=environment, check=True
+        )
+        return Result(**json.loads(result.read_text(encoding="utf-8")))
+
+
+def compare(*, quick: bool) -> None:
+    """Measure everybody, and print what was found."""
+    results = []
+    if missing := [name for name in peers.PEERS if name not in peers.installed()]:
+        print(f"Not installed, so not measured: {', '.join(missing)}.")
+    print(f"Each answer of the benchmark's own server takes {1000 * DELAY:g} ms. {SKIPPED}\n")
+    for plan in plans(quick=quick):
+        print(f"... {plan[0]}, {plan[1]:,} waits", file=sys.stderr, flush=True)
+        results.append(run(*plan))
+    print(table(results), "\n")
+    print(verdicts(targets(results, import_ms())))
+    if not quick:
+        from tests.benchmarks.plot import plot
+
+        plot(results, PICTURE)
+        print(f"\nThe picture is {PICTURE}.")
+
+
+def main() -> None:
+    """Run the comparison, or the soak test."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["compare", "soak"], default="compare")
+    parser.add_argument("--quick", action="store_true", help="fewer waits and contenders, and no picture: some four minutes")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=120.0,
+        help="how long waits come and go in the soak test; the last ones take up to six minutes more",
+    )
+    parser.add_argument("--seed", type=int, default=None, help="of the soak test's faults")
+    options = parser.parse_args()
+    if options.what == "soak":
+        sys.exit(asyncio.run(soak.main(options.seconds, options.seed)))
+    compare(quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()
