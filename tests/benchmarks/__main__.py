@@ -62,8 +62,8 @@ def compare(*, quick: bool) -> None:
         print(f"Not installed, so not measured: {', '.join(missing)}.")
     print(f"Each answer of the benchmark's own server takes {1000 * DELAY:g} ms. {SKIPPED}\n")
     for plan in plans(quick=quick):
-        print(f"... {plan[0]}, {plan[1]:,} waits", file=sys.stderr, flush=True)
         results.append(run(*plan))
+        print(f"... {results[-1]}", file=sys.stderr, flush=True)
     print(table(results), "\n")
     print(verdicts(targets(results, import_ms())))
     if not quick:

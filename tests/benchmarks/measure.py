@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,8 +28,11 @@ ENDS_AT_ONCE = 0.05
 IN_INIT = 0.05
 """The share of the jobs that is still in Init."""
 
-LATEST_START = 90.0
+LATEST_START = 30.0
 """Seconds to wait for a contender that has not looked at each of its jobs yet."""
+
+GIVEN_UP_AFTER = 2.5
+"""Intervals after the last end in which each end should have been seen; one that was not counts with the time until then."""
 
 WARM_UP = 0.5
 
@@ -93,8 +97,8 @@ class Measurement:
         self._events: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def run(self) -> Result:
-        """Measure."""
+    async def run(self, write: Callable[[Result], None]) -> None:
+        """Measure, write the result, and end the process."""
         plan = self._plan
         init = set(random.sample(self._ids, int(IN_INIT * plan.waits)))
         jobs = [{"job_id": job_id, "begins": 1e12 if job_id in init else 0.0} for job_id in self._ids]
@@ -105,11 +109,10 @@ class Measurement:
         first = await self._control("stats")
         kb = resident_kb()
         async with make(plan.port, plan.interval) as wait:
-            try:
-                await self._start(wait)
-                return await self._phases(first["accepted"], kb)
-            finally:
-                await self._stop()
+            await self._start(wait)
+            write(await self._phases(first["accepted"], kb))
+            # No clean end: to cancel thousands of requests that queue for one pool takes httpx many minutes.
+            os._exit(0)
 
     async def _start(self, wait: Waiter) -> None:
         """Start the waits one after the other over one interval, as tasks are deferred one after the other."""
@@ -143,7 +146,7 @@ class Measurement:
         ticker.cancel()
         last = await self._control("stats")
         asked = total(after) - total(before)
-        latencies = [(self._events[job_id] - at) / plan.interval for job_id, at in ends.items() if job_id in self._events]
+        latencies = [(self._events.get(job_id, last["at"]) - at) / plan.interval for job_id, at in ends.items()]
         return Result(
             contender=plan.contender,
             waits=plan.waits,
@@ -155,7 +158,7 @@ class Measurement:
             lag_p99=lag.milliseconds(0.99),
             lag_max=lag.milliseconds(1),
             ends=len(ends),
-            seen=len(latencies),
+            seen=len(ends.keys() & self._events.keys()),
             early=sum(job_id not in ends for job_id in self._events) + sum(latency < 0 for latency in latencies),
             seen_p50=quantile(latencies, 0.5),
             seen_max=quantile(latencies, 1),
@@ -165,7 +168,7 @@ class Measurement:
         )
 
     async def _end(self) -> dict[str, float]:
-        """Let jobs end, wait until each was seen, or three intervals more, and return when they ended."""
+        """Let jobs end, wait until each was seen, or some intervals more, and return when they ended."""
         plan = self._plan
         one_by_one, at_once = int(ENDS_SPREAD * plan.waits), int(ENDS_AT_ONCE * plan.waits)
         chosen = random.sample(self._ids, one_by_one + at_once)
@@ -173,18 +176,13 @@ class Measurement:
         span = plan.ending * plan.interval
         ends = {job_id: began + span * min(place / one_by_one, 1.0) for place, job_id in enumerate(chosen)}
         await self._control("end", ends=ends)
-        latest = began + span + 3 * plan.interval
+        latest = began + span + GIVEN_UP_AFTER * plan.interval
         await asyncio.sleep(span)
         for _ in range(int((latest - time.time()) / 0.1)):
             if ends.keys() <= self._events.keys():
                 break
             await asyncio.sleep(0.1)
         return ends
-
-    async def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def total(stats: dict[str, dict[str, int]]) -> int:
@@ -201,13 +199,17 @@ def log_as_a_triggerer() -> None:
     sys.excepthook = sys.__excepthook__  # a contender that crashes says so
 
 
-async def main(plan: Plan) -> Result:
-    """Measure what the plan says."""
+async def main(plan: Plan, path: Path) -> None:
+    """Measure what the plan says, and write the result to a file."""
     async with Control(plan.control_port) as control:
-        return await Measurement(plan, control).run()
+        await Measurement(plan, control).run(lambda result: write(result, path))
+
+
+def write(result: Result, path: Path) -> None:
+    """Write a result."""
+    path.write_text(json.dumps(asdict(result)), encoding="utf-8")
 
 
 if __name__ == "__main__":
     log_as_a_triggerer()
-    found = asyncio.run(main(Plan(**json.loads(sys.argv[1]))))
-    Path(sys.argv[2]).write_text(json.dumps(asdict(found)), encoding="utf-8")
+    asyncio.run(main(Plan(**json.loads(sys.argv[1])), Path(sys.argv[2])))

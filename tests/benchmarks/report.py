@@ -18,7 +18,7 @@ COLUMNS: Sequence[tuple[str, Callable[[Result], str]]] = (
     ("lag p99 ms", lambda r: f"{r.lag_p99:,.0f}"),
     ("lag max ms", lambda r: f"{r.lag_max:,.0f}"),
     ("end to event p50", lambda r: f"{r.seen_p50:.2f}"),
-    ("max", lambda r: f"{r.seen_max:.2f}"),
+    ("max", lambda r: f"{'' if r.seen == r.ends else '> '}{r.seen_max:.2f}"),
     ("ends seen", lambda r: f"{r.seen}/{r.ends}"),
     ("requests/interval while ending", lambda r: f"{r.ending_requests:,.0f}"),
     ("server: core", lambda r: f"{100 * r.server_share:.1f} %"),
