@@ -203,7 +203,9 @@ class Poller:
                     watch.over.set_exception(cause)
             if not isinstance(crash, Exception):
                 raise
-            log.exception("The poll loop of %s has crashed, and all its waits with it; their tasks fail and may retry.", self._name)
+            log.exception(
+                "The poll loop of %s has crashed, and all its waits with it; their tasks fail and may retry.", self._name
+            )
 
     async def _is_time(self) -> bool:
         """Wait for the next look to come due, or for a change of what is waited for; tell which."""
@@ -378,6 +380,7 @@ class Poller:
 
     async def _tell(self, error: IceError, watches: Iterable[Watch]) -> None:
         """Let waits decide what a failed look means to them."""
+        drop_frames(error)
         now = self._clock()
         async for watch in in_turns(watches):
             if not watch.over.done():
@@ -386,6 +389,7 @@ class Poller:
 
     def _back_off(self, error: IceError) -> None:
         """Slow the whole loop down after a failure that concerns all."""
+        drop_frames(error)  # those since the waits were told
         self._failures += 1
         shortest = min((watch.interval for watch in self._all()), default=1.0)
         widest = min(LONGEST_BACKOFF, max(shortest, 1.0) * 2.0 ** min(self._failures - 1, 20))
@@ -415,6 +419,14 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+def drop_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and its causes. A wait keeps its last error for minutes, and they keep pages and other waits."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
 
 
 def unread_connection(cause: AirflowNotFoundException) -> IceCredentialsError:

@@ -339,6 +339,25 @@ async def test_what_the_service_asks_to_wait_is_waited_within_reason(world: Worl
     assert min(asked, 600) <= at <= 700
 
 
+async def test_errors_that_waits_keep_hold_no_pages_and_no_other_waits(world: World) -> None:
+    met: list[IceError] = []
+
+    def down(action: str, _job_id: str) -> IceError | None:
+        if action == LIST and world.clock.now >= world.began + 100:
+            return None
+        error = refused(action, "InternalError", 500)
+        error.__cause__ = ValueError("the cause")
+        met.append(error)
+        return error
+
+    world.ice.fault = down
+    for number in range(8):
+        world.job(f"job-{number}", ends_in=60)
+    await world.all(*(world.wait(f"job-{number}", limit=200) for number in range(8)))
+    assert len(met) > 10
+    assert not [error for error in met if error.__traceback__ or (error.__cause__ and error.__cause__.__traceback__)]
+
+
 async def test_a_wrong_key_ends_all_waits_with_few_requests(world: World) -> None:
     world.ice.fault = lambda action, _: refused(action, "InvalidAccessKeyId.Inactive")
     for number in range(500):
