@@ -37,8 +37,9 @@ def plans(*, quick: bool) -> Iterator[tuple[str, int, float, float, float]]:
     for name in everybody:
         yield name, 100, 5.0, 2.0, 0.5
     for name in everybody[: 2 if quick else None]:
-        yield name, 1000, 5.0, (8.0 if name in {OURS, BASELINE} and not quick else 3.0), 1.0
+        yield name, 1000, 5.0, (6.0 if name in {OURS, BASELINE} and not quick else 3.0), 1.0
     if not quick:
+        yield OURS, 1000, 30.0, 2.0, 0.5  # to compare 10,000 with: the same times, and so the same lines in the logs
         yield OURS, 10_000, 30.0, 2.0, 0.5
         yield BASELINE, 10_000, 30.0, 1.0, 0.5
 
@@ -69,7 +70,7 @@ def compare(*, quick: bool) -> None:
     if not quick:
         from tests.benchmarks.plot import plot
 
-        plot(results, PICTURE)
+        plot([result for result in results if (result.waits, result.interval) != (1000, 30.0)], PICTURE)
         print(f"\nThe picture is {PICTURE}.")
 
 
