@@ -60,28 +60,26 @@ async def ours(port: int, interval: float) -> AsyncIterator[Waiter]:
 @asynccontextmanager
 async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
     """Yield the baseline: the same decisions with the same client, and one Get for each job and interval."""
-    import httpx
-
     from airflow_ice import metrics
     from airflow_ice.api.client import AsyncIceClient, ClientSettings
     from airflow_ice.api.credentials import FixedCredentials
     from airflow_ice.api.endpoints import endpoint
+    from airflow_ice.api.errors import IceError
     from airflow_ice.api.retries import RetryPolicy
     from airflow_ice.api.signature import Credentials
     from airflow_ice.waiting import LookAgain, Wait
 
-    class DefaultPool(ClientSettings):
-        def httpx_arguments(self) -> dict[str, Any]:
-            return {**super().httpx_arguments(), "limits": httpx.Limits(max_connections=100, max_keepalive_connections=20)}
-
-    settings = DefaultPool(endpoint(host=f"http://127.0.0.1:{port}"), retry=RetryPolicy(tries=1), observer=metrics.request)
+    settings = ClientSettings(endpoint(host=f"http://127.0.0.1:{port}"), retry=RetryPolicy(tries=1), observer=metrics.request)
     async with AsyncIceClient(settings, FixedCredentials(Credentials(KEYS["login"], KEYS["password"]))) as client:
 
         async def wait(job_id: str) -> None:
             now = time.time()
             decide = Wait(job_id, interval=interval, started_at=now, deadline=now + FAR)
             while True:
-                verdict = decide.on_job(await client.aget_batch_media_producing_job(job_id), time.time())
+                try:
+                    verdict = decide.on_job(await client.aget_batch_media_producing_job(job_id), time.time())
+                except IceError as error:
+                    verdict = decide.on_error(error, time.time())
                 if not isinstance(verdict, LookAgain):
                     return
                 await asyncio.sleep(verdict.seconds)

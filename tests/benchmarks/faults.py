@@ -74,11 +74,10 @@ class Faults:
 
     def _kind(self, now: float) -> str:
         if self.settings.storms_every:
-            if not self._next_storm:
-                self._next_storm = now + self.draw.expovariate(1 / self.settings.storms_every)
-            elif now >= self._next_storm:
+            self._next_storm = self._next_storm or now + self.draw.expovariate(1 / self.settings.storms_every)
+            while now >= self._next_storm:  # by the clock: those that nobody met are over
                 self._storm = self.draw.choice(KINDS)
-                self._storm_ends = now + self.settings.storm_seconds * self.draw.random()
+                self._storm_ends = self._next_storm + self.settings.storm_seconds * self.draw.random()
                 self._next_storm = self._storm_ends + self.draw.expovariate(1 / self.settings.storms_every)
                 self.counts[f"storms: {self._storm}"] += 1
             if now < self._storm_ends and self.draw.random() < 0.9:

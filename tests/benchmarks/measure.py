@@ -28,10 +28,10 @@ ENDS_AT_ONCE = 0.05
 IN_INIT = 0.05
 """The share of the jobs that is still in Init."""
 
-LATEST_START = 30.0
+LATEST_START = 20.0
 """Seconds to wait for a contender that has not looked at each of its jobs yet."""
 
-GIVEN_UP_AFTER = 2.5
+GIVEN_UP_AFTER = 2.25
 """Intervals after the last end in which each end should have been seen; one that was not counts with the time until then."""
 
 WARM_UP = 0.5
