@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Run:
 
     def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return the jobs at the emulator whose UserData holds a key of this task."""
-        family = Intent(self.dag_id, self.run_id, task_id, map_index, 0, 0).family
+        started = datetime.fromisoformat(self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")["start_date"])
+        family = Intent(self.dag_id, self.run_id, task_id, map_index, 0, 0, run_started=started.isoformat()).family
         return [job for job in self.ice.jobs() if key_of(job).startswith(f"{family}-")]
 
     def published(self, count: int) -> list[Path]:
