@@ -28,7 +28,7 @@ ENDS_AT_ONCE = 0.05
 IN_INIT = 0.05
 """The share of the jobs that is still in Init."""
 
-LATEST_START = 20.0
+LATEST_START = 45.0
 """Seconds to wait for a contender that has not looked at each of its jobs yet."""
 
 GIVEN_UP_AFTER = 2.25

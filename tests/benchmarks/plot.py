@@ -30,7 +30,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     for place, (axis, (title, of, target)) in enumerate(zip(axes.flat, PANELS, strict=True)):
         for name in dict.fromkeys(result.contender for result in results):
-            mine = sorted((result.waits, of(result)) for result in results if result.contender == name)
+            mine = sorted((result.waits, of(result)) for result in results if result.contender == name and of(result) > 0)
             style = {"linewidth": 3, "color": "black", "zorder": 3} if name == OURS else {"linewidth": 1.2}
             axis.plot(*zip(*mine, strict=True), marker="o", label=name, **style)
         if target is not None:
@@ -44,6 +44,6 @@ def plot(results: Sequence[Result], path: Path) -> None:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
-    figure.supxlabel("waits in one event loop, and their interval")
+    figure.suptitle("so many waits in one event loop, at an interval of so many seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
