@@ -128,7 +128,9 @@ class OneTaskInstance(RuleBasedStateMachine):
         failed = bool(self.ice.jobs) and self.ice.jobs[-1].status == "Failed"
         noted = '"delivered": true' in next(iter(self.store.values.values()), "")
         wanted = noted and self.on_clear == "resubmit" and self.jobs_before_clear is None
-        if failed or wanted:
+        # A job whose reply was lost may be what the same token returns, and is taken for what was submitted, failed or not.
+        answered = '"job_id": "' in next(iter(self.store.values.values()), "")
+        if (failed and answered) or wanted:
             self.jobs_before_clear = len(self.ice.jobs)
         self.wishes += wanted and not failed
         self.cleared_since_job = True
