@@ -532,7 +532,7 @@ class Submission:
         try:
             stored = self._store.get(RECORD)
             return None if stored is None else Record.from_store(stored)
-        except Exception as cause:
+        except Exception as cause:  # a store's backend may raise anything; whatever it is, it never means "no record"
             raise IceSubmissionRecordError(
                 f"The record of this task's submission could not be read from Airflow's state store: {type(cause).__name__}: {cause}",
                 consequence="Nothing was submitted by this try; a job of an earlier try, if there is one, goes on and stays billed.",
@@ -552,7 +552,7 @@ class Submission:
 
         try:
             self._store.set(RECORD, asdict(record), retention=NEVER_EXPIRE)
-        except Exception as cause:
+        except Exception as cause:  # a store's backend may raise anything; whatever it is, what was to be noted is not safe
             raise IceSubmissionRecordError(
                 f"The record of this task's submission could not be written to Airflow's state store: {type(cause).__name__}: {cause}",
                 consequence=f"At this moment {consequence}. A retry finds by its key whatever was made.",
