@@ -31,12 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be gone
-            print("airflow-ice: interrupted; everything that was started has been stopped", file=sys.stderr)
+            print(
+                "airflow-ice: interrupted; everything that was started has been stopped",
+                file=sys.stderr,
+            )
         return INTERRUPTED
     except ModuleNotFoundError as missing:
         if missing.name not in {"av", "uvicorn", "starlette", "rich"}:
             raise
-        print(f"airflow-ice: {missing.name} is not installed; pip install 'airflow-ice[emulator]'", file=sys.stderr)
+        print(
+            f"airflow-ice: {missing.name} is not installed; pip install 'airflow-ice[emulator]'",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -47,7 +53,9 @@ def _demo(options: argparse.Namespace) -> int:
     from airflow_ice.demo.run import DemoError, DemoOptions, run_demo
 
     logging.getLogger("airflow_ice.emulator").setLevel(logging.WARNING)
-    wanted = DemoOptions(output=options.output, media=options.media, count=options.count, keep=options.keep)
+    wanted = DemoOptions(
+        output=options.output, media=options.media, count=options.count, keep=options.keep
+    )
     try:
         run_demo(wanted, Console())
     except (DemoError, LocalAirflowError, OSError, ValueError) as error:
@@ -65,7 +73,9 @@ def _emulator(options: argparse.Namespace) -> int:
     try:
         with ExitStack() as stack:
             if options.data_dir is None:
-                temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-ice-emulator-"))
+                temporary = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="airflow-ice-emulator-")
+                )
                 options.data_dir = Path(temporary)
             serve(Settings(**{name: getattr(options, name) for name in names}))
     except (ValueError, OSError, RuntimeError) as error:
@@ -75,37 +85,68 @@ def _emulator(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="airflow-ice", description="Alibaba Cloud ICE for Apache Airflow: local tools.")
+    parser = argparse.ArgumentParser(
+        prog="airflow-ice", description="Alibaba Cloud ICE for Apache Airflow: local tools."
+    )
     parser.add_argument("--version", action="version", version=f"airflow-ice {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser("demo", help="produce and publish videos with a local ICE and a real Airflow; costs nothing")
-    demo.add_argument(
-        "--media", type=Path, metavar="DIR", help="your own clips; a sub-folder is a media group (default: made for the demo)"
+    demo = commands.add_parser(
+        "demo", help="produce and publish videos with a local ICE and a real Airflow; costs nothing"
     )
     demo.add_argument(
-        "--output", type=Path, default=Path("demo-output"), metavar="DIR", help="where the videos are left (%(default)s)"
+        "--media",
+        type=Path,
+        metavar="DIR",
+        help="your own clips; a sub-folder is a media group (default: made for the demo)",
     )
-    demo.add_argument("--count", type=_count, default=4, help="how many videos, 1 to 100 (%(default)s)")
     demo.add_argument(
-        "--keep", action="store_true", help="leave Airflow up at the end, until Ctrl-C, and print its address and login"
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the videos are left (%(default)s)",
+    )
+    demo.add_argument(
+        "--count", type=_count, default=4, help="how many videos, 1 to 100 (%(default)s)"
+    )
+    demo.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave Airflow up at the end, until Ctrl-C, and print its address and login",
     )
 
     emulator = commands.add_parser("emulator", help="serve a local ICE on loopback")
     emulator.add_argument("--host", default="127.0.0.1", help="a loopback host (%(default)s)")
     emulator.add_argument("--port", type=int, default=8765, help="0 takes a free one (%(default)s)")
     emulator.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="keeps jobs and videos across restarts (default: a temporary folder)"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="keeps jobs and videos across restarts (default: a temporary folder)",
     )
     emulator.add_argument("--access-key-id", default="testid", help="(%(default)s)")
     emulator.add_argument("--access-key-secret", default="testsecret", help="(%(default)s)")
     emulator.add_argument("--security-token", help="accept this STS token, too")
-    emulator.add_argument("--job-seconds", type=float, default=10.0, help="how long a job takes at least (%(default)s)")
-    emulator.add_argument("--media-dir", type=Path, metavar="DIR", help="a folder of clips that jobs can name")
-    emulator.add_argument("--bucket", default="ice-emulator", help="the bucket that holds those clips (%(default)s)")
-    emulator.add_argument("--region-id", default="cn-shanghai", help="the region it plays (%(default)s)")
+    emulator.add_argument(
+        "--job-seconds",
+        type=float,
+        default=10.0,
+        help="how long a job takes at least (%(default)s)",
+    )
+    emulator.add_argument(
+        "--media-dir", type=Path, metavar="DIR", help="a folder of clips that jobs can name"
+    )
+    emulator.add_argument(
+        "--bucket", default="ice-emulator", help="the bucket that holds those clips (%(default)s)"
+    )
+    emulator.add_argument(
+        "--region-id", default="cn-shanghai", help="the region it plays (%(default)s)"
+    )
     emulator.add_argument("--callback-auth-key", help="sign callbacks with this key")
-    emulator.add_argument("--no-render", dest="render", action="store_false", help="make no video files")
+    emulator.add_argument(
+        "--no-render", dest="render", action="store_false", help="make no video files"
+    )
     return parser
 
 

@@ -23,13 +23,32 @@ CONNECT_TIMEOUT: Final = 5.0
 READ_TIMEOUT: Final = 10.0
 """Seconds; both are the official SDK's defaults."""
 
-CREDENTIAL_TYPES: Final = ("access_key", "sts", "ram_role_arn", "ecs_ram_role", "oidc_role_arn", "credentials_uri", "default")
+CREDENTIAL_TYPES: Final = (
+    "access_key",
+    "sts",
+    "ram_role_arn",
+    "ecs_ram_role",
+    "oidc_role_arn",
+    "credentials_uri",
+    "default",
+)
 
-_ROLE_SETTINGS: Final = ("role_arn", "role_session_name", "role_session_expiration", "policy", "external_id", "sts_endpoint")
+_ROLE_SETTINGS: Final = (
+    "role_arn",
+    "role_session_name",
+    "role_session_expiration",
+    "policy",
+    "external_id",
+    "sts_endpoint",
+)
 _LIBRARY_SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "ram_role_arn": ("access_key_id", "access_key_secret", "security_token", *_ROLE_SETTINGS),
     "ecs_ram_role": ("role_name", "disable_imds_v1"),
-    "oidc_role_arn": ("oidc_provider_arn", "oidc_token_file_path", *(name for name in _ROLE_SETTINGS if name != "external_id")),
+    "oidc_role_arn": (
+        "oidc_provider_arn",
+        "oidc_token_file_path",
+        *(name for name in _ROLE_SETTINGS if name != "external_id"),
+    ),
     "credentials_uri": ("credentials_uri",),
 }
 """What alibabacloud_credentials.models.Config takes for each type (version 1.0.12)."""
@@ -90,7 +109,9 @@ class IceConnection:
                 Credentials(
                     access_key_id=self.settings["access_key_id"],
                     access_key_secret=self.settings["access_key_secret"],
-                    security_token=self.settings.get("security_token") if self.credential_type == "sts" else None,
+                    security_token=self.settings.get("security_token")
+                    if self.credential_type == "sts"
+                    else None,
                     provider_name="static_sts" if self.credential_type == "sts" else "static_ak",
                 )
             )
@@ -102,7 +123,11 @@ class IceConnection:
 
         if self.credential_type == "default":
             return Client()
-        given = {name: self.settings[name] for name in _LIBRARY_SETTINGS[self.credential_type] if name in self.settings}
+        given = {
+            name: self.settings[name]
+            for name in _LIBRARY_SETTINGS[self.credential_type]
+            if name in self.settings
+        }
         config = Config(
             type=self.credential_type,
             timeout=int(self.read_timeout * 1000),
@@ -142,16 +167,22 @@ def read_connection(
     :raises IceInputError: a field that cannot be; its message holds no secret.
     """
     extra = {name: value for name, value in extra.items() if value not in (None, "")}
-    address = f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
+    address = (
+        f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
+    )
     where = endpoint(
-        region_id=(region_id or _text(extra, "region_id") or _text(extra, "region") or DEFAULT_REGION).strip(),
+        region_id=(
+            region_id or _text(extra, "region_id") or _text(extra, "region") or DEFAULT_REGION
+        ).strip(),
         network=_text(extra, "network") or "public",
         host=address,
         port=port,
     )
     settings: dict[str, Any] = {
         "access_key_id": _key(_there("access_key_id"), login or extra.get("access_key_id")),
-        "access_key_secret": _key(_there("access_key_secret"), password or extra.get("access_key_secret")),
+        "access_key_secret": _key(
+            _there("access_key_secret"), password or extra.get("access_key_secret")
+        ),
         "security_token": _key(_there("security_token"), extra.get("security_token")),
         "role_name": extra.get("role_name"),
         "disable_imds_v1": _truth(extra, "disable_imds_v1"),
@@ -170,15 +201,21 @@ def read_connection(
         read_timeout=_number(extra, "read_timeout", READ_TIMEOUT),
         proxy=_proxy(extra),
         verify=_verify(extra, where),
-        max_requests_per_second=_number(extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND),
+        max_requests_per_second=_number(
+            extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND
+        ),
         settings=settings,
     )
 
 
 def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    kind = _text(extra, "credential_type") or ("sts" if "security_token" in settings else "access_key")
+    kind = _text(extra, "credential_type") or (
+        "sts" if "security_token" in settings else "access_key"
+    )
     if kind not in CREDENTIAL_TYPES:
-        raise IceInputError("credential_type", kind, f"must be one of {', '.join(CREDENTIAL_TYPES)}")
+        raise IceInputError(
+            "credential_type", kind, f"must be one of {', '.join(CREDENTIAL_TYPES)}"
+        )
     for name in _NEEDED.get(kind, ()):
         if name not in settings:
             raise IceInputError(
@@ -191,7 +228,11 @@ def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> s
 
 
 def _there(name: str) -> str:
-    return f"the connection's {_WHERE[name]}" if name in _WHERE else f"{name} in the connection's extra"
+    return (
+        f"the connection's {_WHERE[name]}"
+        if name in _WHERE
+        else f"{name} in the connection's extra"
+    )
 
 
 def _key(there: str, value: object) -> str | None:
@@ -201,13 +242,19 @@ def _key(there: str, value: object) -> str | None:
         return None
     # It goes into a header as it is; httpx would refuse it there with a message that shows it.
     if not isinstance(found, str) or not re.fullmatch(r"[!-~]+", found):
-        raise IceInputError(there, None, "must be ASCII letters, digits and signs, with no space or line break in it")
+        raise IceInputError(
+            there,
+            None,
+            "must be ASCII letters, digits and signs, with no space or line break in it",
+        )
     return found
 
 
 def _proxy(extra: Mapping[str, Any]) -> str | None:
     if not isinstance(extra.get("proxy"), (str, NoneType)):
-        raise IceInputError("proxy", None, "must be a text such as http://proxy.example:3128")  # its value may hold a password
+        raise IceInputError(
+            "proxy", None, "must be a text such as http://proxy.example:3128"
+        )  # its value may hold a password
     return _text(extra, "proxy")
 
 
@@ -219,7 +266,9 @@ def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:
         if where.is_loopback and where.scheme == "http":
             return None
         raise IceInputError(
-            "verify", value, "cannot turn TLS checks off: requests carry credentials; give the file of a CA certificate"
+            "verify",
+            value,
+            "cannot turn TLS checks off: requests carry credentials; give the file of a CA certificate",
         )
     if not isinstance(value, str):
         raise IceInputError("verify", value, "must be the path of a file of CA certificates")
@@ -235,10 +284,16 @@ def _text(extra: Mapping[str, Any], name: str) -> str | None:
 
 def _truth(extra: Mapping[str, Any], name: str) -> bool | None:
     value = extra.get(name)
-    return value if isinstance(value, bool) or value is None else str(value).strip().lower() in {"1", "true", "yes", "on"}
+    return (
+        value
+        if isinstance(value, bool) or value is None
+        else str(value).strip().lower() in {"1", "true", "yes", "on"}
+    )
 
 
-def _number(extra: Mapping[str, Any], name: str, default: float, least: float | None = None) -> float:
+def _number(
+    extra: Mapping[str, Any], name: str, default: float, least: float | None = None
+) -> float:
     value = extra.get(name)
     if value is None:
         return default
@@ -247,5 +302,7 @@ def _number(extra: Mapping[str, Any], name: str, default: float, least: float | 
     except (TypeError, ValueError):
         found = 0.0
     if not found > 0 or (least is not None and found < least) or found == float("inf"):
-        raise IceInputError(name, value, f"must be a number {f'from {least:g}' if least else 'above 0'}")
+        raise IceInputError(
+            name, value, f"must be a number {f'from {least:g}' if least else 'above 0'}"
+        )
     return found

@@ -64,4 +64,6 @@ def unretried(error: IceError) -> IceError:
     """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
     if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
         return error
-    return UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=error.job_id)
+    return UnretriedIceJobFailedError(
+        error.message, code=error.code, request_id=error.request_id, job_id=error.job_id
+    )

@@ -21,10 +21,18 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}],
-        "operators": [{"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.operators"]}],
-        "sensors": [{"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.sensors"]}],
-        "triggers": [{"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.triggers"]}],
+        "hooks": [
+            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}
+        ],
+        "operators": [
+            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.operators"]}
+        ],
+        "sensors": [
+            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.sensors"]}
+        ],
+        "triggers": [
+            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.triggers"]}
+        ],
         "connection-types": [
             {
                 "connection-type": "alibaba_ice",
@@ -32,7 +40,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Alibaba Cloud ICE",
                 "ui-field-behaviour": {
                     "hidden-fields": ["port", "schema"],
-                    "relabeling": {"login": "AccessKey ID", "password": "AccessKey Secret", "host": "Endpoint override"},
+                    "relabeling": {
+                        "login": "AccessKey ID",
+                        "password": "AccessKey Secret",
+                        "host": "Endpoint override",
+                    },
                     "placeholders": {
                         "login": "LTAI...; empty with a role or the default chain",
                         "host": "empty for the region's own; http://127.0.0.1:8765 for the local emulator",
@@ -46,32 +58,69 @@ def get_provider_info() -> dict[str, Any]:
 
 def _connection_fields() -> dict[str, Any]:
     return {
-        "region_id": _field("Region", f"Jobs, buckets and media are regional. ICE runs in {_REGIONS}.", default="cn-shanghai"),
-        "network": _field("Network", "vpc for Airflow inside Alibaba Cloud.", default="public", enum=["public", "vpc"]),
+        "region_id": _field(
+            "Region",
+            f"Jobs, buckets and media are regional. ICE runs in {_REGIONS}.",
+            default="cn-shanghai",
+        ),
+        "network": _field(
+            "Network",
+            "vpc for Airflow inside Alibaba Cloud.",
+            default="public",
+            enum=["public", "vpc"],
+        ),
         "credential_type": _field(
             "Credential type",
             "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The others get keys that refresh "
             "themselves; default: the environment, a profile or the machine's role.",
             default="access_key",
-            enum=["access_key", "sts", "ram_role_arn", "ecs_ram_role", "oidc_role_arn", "credentials_uri", "default"],
+            enum=[
+                "access_key",
+                "sts",
+                "ram_role_arn",
+                "ecs_ram_role",
+                "oidc_role_arn",
+                "credentials_uri",
+                "default",
+            ],
         ),
         "security_token": _field(
-            "STS token", "For sts, and for ram_role_arn on top of a temporary AccessKey.", format="password"
+            "STS token",
+            "For sts, and for ram_role_arn on top of a temporary AccessKey.",
+            format="password",
         ),
-        "role_arn": _field("Role ARN", "For ram_role_arn and oidc_role_arn: acs:ram::ACCOUNT:role/NAME."),
+        "role_arn": _field(
+            "Role ARN", "For ram_role_arn and oidc_role_arn: acs:ram::ACCOUNT:role/NAME."
+        ),
         "role_session_name": _field("Role session name", "Shows in the audit log. Optional."),
-        "role_session_expiration": _number("Role session (s)", "Seconds that a role session lives, from 900.", 3600, least=900),
+        "role_session_expiration": _number(
+            "Role session (s)", "Seconds that a role session lives, from 900.", 3600, least=900
+        ),
         "external_id": _field("External id", "For ram_role_arn, where the role asks for one."),
         "role_name": _field("ECS role name", "For ecs_ram_role; empty to ask the machine."),
-        "oidc_provider_arn": _field("OIDC provider ARN", "For oidc_role_arn; empty to take it from the environment (RRSA)."),
-        "oidc_token_file_path": _field("OIDC token file", "For oidc_role_arn; empty to take it from the environment (RRSA)."),
-        "credentials_uri": _field("Credentials URI", "For credentials_uri: a local service that answers with STS credentials."),
+        "oidc_provider_arn": _field(
+            "OIDC provider ARN", "For oidc_role_arn; empty to take it from the environment (RRSA)."
+        ),
+        "oidc_token_file_path": _field(
+            "OIDC token file", "For oidc_role_arn; empty to take it from the environment (RRSA)."
+        ),
+        "credentials_uri": _field(
+            "Credentials URI",
+            "For credentials_uri: a local service that answers with STS credentials.",
+        ),
         "connect_timeout": _number("Connect time-out (s)", "Seconds to make a connection.", 5),
-        "read_timeout": _number("Read time-out (s)", "Seconds without a byte before a request is given up.", 10),
-        "max_requests_per_second": _number("Requests a second", "For each worker or triggerer process.", 10),
-        "proxy": _field("Proxy", "http://host:port; empty to follow HTTPS_PROXY.", format="password"),
+        "read_timeout": _number(
+            "Read time-out (s)", "Seconds without a byte before a request is given up.", 10
+        ),
+        "max_requests_per_second": _number(
+            "Requests a second", "For each worker or triggerer process.", 10
+        ),
+        "proxy": _field(
+            "Proxy", "http://host:port; empty to follow HTTPS_PROXY.", format="password"
+        ),
         "verify": _field(
-            "CA file", "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot be turned off."
+            "CA file",
+            "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot be turned off.",
         ),
     }
 
@@ -80,7 +129,11 @@ _REGIONS = "cn-shanghai, cn-beijing, cn-hangzhou, cn-shenzhen, us-west-1 and ap-
 
 
 def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+    return {
+        "label": label,
+        "description": description,
+        "schema": {"type": ["string", "null"], **schema},
+    }
 
 
 def _number(label: str, description: str, default: float, least: float = 0) -> dict[str, Any]:

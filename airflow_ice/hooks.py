@@ -57,7 +57,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     conn_type = "alibaba_ice"
     hook_name = "Alibaba Cloud ICE"
 
-    def __init__(self, ice_conn_id: str = default_conn_name, region_id: str | None = None, *, tries: int = 4) -> None:
+    def __init__(
+        self, ice_conn_id: str = default_conn_name, region_id: str | None = None, *, tries: int = 4
+    ) -> None:
         super().__init__()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
@@ -94,7 +96,12 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self._open = ExitStack()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._open is not None:
             self._open.close()
         self._open = self._client = None
@@ -104,7 +111,12 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self._async_opening = asyncio.Lock()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._async_open is not None:
             await self._async_open.aclose()
         self._async_open = self._async_client = None
@@ -136,7 +148,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
                     return await client.acall(operation)
             async with self._async_opening:  # for many tasks that begin together, one client
                 if self._async_client is None:
-                    self._async_client = await self._async_open.enter_async_context(await self.aget_conn())
+                    self._async_client = await self._async_open.enter_async_context(
+                        await self.aget_conn()
+                    )
                 client = self._async_client
             return await client.acall(operation)
         except IceAuthenticationError:
@@ -165,7 +179,11 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""
         try:
             with self.get_conn() as client:
-                client.call(replace(operations.list_batch_media_producing_jobs(page_size=1), repeatable=False))
+                client.call(
+                    replace(
+                        operations.list_batch_media_producing_jobs(page_size=1), repeatable=False
+                    )
+                )
             where = self.endpoint_host()
         except IceError as error:
             if isinstance(error, IceAuthenticationError):
@@ -253,7 +271,11 @@ class MaskedCredentials:
         if found == self._masked:
             return []
         self._masked = found
-        return [secret for secret in (found.access_key_secret, found.security_token, found.bearer_token) if secret]
+        return [
+            secret
+            for secret in (found.access_key_secret, found.security_token, found.bearer_token)
+            if secret
+        ]
 
 
 MOST_SOURCES: Final = 64

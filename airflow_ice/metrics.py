@@ -32,7 +32,9 @@ def request(action: str, error: IceError | None) -> None:
             _stats().incr("airflow_ice.throttled", tags={"action": action})
 
 
-def polled(connection: str, region: str | None, waits: int, oldest: float, seconds: float | None) -> None:
+def polled(
+    connection: str, region: str | None, waits: int, oldest: float, seconds: float | None
+) -> None:
     """Note one poll: how many waits it served, the age of the oldest and what it took, in seconds; None where there was none."""
     tags = {"connection": connection, "region": region or "default"}
     with _harmless():
@@ -55,4 +57,6 @@ def _harmless() -> Iterator[None]:
 def _stats() -> Any:
     # Airflow keeps two copies of its stats: core's, which a triggerer sets up, and the Task SDK's, which a task process sets up.
     in_triggerer = "airflow.jobs.triggerer_job_runner" in sys.modules
-    return import_module("airflow.observability.stats" if in_triggerer else "airflow.sdk.observability.stats")
+    return import_module(
+        "airflow.observability.stats" if in_triggerer else "airflow.sdk.observability.stats"
+    )

@@ -33,7 +33,17 @@ from airflow_ice.submission import (
     Submission,
 )
 from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
-from airflow_ice.waiting import Ended, GiveUp, LookAgain, Require, TimedOut, Verdict, Wait, required, timeout_reason
+from airflow_ice.waiting import (
+    Ended,
+    GiveUp,
+    LookAgain,
+    Require,
+    TimedOut,
+    Verdict,
+    Wait,
+    required,
+    timeout_reason,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -131,7 +141,10 @@ class IceSubmitOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require")
     template_fields_renderers: ClassVar[dict[str, str]] = {
-        **dict.fromkeys(("input_config", "output_config", "editing_config", "media_select_result", "user_data"), "json")
+        **dict.fromkeys(
+            ("input_config", "output_config", "editing_config", "media_select_result", "user_data"),
+            "json",
+        )
     }
     ui_color = "#fdebd0"
 
@@ -161,12 +174,18 @@ class IceSubmitOperator(BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poke_interval = _seconds("poke_interval", poke_interval)
-        self.timeout = conf.getfloat("sensors", "default_timeout") if timeout is None else _seconds("timeout", timeout)
+        self.timeout = (
+            conf.getfloat("sensors", "default_timeout")
+            if timeout is None
+            else _seconds("timeout", timeout)
+        )
         self.require = require
         self.returns = checked_returns(returns)
         self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
         self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
-        self.on_changed_inputs = _choice("on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs))
+        self.on_changed_inputs = _choice(
+            "on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs)
+        )
         self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
         self.list_settle_seconds = _seconds("list_settle_seconds", list_settle_seconds)
         self._job_id: str | None = None
@@ -175,7 +194,9 @@ class IceSubmitOperator(BaseOperator):
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the submit action, without user_data and client_token: attributes of the same names."""
         names = inspect.signature(type(self).describe).parameters
-        return {name: getattr(self, name) for name in names if name not in {"user_data", "client_token"}}
+        return {
+            name: getattr(self, name) for name in names if name not in {"user_data", "client_token"}
+        }
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
@@ -200,21 +221,37 @@ class IceSubmitOperator(BaseOperator):
             case {"outcome": "finished", "job_id": str(job_id)}:
                 self._job_id = job_id
                 with IceHook(self.ice_conn_id, self.region_id) as hook:
-                    return self._deliver(hook, job_id, required(self.require), self._submission(hook, context), context)
+                    return self._deliver(
+                        hook,
+                        job_id,
+                        required(self.require),
+                        self._submission(hook, context),
+                        context,
+                    )
             case {"outcome": "timed_out", "reason": str(reason), "job_id": str(job_id)}:
                 raise IceJobTimeoutError(reason, job_id=job_id)
             case {"outcome": "given_up", "error": Mapping() as error}:
                 raise self._policy_on(error_from_dict(error))
             case _:
-                raise RuntimeError(f"The trigger of this submit sent an event that is not its own: {event!r}")
+                raise RuntimeError(
+                    f"The trigger of this submit sent an event that is not its own: {event!r}"
+                )
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
         """Resume after the trigger; Airflow's own deferral time-out says what it means for the job."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as cause:
-            job_id = str(context["ti"].xcom_pull(task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index))
-            raise IceJobTimeoutError(timeout_reason(job_id, None, self.timeout), job_id=job_id) from cause
+            job_id = str(
+                context["ti"].xcom_pull(
+                    task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index
+                )
+            )
+            raise IceJobTimeoutError(
+                timeout_reason(job_id, None, self.timeout), job_id=job_id
+            ) from cause
 
     def on_kill(self) -> None:
         """Send nothing any more, and say which job goes on: ICE cannot cancel a batch job."""
@@ -238,7 +275,11 @@ class IceSubmitOperator(BaseOperator):
                 arguments=self.arguments(),
                 user_data=cast("Mapping[str, Any] | str | None", self.user_data),
                 takes_client_token="client_token" in inspect.signature(describe).parameters,
-                account={"ice_conn_id": self.ice_conn_id, "region_id": self.region_id or "", "endpoint": hook.endpoint_host()},
+                account={
+                    "ice_conn_id": self.ice_conn_id,
+                    "region_id": self.region_id or "",
+                    "endpoint": hook.endpoint_host(),
+                },
             ),
             Intent(
                 dag_id=ti.dag_id,
@@ -250,7 +291,13 @@ class IceSubmitOperator(BaseOperator):
                 try_number=ti.try_number,
                 run_started=_started(context),
             ),
-            Policies(self.on_failed_job, self.on_clear, self.on_changed_inputs, self.on_lost_reply, self.list_settle_seconds),
+            Policies(
+                self.on_failed_job,
+                self.on_clear,
+                self.on_changed_inputs,
+                self.on_lost_reply,
+                self.list_settle_seconds,
+            ),
             calls=hook,
             store=context["task_state_store"],
             log=self.log,
@@ -265,7 +312,13 @@ class IceSubmitOperator(BaseOperator):
         :raises IceError: it has failed, or the time is over, or looking at it fails for good.
         """
         started_at = time.time()
-        wait = Wait(job_id, interval=self.poke_interval, started_at=started_at, deadline=started_at + self.timeout, log=self.log)
+        wait = Wait(
+            job_id,
+            interval=self.poke_interval,
+            started_at=started_at,
+            deadline=started_at + self.timeout,
+            log=self.log,
+        )
         verdict = self._look(hook, wait)
         while isinstance(verdict, LookAgain):
             if self.deferrable:
@@ -301,7 +354,9 @@ class IceSubmitOperator(BaseOperator):
             timeout=timedelta(seconds=max(wait.deadline - time.time(), 0) + TRIGGER_MARGIN),
         )
 
-    def _deliver(self, hook: IceHook, job_id: str, require: Require, submission: Submission, context: Context) -> Any:
+    def _deliver(
+        self, hook: IceHook, job_id: str, require: Require, submission: Submission, context: Context
+    ) -> Any:
         try:
             result = deliver(hook, job_id, require, self.returns, context, self.log)
         except IceJobFailedError as error:
@@ -340,7 +395,13 @@ class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_batch_media_producing_job)
-    template_fields = ("input_config", "output_config", "editing_config", "template_config", *IceSubmitOperator.template_fields)
+    template_fields = (
+        "input_config",
+        "output_config",
+        "editing_config",
+        "template_config",
+        *IceSubmitOperator.template_fields,
+    )
 
     def __init__(
         self,
@@ -369,10 +430,20 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_screen_media_highlights_job)
-    template_fields = ("input_config", "output_config", "editing_config", *IceSubmitOperator.template_fields)
+    template_fields = (
+        "input_config",
+        "output_config",
+        "editing_config",
+        *IceSubmitOperator.template_fields,
+    )
 
     def __init__(
-        self, *, input_config: Config, output_config: Config, editing_config: Config | None = None, **kwargs: Any
+        self,
+        *,
+        input_config: Config,
+        output_config: Config,
+        editing_config: Config | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.input_config = input_config
@@ -412,7 +483,13 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_media_selection_job)
-    template_fields = ("job_type", "input_config", "output_config", "editing_config", *IceSubmitOperator.template_fields)
+    template_fields = (
+        "job_type",
+        "input_config",
+        "output_config",
+        "editing_config",
+        *IceSubmitOperator.template_fields,
+    )
 
     def __init__(
         self,
@@ -480,7 +557,9 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
     describe = staticmethod(operations.submit_scene_batch_editing_job)
     template_fields = ("project_ids", "output_config", *IceSubmitOperator.template_fields)
 
-    def __init__(self, *, project_ids: Sequence[str] | str | XComArg, output_config: Config, **kwargs: Any) -> None:
+    def __init__(
+        self, *, project_ids: Sequence[str] | str | XComArg, output_config: Config, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.project_ids = project_ids
         self.output_config = output_config

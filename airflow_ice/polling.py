@@ -32,7 +32,12 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_ice import metrics
 from airflow_ice.api import operations
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceAuthenticationError, IceCredentialsError, IceError, IceThrottledError
+from airflow_ice.api.errors import (
+    IceAuthenticationError,
+    IceCredentialsError,
+    IceError,
+    IceThrottledError,
+)
 from airflow_ice.hooks import IceHook
 from airflow_ice.waiting import JOB_ENDED, LONGEST_ASKED_PAUSE, LookAgain, TimedOut, Verdict, Wait
 
@@ -77,7 +82,17 @@ _FOR_ALL: Final = (IceAuthenticationError, IceCredentialsError)
 class Watch:
     """One wait, as the loop sees it."""
 
-    __slots__ = ("context", "due", "failures", "interval", "listed", "over", "truth_at", "unlisted", "wait")
+    __slots__ = (
+        "context",
+        "due",
+        "failures",
+        "interval",
+        "listed",
+        "over",
+        "truth_at",
+        "unlisted",
+        "wait",
+    )
 
     def __init__(self, wait: Wait, due: float, interval: float, now: float) -> None:
         self.wait = wait
@@ -145,7 +160,11 @@ class Poller:
         now = self._clock()
         # The worker has looked when the wait began: the first look is due an interval later, or soon, where that is past.
         due = min(
-            max(wait.started_at + interval * (1 - 0.1 * self._draw()), now + min(GATHER, interval / 2)), max(wait.deadline, now)
+            max(
+                wait.started_at + interval * (1 - 0.1 * self._draw()),
+                now + min(GATHER, interval / 2),
+            ),
+            max(wait.deadline, now),
         )
         watch = Watch(wait, due, interval, now)
         self._add(watch)
@@ -167,7 +186,9 @@ class Poller:
             self._changed.set()
         if self._task is None:
             # In a context of its own: the loop's lines are nobody's task log.
-            self._task = asyncio.create_task(self._run(), name=f"airflow-ice-poller[{self._name}]", context=contextvars.Context())
+            self._task = asyncio.create_task(
+                self._run(), name=f"airflow-ice-poller[{self._name}]", context=contextvars.Context()
+            )
 
     def _remove(self, watch: Watch) -> None:
         others = self._watches[watch.wait.job_id]
@@ -183,7 +204,12 @@ class Poller:
                 self._task.cancel()
 
     def _all(self) -> list[Watch]:
-        return [watch for watches in self._watches.values() for watch in watches if not watch.over.done()]
+        return [
+            watch
+            for watches in self._watches.values()
+            for watch in watches
+            if not watch.over.done()
+        ]
 
     async def _run(self) -> None:
         try:
@@ -195,7 +221,11 @@ class Poller:
                             await self._poll(calls)
         except BaseException as crash:
             self._on_idle()
-            cause = crash.exceptions[0] if isinstance(crash, BaseExceptionGroup) and len(crash.exceptions) == 1 else crash
+            cause = (
+                crash.exceptions[0]
+                if isinstance(crash, BaseExceptionGroup) and len(crash.exceptions) == 1
+                else crash
+            )
             for watch in self._all():
                 if isinstance(cause, asyncio.CancelledError):
                     watch.over.cancel()
@@ -204,7 +234,8 @@ class Poller:
             if not isinstance(crash, Exception):
                 raise
             log.exception(
-                "The poll loop of %s has crashed, and all its waits with it; their tasks fail and may retry.", self._name
+                "The poll loop of %s has crashed, and all its waits with it; their tasks fail and may retry.",
+                self._name,
             )
 
     async def _is_time(self) -> bool:
@@ -238,10 +269,19 @@ class Poller:
             self._reopened = False
         self._next_due = min((watch.due for watch in self._all()), default=math.inf)
         took = self._clock() - began
-        log.debug("Looked at %d of %d waits on %s with %d requests in %.2f s.", len(due), len(watches), self._name, asked, took)
+        log.debug(
+            "Looked at %d of %d waits on %s with %d requests in %.2f s.",
+            len(due),
+            len(watches),
+            self._name,
+            asked,
+            took,
+        )
         metrics.polled(self._name, self._region, len(watches), oldest, took)
 
-    async def _look(self, calls: AsyncCalls, watches: list[Watch], due: list[Watch], now: float) -> int:
+    async def _look(
+        self, calls: AsyncCalls, watches: list[Watch], due: list[Watch], now: float
+    ) -> int:
         """Look, and return how many requests it took.
 
         :raises IceError: a look has failed in a way that concerns all of them.
@@ -297,7 +337,9 @@ class Poller:
         self._worked_at = self._clock()
         return states, requests, True
 
-    async def _unsettled(self, states: dict[str, str], watches: list[Watch], due: list[Watch], *, complete: bool) -> list[Watch]:
+    async def _unsettled(
+        self, states: dict[str, str], watches: list[Watch], due: list[Watch], *, complete: bool
+    ) -> list[Watch]:
         """Let the list speak for the jobs that it shows, and return those to ask for."""
         now = self._clock()
         dues = set(map(id, due))
@@ -317,7 +359,9 @@ class Poller:
                 watch.apply(watch.context.run(watch.wait.on_listed, state, now), now)
         return ask
 
-    async def _get_each(self, calls: AsyncCalls, watches: Iterable[Watch], *, missed: int | None) -> int:
+    async def _get_each(
+        self, calls: AsyncCalls, watches: Iterable[Watch], *, missed: int | None
+    ) -> int:
         """Ask for each job, a few at a time, and return how many requests it took.
 
         :param missed: how many complete lists have just not shown these jobs, 0 or 1; None where no list is read at all.
@@ -333,7 +377,8 @@ class Poller:
 
         def concerns_all() -> bool:
             return bool(failures) and (
-                len(failures) >= FAILURES_OF_ALL or isinstance(failures[-1], (IceThrottledError, *_FOR_ALL))
+                len(failures) >= FAILURES_OF_ALL
+                or isinstance(failures[-1], (IceThrottledError, *_FOR_ALL))
             )
 
         async def some() -> None:
@@ -345,7 +390,11 @@ class Poller:
                 failed_before = same[0].failures > 0
                 if (error := await self._get(calls, same, missed=missed)) is None:
                     failures.clear()
-                elif not failed_before or isinstance(error, _FOR_ALL) or self._clock() - self._worked_at > WORKED_LATELY:
+                elif (
+                    not failed_before
+                    or isinstance(error, _FOR_ALL)
+                    or self._clock() - self._worked_at > WORKED_LATELY
+                ):
                     failures.append(error)
 
         async with asyncio.TaskGroup() as group:
@@ -355,7 +404,9 @@ class Poller:
             raise failures[-1]
         return asked
 
-    async def _get(self, calls: AsyncCalls, watches: list[Watch], *, missed: int | None) -> IceError | None:
+    async def _get(
+        self, calls: AsyncCalls, watches: list[Watch], *, missed: int | None
+    ) -> IceError | None:
         """Ask for one job; return an error that others may meet as well."""
         try:
             job = await calls.aget_batch_media_producing_job(watches[0].wait.job_id)
@@ -374,8 +425,14 @@ class Poller:
             watch.unlisted = 0 if missed is None or was_listed else watch.unlisted + missed
             if watch.unlisted and not watch.over.done():
                 # It runs, and the list does not show it: ask for it at a pace of its own, while each list has its chance to.
-                slow = max(watch.interval, min(SLOWEST_UNLISTED, watch.interval * 2.0 ** min(watch.unlisted - 1, 10)))
-                watch.due = min(max(watch.due, now + slow * (1 - 0.1 * self._draw())), max(watch.wait.deadline, now))
+                slow = max(
+                    watch.interval,
+                    min(SLOWEST_UNLISTED, watch.interval * 2.0 ** min(watch.unlisted - 1, 10)),
+                )
+                watch.due = min(
+                    max(watch.due, now + slow * (1 - 0.1 * self._draw())),
+                    max(watch.wait.deadline, now),
+                )
         return None
 
     async def _tell(self, error: IceError, watches: Iterable[Watch]) -> None:
@@ -400,8 +457,15 @@ class Poller:
         now = self._clock()
         left = min((watch.wait.deadline for watch in self._all()), default=math.inf) - now
         self._not_before = now + min(pause, max(left, floor))
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
-            log.warning("Looking at the jobs of %s failed; the next look is in %.0f s. %s", self._name, pause, error)
+        if (
+            self._failures & (self._failures - 1) == 0
+        ):  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
+            log.warning(
+                "Looking at the jobs of %s failed; the next look is in %.0f s. %s",
+                self._name,
+                pause,
+                error,
+            )
 
 
 async def in_turns(watches: Iterable[Watch]) -> AsyncIterator[Watch]:
@@ -436,7 +500,9 @@ def unread_connection(cause: AirflowNotFoundException) -> IceCredentialsError:
     return error
 
 
-_pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], Poller]] = weakref.WeakKeyDictionary()
+_pollers: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[tuple[str, str | None], Poller]
+] = weakref.WeakKeyDictionary()
 
 
 def poller(ice_conn_id: str, region_id: str | None) -> Poller:
@@ -451,6 +517,11 @@ def poller(ice_conn_id: str, region_id: str | None) -> Poller:
                 del of_loop[key]
 
         # One try a look: pausing between looks is the loop's business.
-        made = Poller(lambda: IceHook(ice_conn_id, region_id, tries=1), name=ice_conn_id, region=region_id, on_idle=forget)
+        made = Poller(
+            lambda: IceHook(ice_conn_id, region_id, tries=1),
+            name=ice_conn_id,
+            region=region_id,
+            on_idle=forget,
+        )
         found = of_loop[key] = made
     return found

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed, unsigned_url
 from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
-from airflow_ice.waiting import JOB_ENDED, SUB_JOB_ENDED, Log, Outcome, Require, is_settled, job_failed, judge, progress
+from airflow_ice.waiting import (
+    JOB_ENDED,
+    SUB_JOB_ENDED,
+    Log,
+    Outcome,
+    Require,
+    is_settled,
+    job_failed,
+    judge,
+    progress,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,7 +47,9 @@ def checked_returns(value: str) -> Returns:
     raise IceInputError("returns", value, f"must be one of {', '.join(get_args(Returns))}")
 
 
-def deliver(hook: IceHook, job_id: str, require: Require, returns: Returns, context: Context, log: Log) -> Any:
+def deliver(
+    hook: IceHook, job_id: str, require: Require, returns: Returns, context: Context, log: Log
+) -> Any:
     """Read a job that has ended, push its rows, judge it, and return what return_value is to be.
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
@@ -62,9 +74,13 @@ def deliver(hook: IceHook, job_id: str, require: Require, returns: Returns, cont
     _report(job, outcome, log)
     if job.status == "Failed":
         error = job_failed(job)
-        raise UnretriedIceJobFailedError(error.message, code=error.code, request_id=error.request_id, job_id=job.job_id)
+        raise UnretriedIceJobFailedError(
+            error.message, code=error.code, request_id=error.request_id, job_id=job.job_id
+        )
     if not outcome.enough:
-        raise UnretriedIceTooFewVideosError(outcome.reason, request_id=job.request_id, job_id=job.job_id)
+        raise UnretriedIceTooFewVideosError(
+            outcome.reason, request_id=job.request_id, job_id=job.job_id
+        )
     return result if returns == "job" else lists[returns]
 
 
@@ -83,7 +99,12 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
     for pause in SETTLE_PAUSES:
         if is_settled(job):
             break
-        log.info("Batch job %s is Finished but not settled%s; reading again in %.0f s.", job.job_id, progress(job), pause)
+        log.info(
+            "Batch job %s is Finished but not settled%s; reading again in %.0f s.",
+            job.job_id,
+            progress(job),
+            pause,
+        )
         time.sleep(pause)
         job = hook.get_batch_media_producing_job(job_id)
     return job
@@ -92,14 +113,22 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
 def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
     log.info(
         "Batch job %s (%s) is %s: %d good sub-jobs, %d others (RequestId %s).",
-        *(job.job_id, job.job_type, job.status, len(outcome.good), len(outcome.bad), job.request_id),
+        *(
+            job.job_id,
+            job.job_type,
+            job.status,
+            len(outcome.good),
+            len(outcome.bad),
+            job.request_id,
+        ),
     )
     if job.status == "Finished" and job.error:
         log.warning("The job is Finished and reports an error: %s", redact(str(job.error)))
     for sub in outcome.bad:
         row = failed_row(sub)
         log.warning(
-            "Sub-job %s (index %d) is %s: %s: %s", *(sub.job_id, sub.index, sub.status, row["error_code"], row["error_message"])
+            "Sub-job %s (index %d) is %s: %s: %s",
+            *(sub.job_id, sub.index, sub.status, row["error_code"], row["error_message"]),
         )
 
 
@@ -158,5 +187,12 @@ def failed_row(sub: SubJob) -> dict[str, Any]:
     """Return the row of a sub-job that is not good."""
     message = redact(sub.error_message) if sub.error_message else None
     if sub.status not in SUB_JOB_ENDED:
-        message = f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"
-    return {"index": sub.index, "subjob_id": sub.job_id, "error_code": sub.error_code, "error_message": message}
+        message = (
+            f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"
+        )
+    return {
+        "index": sub.index,
+        "subjob_id": sub.job_id,
+        "error_code": sub.error_code,
+        "error_message": message,
+    }

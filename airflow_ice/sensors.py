@@ -27,7 +27,16 @@ from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.polling import unread_connection
 from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
-from airflow_ice.waiting import SHORTEST_PAUSE, Ended, GiveUp, LookAgain, TimedOut, Verdict, Wait, timeout_reason
+from airflow_ice.waiting import (
+    SHORTEST_PAUSE,
+    Ended,
+    GiveUp,
+    LookAgain,
+    TimedOut,
+    Verdict,
+    Wait,
+    timeout_reason,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -75,9 +84,17 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
         if end_from_trigger and not deferrable:
-            raise IceInputError("end_from_trigger", end_from_trigger, "needs deferrable=True: there is no trigger to end from")
+            raise IceInputError(
+                "end_from_trigger",
+                end_from_trigger,
+                "needs deferrable=True: there is no trigger to end from",
+            )
         if end_from_trigger and self.outlets:
-            raise IceInputError("end_from_trigger", end_from_trigger, "cannot serve outlets: their events are made by a worker")
+            raise IceInputError(
+                "end_from_trigger",
+                end_from_trigger,
+                "cannot serve outlets: their events are made by a worker",
+            )
         self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
@@ -118,7 +135,11 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             raise RuntimeError("poke() needs the wait that execute() begins")
         self._verdict = None  # until this look has one
         self._verdict = self._look(self._wait)
-        return PokeReturnValue(is_done=True, xcom_value=self.job_id) if self._has_ended(self._verdict) else False
+        return (
+            PokeReturnValue(is_done=True, xcom_value=self.job_id)
+            if self._has_ended(self._verdict)
+            else False
+        )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> str:
         """Take up the trigger's event.
@@ -135,9 +156,13 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             case {"outcome": "given_up", "error": Mapping() as error}:
                 raise unretried(error_from_dict(error))
             case _:
-                raise RuntimeError(f"The trigger of batch job {self.job_id} sent an event that is not its own: {event!r}")
+                raise RuntimeError(
+                    f"The trigger of batch job {self.job_id} sent an event that is not its own: {event!r}"
+                )
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
         """Resume after the trigger, with `soft_fail` and `never_fail` as in the other modes."""
 
         def resume() -> Any:
@@ -146,7 +171,9 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
                 return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
             except TaskDeferralTimeout as cause:
                 # The trigger was to say this itself, but did not run; all that Airflow says is `Trigger timeout`.
-                raise AirflowSensorTimeout(f"{timeout_reason(self.job_id, None, self.timeout)} ({cause})") from cause
+                raise AirflowSensorTimeout(
+                    f"{timeout_reason(self.job_id, None, self.timeout)} ({cause})"
+                ) from cause
             except TaskDeferralError as cause:
                 raise TaskDeferralError(
                     f"The trigger that waited for batch job {self.job_id} has crashed ({cause}). The job goes on in ICE and stays "
@@ -172,8 +199,12 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             error = skip.__cause__
         except Exception as failure:  # noqa: BLE001 - it is raised again below, or named in the skip
             error = failure
-        if self.never_fail or (self.soft_fail and isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout))):
-            raise AirflowSkipException(f"Skipped instead of failed, as this task is told to: {error}") from error
+        if self.never_fail or (
+            self.soft_fail and isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout))
+        ):
+            raise AirflowSkipException(
+                f"Skipped instead of failed, as this task is told to: {error}"
+            ) from error
         raise error
 
     def _waiting_since(self, context: Context) -> float | None:
@@ -246,4 +277,6 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         )
 
     def _longest_interval(self) -> float | None:
-        return self.max_wait.total_seconds() if isinstance(self.max_wait, timedelta) else self.max_wait
+        return (
+            self.max_wait.total_seconds() if isinstance(self.max_wait, timedelta) else self.max_wait
+        )

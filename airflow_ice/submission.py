@@ -33,7 +33,11 @@ from airflow_ice.api.calls import Calls
 from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
 from airflow_ice.api.models import BatchMediaProducingJob, parsed
 from airflow_ice.api.operations import Config, Operation
-from airflow_ice.exceptions import IceSubmissionRecordError, UnretriedIceInputsChangedError, UnretriedIceJobFailedError
+from airflow_ice.exceptions import (
+    IceSubmissionRecordError,
+    UnretriedIceInputsChangedError,
+    UnretriedIceJobFailedError,
+)
 from airflow_ice.waiting import JOB_ENDED, Log, job_failed
 
 OnFailedJob = Literal["fail", "resubmit"]
@@ -56,8 +60,12 @@ SENDS: Final = 4
 LONGEST_PAUSE: Final = 600.0
 """Seconds that a service may ask to wait before the next send; for longer the task fails, and its retry comes later."""
 
-_FAR_BACK: Final = 30 * 24 * 3600.0  # how far back a job is looked for that ICE says was made, and whose time is not known
-_CLOCKS_APART: Final = 20 * 60.0  # the service refuses requests whose clock is more than 15 minutes off
+_FAR_BACK: Final = (
+    30 * 24 * 3600.0
+)  # how far back a job is looked for that ICE says was made, and whose time is not known
+_CLOCKS_APART: Final = (
+    20 * 60.0
+)  # the service refuses requests whose clock is more than 15 minutes off
 _LOOK_PAUSES: Final = (2.0, 3.0, 5.0, 10.0)
 
 
@@ -98,7 +106,9 @@ class Intent:
     @property
     def family(self) -> str:
         """What all keys of this task instance begin with, whatever was cleared or resubmitted."""
-        return _hash(self.dag_id, self.run_id, self.task_id, str(self.map_index), self.run_started)[:16]
+        return _hash(self.dag_id, self.run_id, self.task_id, str(self.map_index), self.run_started)[
+            :16
+        ]
 
     def key(self, generation: int) -> str:
         """Return the key of a generation: 49 characters of [0-9a-f-], which any ClientToken may hold (64 ASCII characters)."""
@@ -143,8 +153,14 @@ class Record:
         """
         if not isinstance(stored, Mapping):
             raise TypeError(f"{type(stored).__name__} instead of an object")
-        record = cls(**{each.name: stored[each.name] for each in fields(cls) if each.name in stored})
-        if not (isinstance(record.key, str) and isinstance(record.inputs, Mapping) and isinstance(record.max_tries, int)):
+        record = cls(
+            **{each.name: stored[each.name] for each in fields(cls) if each.name in stored}
+        )
+        if not (
+            isinstance(record.key, str)
+            and isinstance(record.inputs, Mapping)
+            and isinstance(record.max_tries, int)
+        ):
             raise TypeError("a field of another type")
         return record
 
@@ -214,10 +230,14 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
     elif isinstance(user_data, Mapping):
         own = dict(user_data)
     else:
-        raise IceInputError("UserData", None, f"must be a dict or a JSON string, not {type(user_data).__name__}")
+        raise IceInputError(
+            "UserData", None, f"must be a dict or a JSON string, not {type(user_data).__name__}"
+        )
     if USER_DATA_KEY in own:
         raise IceInputError(
-            f"UserData.{USER_DATA_KEY}", own[USER_DATA_KEY], "is the name that this package keeps its own key under"
+            f"UserData.{USER_DATA_KEY}",
+            own[USER_DATA_KEY],
+            "is the name that this package keeps its own key under",
         )
     merged = {**own, USER_DATA_KEY: key}
     try:
@@ -293,16 +313,32 @@ class Submission:
         """Note that the task hands the result of its job on: from now on a clear is a wish for a new one."""
         record = self._read()
         if record is not None and record.job_id == job_id and not record.delivered:
-            self._write(replace(record, delivered=True), "the result of its job is delivered all the same")
+            self._write(
+                replace(record, delivered=True), "the result of its job is delivered all the same"
+            )
 
     def _without_record(self) -> str:
         """Begin, or begin again where the record of earlier tries is gone with the state store."""
         self._order.operation(self._intent.key(0))  # bad input speaks before anything is sent
-        earlier = self._job_of_an_earlier_try() if self._intent.epoch > 0 or self._intent.try_number > 1 else None
+        earlier = (
+            self._job_of_an_earlier_try()
+            if self._intent.epoch > 0 or self._intent.try_number > 1
+            else None
+        )
         if earlier is not None:
             now = self._clock()
             inputs = self._order.inputs()
-            self._adopt(Record(key_in(earlier) or "", 0, self._intent.max_tries, inputs, now, now, job_id=earlier.job_id))
+            self._adopt(
+                Record(
+                    key_in(earlier) or "",
+                    0,
+                    self._intent.max_tries,
+                    inputs,
+                    now,
+                    now,
+                    job_id=earlier.job_id,
+                )
+            )
             return self._with_job(self._read_back(), earlier.job_id)
         return self._submit(None, "no earlier submission")
 
@@ -317,17 +353,22 @@ class Submission:
             if not cleared:
                 raise _elsewhere("A job that an earlier try may have submitted", moved)
             return self._submit(
-                record, f"cleared; what an earlier try may have submitted before {moved} changed is not looked for"
+                record,
+                f"cleared; what an earlier try may have submitted before {moved} changed is not looked for",
             )
         else:
             if (job_id := self._find(record, within_try=False)) is not None:
                 self._adopt(replace(record, job_id=job_id, taken=False))
                 return self._with_job(self._read_back(), job_id)
             if cleared and (record.taken or self._gives_up_lost_replies()):
-                return self._submit(record, "cleared; the job that an earlier try may have submitted is not found")
+                return self._submit(
+                    record, "cleared; the job that an earlier try may have submitted is not found"
+                )
             if record.taken or self._gives_up_lost_replies():
                 raise _not_found(record)
-            why = "An earlier try may have submitted a job and lost the reply; no job carries its key"
+            why = (
+                "An earlier try may have submitted a job and lost the reply; no job carries its key"
+            )
         self._log.info("%s: submitting with the same key. One job will be billed.", why)
         return self._send(record, lost=self._order.takes_client_token and not record.refused)
 
@@ -340,7 +381,8 @@ class Submission:
         except IceJobNotFoundError as unknown:
             if cleared:
                 return self._submit(
-                    record, f"job {job_id} is not known here, and the task was cleared; it stays billed where it is"
+                    record,
+                    f"job {job_id} is not known here, and the task was cleared; it stays billed where it is",
                 )
             raise self._unknown(record, job_id, unknown) from unknown
         if job.status == "Failed":
@@ -350,21 +392,33 @@ class Submission:
             if self._policies.on_changed_inputs == "fail":
                 raise _inputs_changed(job, what)
             if self._policies.on_changed_inputs == "resubmit":
-                state = "stays delivered and billed" if job.status in JOB_ENDED else "goes on and stays billed, too"
-                return self._submit(record, f"{what} changed; job {job_id} is {job.status} and {state}")
-            self._log.warning("%s changed since job %s was submitted; it is taken as it is.", what, job_id)
+                state = (
+                    "stays delivered and billed"
+                    if job.status in JOB_ENDED
+                    else "goes on and stays billed, too"
+                )
+                return self._submit(
+                    record, f"{what} changed; job {job_id} is {job.status} and {state}"
+                )
+            self._log.warning(
+                "%s changed since job %s was submitted; it is taken as it is.", what, job_id
+            )
         what = "its results are taken" if job.status in JOB_ENDED else "reattaching"
         self._say(f"found {job.status}", job_id, f"{what}; nothing is billed again")
         if cleared:
             self._adopt(replace(record, max_tries=self._intent.max_tries))
         return job_id
 
-    def _after_failed_job(self, record: Record, job: BatchMediaProducingJob, *, cleared: bool) -> str:
+    def _after_failed_job(
+        self, record: Record, job: BatchMediaProducingJob, *, cleared: bool
+    ) -> str:
         if cleared:
             return self._submit(record, f"job {job.job_id} has failed and the task was cleared")
         error = job_failed(job)
         if self._policies.on_failed_job == "resubmit":
-            return self._submit(record, f"job {job.job_id} has failed ({error.code}), on_failed_job is resubmit")
+            return self._submit(
+                record, f"job {job.job_id} has failed ({error.code}), on_failed_job is resubmit"
+            )
         raise UnretriedIceJobFailedError(
             error.message,
             code=error.code,
@@ -389,7 +443,9 @@ class Submission:
         now = self._clock()
         key = self._intent.key(generation)
         self._log.info("Submitting a new job: %s. One job will be billed (key %s).", why, key)
-        return self._send(Record(key, generation, self._intent.max_tries, self._order.inputs(), now, now))
+        return self._send(
+            Record(key, generation, self._intent.max_tries, self._order.inputs(), now, now)
+        )
 
     def _send(self, record: Record, *, lost: bool = False) -> str:
         """Send until there is a job, each time only when no send before can have left one, or the same token returns it.
@@ -401,7 +457,11 @@ class Submission:
         record = replace(record, inputs=self._order.inputs(), max_tries=self._intent.max_tries)
         for number in range(1, SENDS + 1):
             if self._stopped():
-                raise IceError("The task was told to stop before its job was sent", action=operation.action, submitted="no")
+                raise IceError(
+                    "The task was told to stop before its job was sent",
+                    action=operation.action,
+                    submitted="no",
+                )
             record = replace(record, sent_at=self._clock(), refused=False)
             self._write(record, "a job may have been made" if lost else "nothing was sent")
             try:
@@ -414,19 +474,26 @@ class Submission:
                     continue
                 job_id = found
             self._adopt(replace(record, job_id=job_id))
-            self._say("submitted", job_id, "it is billed, takes minutes to an hour and cannot be cancelled")
+            self._say(
+                "submitted",
+                job_id,
+                "it is billed, takes minutes to an hour and cannot be cancelled",
+            )
             return job_id
         raise AssertionError("unreachable: the last send returns or raises")
 
-    def _after_failed_send(self, error: IceError, record: Record, before: Record, *, lost: bool) -> str | None:
+    def _after_failed_send(
+        self, error: IceError, record: Record, before: Record, *, lost: bool
+    ) -> str | None:
         """Return the job that a failed send has made after all, or None where it made none."""
         if error.code == "IdempotentParameterMismatch":
             # The key has made a job before, with other inputs, and it was not found: what is certain is that there is one.
             error.submitted = "unknown"
-            self._write(replace(before, taken=True, refused=False), "the job of an earlier try goes on and stays billed")
-            error.advice = (
-                "A job of an earlier try exists. Let this task retry later: it finds that job, and on_changed_inputs decides."
+            self._write(
+                replace(before, taken=True, refused=False),
+                "the job of an earlier try goes on and stays billed",
             )
+            error.advice = "A job of an earlier try exists. Let this task retry later: it finds that job, and on_changed_inputs decides."
             raise error
         if error.submitted == "no" and not lost:
             self._write(replace(record, refused=True), "no job was made")
@@ -446,7 +513,9 @@ class Submission:
             if error.submitted == "unknown":
                 error.advice = "Let this task retry: it looks for the job by its key, and sends again only if there is none."
             raise error
-        self._log.warning("No job was made by this send; sending again in %.0f s. %s", pause, error.message)
+        self._log.warning(
+            "No job was made by this send; sending again in %.0f s. %s", pause, error.message
+        )
         self._sleep(pause)
 
     def _gives_up_lost_replies(self) -> bool:
@@ -461,24 +530,34 @@ class Submission:
         :param within_try: whether the send has ended in this try; else it may have gone on for a while after it was noted.
         """
         once = self._order.takes_client_token and (within_try or not self._changed(record))
-        settled_at = record.sent_at + self._policies.list_settle_seconds + (0.0 if within_try else self._longest_send)
+        settled_at = (
+            record.sent_at
+            + self._policies.list_settle_seconds
+            + (0.0 if within_try else self._longest_send)
+        )
         for number in itertools.count():
             try:
                 job_id = self._listed(record)
             except IceError as error:
-                error.advice = (
-                    "A job may have been made, and it could not be looked for. Let this task retry: it looks again by its key."
-                )
+                error.advice = "A job may have been made, and it could not be looked for. Let this task retry: it looks again by its key."
                 error.submitted = "unknown"
                 raise
             if job_id is not None:
-                self._say("found by its key", job_id, "its reply was lost, the job was not; nothing is billed again")
+                self._say(
+                    "found by its key",
+                    job_id,
+                    "its reply was lost, the job was not; nothing is billed again",
+                )
                 return job_id
             left = settled_at - self._clock()
             if once or left <= 0:
                 return None
             pause = min(left, _LOOK_PAUSES[min(number, len(_LOOK_PAUSES) - 1)])
-            self._log.info("No job carries the key %s yet; the list may lag, looking again in %.0f s.", record.key, pause)
+            self._log.info(
+                "No job carries the key %s yet; the list may lag, looking again in %.0f s.",
+                record.key,
+                pause,
+            )
             self._sleep(pause)
         return None
 
@@ -488,7 +567,10 @@ class Submission:
         if len(jobs) > 1:
             ids = ", ".join(job.job_id for job in jobs)
             self._log.warning(
-                "%d jobs carry the key %s: %s. The oldest is taken; the others are billed, too.", len(jobs), record.key, ids
+                "%d jobs carry the key %s: %s. The oldest is taken; the others are billed, too.",
+                len(jobs),
+                record.key,
+                ids,
             )
         return jobs[-1].job_id if jobs else None  # the list is sorted newest first
 
@@ -500,7 +582,9 @@ class Submission:
         """
         mine = [
             job
-            for job in self._listed_since(self._clock() - 24 * 3600 - _CLOCKS_APART)  # a day is far more than a batch takes
+            for job in self._listed_since(
+                self._clock() - 24 * 3600 - _CLOCKS_APART
+            )  # a day is far more than a batch takes
             if (key_in(job) or "").startswith(f"{self._intent.family}-")
         ]
         running = [job for job in mine if job.status not in JOB_ENDED]
@@ -509,7 +593,11 @@ class Submission:
         return mine[0] if mine else None
 
     def _listed_since(self, since: float) -> list[BatchMediaProducingJob]:
-        return list(self._calls.list_batch_media_producing_jobs(start_time=datetime.fromtimestamp(since, UTC), sort_by="desc"))
+        return list(
+            self._calls.list_batch_media_producing_jobs(
+                start_time=datetime.fromtimestamp(since, UTC), sort_by="desc"
+            )
+        )
 
     def _cleared(self, record: Record) -> bool:
         return self._intent.max_tries != record.max_tries
@@ -517,7 +605,13 @@ class Submission:
     def _moved(self, record: Record) -> str:
         """Return which of what leads to the account differs from when the job was submitted; nothing where all is the same."""
         account = self._order.account
-        return " and ".join(sorted(name for name in account if record.inputs.get(name) != _hash(_canonical(account[name]))[:12]))
+        return " and ".join(
+            sorted(
+                name
+                for name in account
+                if record.inputs.get(name) != _hash(_canonical(account[name]))[:12]
+            )
+        )
 
     def _changed(self, record: Record) -> list[str]:
         """Return the names of the fields that differ from what was submitted; where it leads to is `_moved`'s business."""

@@ -17,7 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError, IceJobNotFoundError, redact
+from airflow_ice.api.errors import (
+    IceError,
+    IceInputError,
+    IceJobFailedError,
+    IceJobNotFoundError,
+    redact,
+)
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 
 JOB_ENDED: Final = frozenset({"Finished", "Failed"})
@@ -154,14 +160,18 @@ class Wait:
         """Decide after a look that failed."""
         self._errors += 1
         self._last_error = error
-        unknown_yet = isinstance(error, IceJobNotFoundError) and now - self.started_at < UNKNOWN_JOB_GRACE
+        unknown_yet = (
+            isinstance(error, IceJobNotFoundError) and now - self.started_at < UNKNOWN_JOB_GRACE
+        )
         if not (error.transient or unknown_yet or self._silent_fail):
             return GiveUp(error)
         pause = self._error_pause(error)
         if unknown_yet:
             # One look when the grace is over, not minutes after it.
             pause = min(pause, max(self.started_at + UNKNOWN_JOB_GRACE - now, SHORTEST_PAUSE))
-        if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
+        if (
+            self._errors & (self._errors - 1) == 0
+        ):  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
             self._log.warning(
                 "Could not look at batch job %s (failure %d in a row); will look again within %.0f s. %s",
                 *(self.job_id, self._errors, pause, error),
@@ -179,7 +189,10 @@ class Wait:
 
     def _error_pause(self, error: IceError) -> float:
         """Full jitter over an interval that doubles with each failed look, never below what the service asked for."""
-        widest = min(max(LONGEST_ERROR_PAUSE, self._interval), self._interval * 2.0 ** min(self._errors - 1, 30))
+        widest = min(
+            max(LONGEST_ERROR_PAUSE, self._interval),
+            self._interval * 2.0 ** min(self._errors - 1, 30),
+        )
         asked: float = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED_PAUSE)
         return asked + max(min(self._interval, 1.0), widest * self._draw())
 
@@ -199,12 +212,20 @@ class Wait:
             return
         self._seen = job.status
         if job.status not in JOB_RUNNING | JOB_ENDED:
-            self._log.warning("Batch job %s is %r, a state not known here: taken as not ended.", self.job_id, job.status)
+            self._log.warning(
+                "Batch job %s is %r, a state not known here: taken as not ended.",
+                self.job_id,
+                job.status,
+            )
         else:
             where = f" (RequestId {job.request_id})" if job.request_id else ""
             self._log.info("Batch job %s is %s%s%s.", self.job_id, job.status, progress(job), where)
         if job.status == "Finished" and job.error:
-            self._log.warning("Batch job %s is Finished and reports an error: %s", self.job_id, redact(str(job.error)))
+            self._log.warning(
+                "Batch job %s is Finished and reports an error: %s",
+                self.job_id,
+                redact(str(job.error)),
+            )
 
     def _note_heartbeat(self, job: BatchMediaProducingJob, now: float) -> None:
         if now < self._next_heartbeat:
@@ -212,7 +233,13 @@ class Wait:
         self._heartbeat = min(self._heartbeat * 2, LONGEST_HEARTBEAT)
         self._next_heartbeat = now + self._heartbeat
         waited = now - self.started_at
-        self._log.info("Batch job %s is still %s after %.0f s%s.", self.job_id, job.status, waited, progress(job))
+        self._log.info(
+            "Batch job %s is still %s after %.0f s%s.",
+            self.job_id,
+            job.status,
+            waited,
+            progress(job),
+        )
 
 
 def timeout_reason(job_id: str, seen: str | None, waited: float) -> str:
@@ -227,7 +254,9 @@ def job_failed(job: BatchMediaProducingJob) -> IceJobFailedError:
     """Return the error of a job that has ended in Failed."""
     error = job.error
     return IceJobFailedError(
-        (f"{error.message} ({error.code})" if error.message else error.code) if error else "the service gives no reason",
+        (f"{error.message} ({error.code})" if error.message else error.code)
+        if error
+        else "the service gives no reason",
         code=error.code if error else None,
         request_id=job.request_id,
         job_id=job.job_id,
@@ -239,7 +268,9 @@ def progress(job: BatchMediaProducingJob) -> str:
     if not job.sub_jobs:
         return ""
     states = Counter(sub.status or "unknown" for sub in job.sub_jobs)
-    return f"; of its {len(job.sub_jobs)} sub-jobs " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return f"; of its {len(job.sub_jobs)} sub-jobs " + ", ".join(
+        f"{count} {state}" for state, count in sorted(states.items())
+    )
 
 
 def is_selection(job: BatchMediaProducingJob) -> bool:
@@ -274,7 +305,9 @@ def required(value: object) -> Require:
     if isinstance(found, float) and 0 < found <= 1:
         return found
     raise IceInputError(
-        "require", value, 'must be "all", "any", a whole number from 1 (so many), or a share above 0 and up to 1.0'
+        "require",
+        value,
+        'must be "all", "any", a whole number from 1 (so many), or a share above 0 and up to 1.0',
     )
 
 
@@ -301,9 +334,19 @@ def judge(job: BatchMediaProducingJob, require: Require) -> Outcome:
     bad = tuple(sub for sub in by_index if sub.status != "Success")
     if is_selection(job):
         enough = bool(parsed(job.extend_output))
-        return Outcome(good, bad, enough, "" if enough else f"selection job {job.job_id} is Finished without a selection result")
+        return Outcome(
+            good,
+            bad,
+            enough,
+            "" if enough else f"selection job {job.job_id} is Finished without a selection result",
+        )
     if not by_index:
-        return Outcome(good, bad, False, f"batch job {job.job_id} is Finished without a sub-job: it has made no video")
+        return Outcome(
+            good,
+            bad,
+            False,
+            f"batch job {job.job_id} is Finished without a sub-job: it has made no video",
+        )
     enough = _enough(len(good), len(by_index), require)
     codes = Counter(sub.error_code or sub.status or "no code" for sub in bad)
     named = ", ".join(f"{count} x {code}" for code, count in codes.most_common(5))

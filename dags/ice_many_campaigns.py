@@ -17,7 +17,10 @@ from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_ice.hooks import IceHook
-from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
+from airflow_ice.operators import (
+    IceGetBatchMediaProducingJobOperator,
+    IceSubmitBatchMediaProducingJobOperator,
+)
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
@@ -35,8 +38,14 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
                     "user_data": {"campaign": name},
                     "input_config": {
                         "MediaGroupArray": [
-                            {"GroupName": "opening", "MediaArray": [f"{BUCKET}/{name}/opening.mp4"]},
-                            {"GroupName": "product", "MediaArray": [f"{BUCKET}/{name}/a.mp4", f"{BUCKET}/{name}/b.mp4"]},
+                            {
+                                "GroupName": "opening",
+                                "MediaArray": [f"{BUCKET}/{name}/opening.mp4"],
+                            },
+                            {
+                                "GroupName": "product",
+                                "MediaArray": [f"{BUCKET}/{name}/a.mp4", f"{BUCKET}/{name}/b.mp4"],
+                            },
                         ],
                     },
                     "output_config": {
@@ -70,7 +79,9 @@ def ice_many_campaigns() -> None:
         task_id="wait",
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
+        timeout=timedelta(
+            hours=2
+        ),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
         trigger_rule="all_done",  # your decision: go on with the campaigns that were submitted, not only if all were
     ).expand(job_id=submit.output)
     collect = IceGetBatchMediaProducingJobOperator.partial(
@@ -98,7 +109,9 @@ def ice_many_campaigns() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
             if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+                raise RuntimeError(
+                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
+                )
             for chunk in reply.iter_bytes():
                 file.write(chunk)
         return str(target)

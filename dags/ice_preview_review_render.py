@@ -16,7 +16,10 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, dag, task
 
 from airflow_ice.hooks import IceHook
-from airflow_ice.operators import IceSubmitBatchMediaProducingJobOperator, IceSubmitSceneBatchEditingJobOperator
+from airflow_ice.operators import (
+    IceSubmitBatchMediaProducingJobOperator,
+    IceSubmitSceneBatchEditingJobOperator,
+)
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -36,17 +39,32 @@ class PickOperator(HITLOperator):
         "input_config": Param(
             {
                 "MediaGroupArray": [
-                    {"GroupName": "opening", "MediaArray": [f"{BUCKET}/clips/opening-1.mp4", f"{BUCKET}/clips/opening-2.mp4"]},
-                    {"GroupName": "product", "MediaArray": [f"{BUCKET}/clips/product-1.mp4", f"{BUCKET}/clips/product-2.mp4"]},
+                    {
+                        "GroupName": "opening",
+                        "MediaArray": [
+                            f"{BUCKET}/clips/opening-1.mp4",
+                            f"{BUCKET}/clips/opening-2.mp4",
+                        ],
+                    },
+                    {
+                        "GroupName": "product",
+                        "MediaArray": [
+                            f"{BUCKET}/clips/product-1.mp4",
+                            f"{BUCKET}/clips/product-2.mp4",
+                        ],
+                    },
                 ],
                 "TitleArray": ["Now open", "Come and see"],
             },
             type="object",
         ),
-        "preview_config": Param({"Count": 8, "MaxDuration": 15, "Width": 1080, "Height": 1920}, type="object"),
+        "preview_config": Param(
+            {"Count": 8, "MaxDuration": 15, "Width": 1080, "Height": 1920}, type="object"
+        ),
         # {index} becomes 0, 1, 2, ...: one file for each preview that was picked.
         "render_config": Param(
-            {"MediaURL": f"{BUCKET}/videos/picked_{{index}}.mp4", "Width": 1080, "Height": 1920}, type="object"
+            {"MediaURL": f"{BUCKET}/videos/picked_{{index}}.mp4", "Width": 1080, "Height": 1920},
+            type="object",
         ),
         "publish_folder": Param("published", type="string"),
     },
@@ -61,7 +79,9 @@ def ice_preview_review_render() -> None:
         wait_for_completion=True,
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(
+            hours=2
+        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
     )
     pick = PickOperator(
         task_id="pick",
@@ -70,7 +90,9 @@ def ice_preview_review_render() -> None:
         body='{% for row in ti.xcom_pull("preview", key="media") %}\n- preview {{ row.index }}: `{{ row.project_id }}`{% endfor %}',
         options=preview.output["project_ids"],  # one option for each preview
         multiple=True,
-        response_timeout=timedelta(days=3),  # your decision: with no answer by then the task fails, and nothing is rendered
+        response_timeout=timedelta(
+            days=3
+        ),  # your decision: with no answer by then the task fails, and nothing is rendered
         multiple_outputs=True,  # so that chosen_options can be taken below
     )
     render = IceSubmitSceneBatchEditingJobOperator(
@@ -98,7 +120,9 @@ def ice_preview_review_render() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
             if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+                raise RuntimeError(
+                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
+                )
             for chunk in reply.iter_bytes():
                 file.write(chunk)
         return str(target)

@@ -15,7 +15,10 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from airflow_ice.hooks import IceHook
-from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
+from airflow_ice.operators import (
+    IceGetBatchMediaProducingJobOperator,
+    IceSubmitBatchMediaProducingJobOperator,
+)
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
@@ -30,8 +33,20 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
         "input_config": Param(
             {
                 "MediaGroupArray": [
-                    {"GroupName": "opening", "MediaArray": [f"{BUCKET}/clips/opening-1.mp4", f"{BUCKET}/clips/opening-2.mp4"]},
-                    {"GroupName": "product", "MediaArray": [f"{BUCKET}/clips/product-1.mp4", f"{BUCKET}/clips/product-2.mp4"]},
+                    {
+                        "GroupName": "opening",
+                        "MediaArray": [
+                            f"{BUCKET}/clips/opening-1.mp4",
+                            f"{BUCKET}/clips/opening-2.mp4",
+                        ],
+                    },
+                    {
+                        "GroupName": "product",
+                        "MediaArray": [
+                            f"{BUCKET}/clips/product-1.mp4",
+                            f"{BUCKET}/clips/product-2.mp4",
+                        ],
+                    },
                 ],
                 "TitleArray": ["Now open", "Come and see"],
             },
@@ -39,7 +54,13 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
         ),
         # {index} becomes 0, 1, 2, ...: one file a video.
         "output_config": Param(
-            {"MediaURL": f"{BUCKET}/videos/campaign_{{index}}.mp4", "Count": 4, "MaxDuration": 15, "Width": 1080, "Height": 1920},
+            {
+                "MediaURL": f"{BUCKET}/videos/campaign_{{index}}.mp4",
+                "Count": 4,
+                "MaxDuration": 15,
+                "Width": 1080,
+                "Height": 1920,
+            },
             type="object",
         ),
         "publish_folder": Param("published", type="string"),
@@ -57,7 +78,9 @@ def ice_produce_and_publish() -> None:
         job_id=submit.output,
         deferrable=True,  # waits in the triggerer: no worker slot is held for the hour that a batch may take
         poke_interval=10,
-        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(
+            hours=2
+        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
     )
     collect = IceGetBatchMediaProducingJobOperator(
         task_id="collect",
@@ -79,7 +102,9 @@ def ice_produce_and_publish() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
             if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+                raise RuntimeError(
+                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
+                )
             for chunk in reply.iter_bytes():
                 file.write(chunk)
         return str(target)

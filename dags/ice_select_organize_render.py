@@ -32,16 +32,26 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
         # Clips are OSS URLs or media ids.
         "input_config": Param(
             {
-                "MediaArray": [f"{BUCKET}/clips/shop.mp4", f"{BUCKET}/clips/street.mp4", f"{BUCKET}/clips/bread.mp4"],
-                "SpeechTextArray": ["Our bakery opens at six. Come and try the bread.", "Fresh bread, every morning."],
+                "MediaArray": [
+                    f"{BUCKET}/clips/shop.mp4",
+                    f"{BUCKET}/clips/street.mp4",
+                    f"{BUCKET}/clips/bread.mp4",
+                ],
+                "SpeechTextArray": [
+                    "Our bakery opens at six. Come and try the bread.",
+                    "Fresh bread, every morning.",
+                ],
             },
             type="object",
         ),
-        "leave_out": Param([], type="array", description="sentences that are not to be in any video"),
+        "leave_out": Param(
+            [], type="array", description="sentences that are not to be in any video"
+        ),
         "project_config": Param({"Count": 4, "Width": 1080, "Height": 1920}, type="object"),
         # {index} becomes 0, 1, 2, ...: one file a project.
         "render_config": Param(
-            {"MediaURL": f"{BUCKET}/videos/scene_{{index}}.mp4", "Width": 1080, "Height": 1920}, type="object"
+            {"MediaURL": f"{BUCKET}/videos/scene_{{index}}.mp4", "Width": 1080, "Height": 1920},
+            type="object",
         ),
         "publish_folder": Param("published", type="string"),
     },
@@ -56,7 +66,9 @@ def ice_select_organize_render() -> None:
         wait_for_completion=True,
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(hours=2),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(
+            hours=2
+        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
     )
 
     @task
@@ -64,7 +76,9 @@ def ice_select_organize_render() -> None:
         """Leave sentences out. Your decision: change the selection here, or pass `select.output["extend_output"]` on as it is."""
         for script in selection["textMatchMediaOutputList"]:
             sentences = script["textMatchMediaSentenceOutputList"]
-            script["textMatchMediaSentenceOutputList"] = [each for each in sentences if each["text"] not in params["leave_out"]]
+            script["textMatchMediaSentenceOutputList"] = [
+                each for each in sentences if each["text"] not in params["leave_out"]
+            ]
         return selection
 
     organize = IceSubmitSceneTimelineOrganizationJobOperator(
@@ -103,7 +117,9 @@ def ice_select_organize_render() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
             if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}")
+                raise RuntimeError(
+                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
+                )
             for chunk in reply.iter_bytes():
                 file.write(chunk)
         return str(target)

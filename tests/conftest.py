@@ -30,10 +30,20 @@ SetConnection = Callable[..., None]
 def set_connection(monkeypatch: pytest.MonkeyPatch) -> SetConnection:
     """Return what sets the connection `ice_default`, by its fields; an emulator's address and key stand in for what is left out."""
 
-    def set_connection(ice: LocalIce | None = None, /, conn_id: str = "ice_default", **fields: Any) -> None:
-        known: dict[str, Any] = {"conn_type": "alibaba_ice", "login": "testid", "password": "testsecret"}
+    def set_connection(
+        ice: LocalIce | None = None, /, conn_id: str = "ice_default", **fields: Any
+    ) -> None:
+        known: dict[str, Any] = {
+            "conn_type": "alibaba_ice",
+            "login": "testid",
+            "password": "testsecret",
+        }
         if ice is not None:
-            known |= {"host": ice.url, "login": ice.access_key_id, "password": ice.access_key_secret}
+            known |= {
+                "host": ice.url,
+                "login": ice.access_key_id,
+                "password": ice.access_key_secret,
+            }
             # The emulator has no quota, and a test has no time for the space between requests.
             fields["extra"] = {"max_requests_per_second": 1000, **fields.get("extra", {})}
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(known | fields))

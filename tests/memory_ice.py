@@ -44,14 +44,29 @@ class Job:
     def wire(self, *, listed: bool) -> dict[str, Any]:
         """Return the job as ICE shows it."""
         time = datetime.fromtimestamp(self.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        shown: dict[str, Any] = {"JobId": self.job_id, "Status": self.status, "CreateTime": time, "JobType": "Script"}
-        shown |= {"UserData": self.parameters["UserData"], "OutputConfig": self.parameters.get("OutputConfig")}
+        shown: dict[str, Any] = {
+            "JobId": self.job_id,
+            "Status": self.status,
+            "CreateTime": time,
+            "JobType": "Script",
+        }
+        shown |= {
+            "UserData": self.parameters["UserData"],
+            "OutputConfig": self.parameters.get("OutputConfig"),
+        }
         if self.status == "Failed":
-            shown["Extend"] = '{"ErrorCode": "InvalidMaterial.NotFound", "ErrorMessage": "no such clip"}'
+            shown["Extend"] = (
+                '{"ErrorCode": "InvalidMaterial.NotFound", "ErrorMessage": "no such clip"}'
+            )
         if not listed and self.status == "Finished":
             url = f"http://bucket.oss-cn-shanghai.aliyuncs.com/v_{{}}.mp4?{self.job_id}"
             shown["SubJobList"] = [
-                {"JobId": f"{self.job_id}-{n}", "Status": "Success", "MediaId": f"m-{self.job_id}-{n}", "MediaURL": url.format(n)}
+                {
+                    "JobId": f"{self.job_id}-{n}",
+                    "Status": "Success",
+                    "MediaId": f"m-{self.job_id}-{n}",
+                    "MediaURL": url.format(n),
+                }
                 for n in range(2)
             ]
         return shown
@@ -84,15 +99,27 @@ class MemoryIce(Calls):
         """Answer one call, as the hook would: a submit with a ClientToken is sent again by the client itself."""
         parameters = {**operation.query, **operation.form}
         if self.out_of_reach:
-            raise IceTransportError("no connection", action=operation.action, submitted="no" if operation.submit else None)
+            raise IceTransportError(
+                "no connection",
+                action=operation.action,
+                submitted="no" if operation.submit else None,
+            )
         if operation.submit:
-            return operation.read({"RequestId": "R", "JobId": self._submit(operation, parameters).job_id})
+            return operation.read(
+                {"RequestId": "R", "JobId": self._submit(operation, parameters).job_id}
+            )
         if operation.action == "ListBatchMediaProducingJobs":
             return operation.read({"RequestId": "R", "EditingBatchJobList": self._list(parameters)})
         found = next((job for job in self.jobs if job.job_id == parameters["JobId"]), None)
         if found is None:
             body = {"Code": "ResourceNotFound", "Message": "Resource not found"}
-            raise error_from_reply(status=404, body=body, action=operation.action, submit=False, job_id=operation.job_id)
+            raise error_from_reply(
+                status=404,
+                body=body,
+                action=operation.action,
+                submit=False,
+                job_id=operation.job_id,
+            )
         return operation.read({"RequestId": "R", "EditingBatchJob": found.wire(listed=False)})
 
     def _submit(self, operation: Operation[Any], parameters: dict[str, str]) -> Job:
@@ -105,9 +132,13 @@ class MemoryIce(Calls):
             raise self._error(operation, "Throttling.User")
         if reply == "lost_before":
             self.now += self.reply_takes
-            raise IceTransportError("the connection broke", action=operation.action, submitted="unknown")
+            raise IceTransportError(
+                "the connection broke", action=operation.action, submitted="unknown"
+            )
         token = parameters.get("ClientToken")
-        known = next((job for job in self.jobs if token and job.parameters.get("ClientToken") == token), None)
+        known = next(
+            (job for job in self.jobs if token and job.parameters.get("ClientToken") == token), None
+        )
         if known is not None and known.parameters != parameters:
             raise self._error(operation, "IdempotentParameterMismatch")
         job = known or Job(f"job-{len(self.jobs)}", operation.action, parameters, self.now)
@@ -115,21 +146,35 @@ class MemoryIce(Calls):
             self.jobs.append(job)
         self.after_submit()
         if reply == "lost_after":
-            self.now += self.reply_takes  # the job was made at the beginning, and its reply was waited for
-            raise IceTransportError("the connection broke", action=operation.action, submitted="unknown")
+            self.now += (
+                self.reply_takes
+            )  # the job was made at the beginning, and its reply was waited for
+            raise IceTransportError(
+                "the connection broke", action=operation.action, submitted="unknown"
+            )
         return job
 
     def _list(self, parameters: dict[str, str]) -> list[dict[str, Any]]:
         self.on_list()
         if self.list_out_of_reach:
             raise IceTransportError("no connection", action="ListBatchMediaProducingJobs")
-        since = datetime.strptime(parameters["StartTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
-        shown = [job for job in self.jobs if job.created_at >= since and job.created_at + self.list_lag <= self.now]
+        since = (
+            datetime.strptime(parameters["StartTime"], "%Y-%m-%dT%H:%M:%SZ")
+            .replace(tzinfo=UTC)
+            .timestamp()
+        )
+        shown = [
+            job
+            for job in self.jobs
+            if job.created_at >= since and job.created_at + self.list_lag <= self.now
+        ]
         return [job.wire(listed=True) for job in reversed(shown)]
 
     @staticmethod
     def _error(operation: Operation[Any], code: str) -> IceError:
-        return error_from_reply(status=400, body={"Code": code, "Message": code}, action=operation.action, submit=True)
+        return error_from_reply(
+            status=400, body={"Code": code, "Message": code}, action=operation.action, submit=True
+        )
 
     def sleep(self, seconds: float) -> None:
         """Let the time pass."""
@@ -156,7 +201,8 @@ class MemoryIce(Calls):
         for module in ("operators", "results"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
         monkeypatch.setattr(
-            "airflow_ice.submission.Submission.__init__.__kwdefaults__", {"clock": clock.time, "sleep": clock.sleep}
+            "airflow_ice.submission.Submission.__init__.__kwdefaults__",
+            {"clock": clock.time, "sleep": clock.sleep},
         )
 
 

@@ -63,7 +63,9 @@ class Clock:
         of_time = SimpleNamespace(time=self.time, monotonic=self.time, sleep=self.sleep)
         for module in ("airflow_ice.sensors", "airflow_ice.polling", "airflow.sdk.bases.sensor"):
             monkeypatch.setattr(f"{module}.time", of_time)
-        monkeypatch.setattr("airflow.sdk.bases.sensor.timezone", SimpleNamespace(utcnow=self.utcnow))
+        monkeypatch.setattr(
+            "airflow.sdk.bases.sensor.timezone", SimpleNamespace(utcnow=self.utcnow)
+        )
         monkeypatch.setattr("airflow_ice.polling.set_within", self.set_within)
 
 
@@ -156,7 +158,9 @@ class Run:
         try:
             event = asyncio.run(first_event(revived(deferred.trigger)))
         except Exception as crash:  # noqa: BLE001 - what a triggerer does with a trigger that crashes
-            return self.resumed_with("__fail__", {"error": "Trigger failure", "traceback": [repr(crash)]})
+            return self.resumed_with(
+                "__fail__", {"error": "Trigger failure", "traceback": [repr(crash)]}
+            )
         self.events.append(event)
         return self.resumed_with(deferred.method_name, {**(deferred.kwargs or {}), "event": event})
 

@@ -41,7 +41,9 @@ def _method(describe: Callable[P, Operation[T]]) -> Callable[Concatenate[Calls, 
     return _dressed(method, describe, describe.__name__)
 
 
-def _async_method(describe: Callable[P, Operation[T]]) -> Callable[Concatenate[AsyncCalls, P], Coroutine[Any, Any, T]]:
+def _async_method(
+    describe: Callable[P, Operation[T]],
+) -> Callable[Concatenate[AsyncCalls, P], Coroutine[Any, Any, T]]:
     async def method(self: AsyncCalls, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.acall(describe(*args, **kwargs))
 
@@ -77,12 +79,16 @@ class Calls(ABC):
     submit_screen_media_highlights_job = _method(operations.submit_screen_media_highlights_job)
     submit_sports_highlights_job = _method(operations.submit_sports_highlights_job)
     submit_scene_media_selection_job = _method(operations.submit_scene_media_selection_job)
-    submit_scene_timeline_organization_job = _method(operations.submit_scene_timeline_organization_job)
+    submit_scene_timeline_organization_job = _method(
+        operations.submit_scene_timeline_organization_job
+    )
     submit_scene_batch_editing_job = _method(operations.submit_scene_batch_editing_job)
     get_media_info = _method(operations.get_media_info)
     get_media_producing_job = _method(operations.get_media_producing_job)
 
-    def list_batch_media_producing_jobs(self, **filters: Unpack[JobFilters]) -> Iterator[BatchMediaProducingJob]:
+    def list_batch_media_producing_jobs(
+        self, **filters: Unpack[JobFilters]
+    ) -> Iterator[BatchMediaProducingJob]:
         """Iterate over all batch jobs that pass the filters, page by page, newest first (ListBatchMediaProducingJobs).
 
         Rows have no sub-jobs. The filters: status, job_type, start_time, end_time, sort_by (`desc`, `asc`), job_id, page_size.
@@ -96,9 +102,13 @@ class Calls(ABC):
             page = self.call(first)
             yield from page.jobs
             while token := page.next_token:
-                page = self.call(operations.list_batch_media_producing_jobs(**filters, next_token=token))
+                page = self.call(
+                    operations.list_batch_media_producing_jobs(**filters, next_token=token)
+                )
                 yield from page.jobs
-                if page.next_token == token:  # a page that names itself as the next one would never end
+                if (
+                    page.next_token == token
+                ):  # a page that names itself as the next one would never end
                     return
 
         return jobs()
@@ -116,15 +126,21 @@ class AsyncCalls(ABC):
 
     aget_batch_media_producing_job = _async_method(operations.get_batch_media_producing_job)
     asubmit_batch_media_producing_job = _async_method(operations.submit_batch_media_producing_job)
-    asubmit_screen_media_highlights_job = _async_method(operations.submit_screen_media_highlights_job)
+    asubmit_screen_media_highlights_job = _async_method(
+        operations.submit_screen_media_highlights_job
+    )
     asubmit_sports_highlights_job = _async_method(operations.submit_sports_highlights_job)
     asubmit_scene_media_selection_job = _async_method(operations.submit_scene_media_selection_job)
-    asubmit_scene_timeline_organization_job = _async_method(operations.submit_scene_timeline_organization_job)
+    asubmit_scene_timeline_organization_job = _async_method(
+        operations.submit_scene_timeline_organization_job
+    )
     asubmit_scene_batch_editing_job = _async_method(operations.submit_scene_batch_editing_job)
     aget_media_info = _async_method(operations.get_media_info)
     aget_media_producing_job = _async_method(operations.get_media_producing_job)
 
-    def alist_batch_media_producing_jobs(self, **filters: Unpack[JobFilters]) -> AsyncIterator[BatchMediaProducingJob]:
+    def alist_batch_media_producing_jobs(
+        self, **filters: Unpack[JobFilters]
+    ) -> AsyncIterator[BatchMediaProducingJob]:
         """Iterate asynchronously over all batch jobs that pass the filters; see `list_batch_media_producing_jobs`.
 
         :raises IceInputError: at once, for a filter that cannot be.
@@ -137,10 +153,14 @@ class AsyncCalls(ABC):
             for job in page.jobs:
                 yield job
             while token := page.next_token:
-                page = await self.acall(operations.list_batch_media_producing_jobs(**filters, next_token=token))
+                page = await self.acall(
+                    operations.list_batch_media_producing_jobs(**filters, next_token=token)
+                )
                 for job in page.jobs:
                     yield job
-                if page.next_token == token:  # a page that names itself as the next one would never end
+                if (
+                    page.next_token == token
+                ):  # a page that names itself as the next one would never end
                     return
 
         return jobs()

@@ -30,7 +30,14 @@ from airflow_ice.api import signature
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource, usable
 from airflow_ice.api.endpoints import REGIONS, Endpoint
-from airflow_ice.api.errors import IceError, IceInputError, IceThrottledError, IceTimeoutError, IceTransportError, redact
+from airflow_ice.api.errors import (
+    IceError,
+    IceInputError,
+    IceThrottledError,
+    IceTimeoutError,
+    IceTransportError,
+    redact,
+)
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
@@ -46,7 +53,9 @@ log = logging.getLogger(__name__)
 _REGIONAL_HOST = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
 _PROXY_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
-USER_AGENT = f"airflow-ice/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
+USER_AGENT = (
+    f"airflow-ice/{__version__} python/{platform.python_version()} httpx/{httpx.__version__}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,9 @@ class ClientSettings:
             # A proxy that the environment names cannot reach this machine's loopback.
             "trust_env": not self.endpoint.is_loopback,
             "follow_redirects": False,
-            "limits": httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=60.0),
+            "limits": httpx.Limits(
+                max_connections=8, max_keepalive_connections=8, keepalive_expiry=60.0
+            ),
         }
 
     def _tls_context(self) -> ssl.SSLContext | bool:
@@ -102,11 +113,17 @@ class ClientSettings:
         if self.verify is None:
             return httpx.create_ssl_context()
         if not Path(self.verify).is_file():
-            raise IceInputError("verify", self.verify, "must be a file of CA certificates (PEM); there is none on this machine")
+            raise IceInputError(
+                "verify",
+                self.verify,
+                "must be a file of CA certificates (PEM); there is none on this machine",
+            )
         try:
             return ssl.create_default_context(cafile=self.verify)
         except OSError as cause:  # not readable, or an SSLError: not PEM
-            raise IceInputError("verify", self.verify, f"must be a file of CA certificates (PEM): {cause.strerror}") from None
+            raise IceInputError(
+                "verify", self.verify, f"must be a file of CA certificates (PEM): {cause.strerror}"
+            ) from None
 
     def _proxy(self) -> httpx.Proxy | None:
         if self.proxy is None:
@@ -116,8 +133,14 @@ class ClientSettings:
         except (ValueError, httpx.InvalidURL):
             proxy = None
         # httpx takes any host and any port, and fails at them in ways of its own.
-        if proxy is None or not _PROXY_HOST.fullmatch(proxy.url.host) or not 1 <= (proxy.url.port or 1) <= 65535:
-            raise IceInputError("proxy", None, "must be an address such as http://proxy.example:3128")
+        if (
+            proxy is None
+            or not _PROXY_HOST.fullmatch(proxy.url.host)
+            or not 1 <= (proxy.url.port or 1) <= 65535
+        ):
+            raise IceInputError(
+                "proxy", None, "must be an address such as http://proxy.example:3128"
+            )
         return proxy
 
 
@@ -137,7 +160,12 @@ class IceClient(Calls):
         self._http = _opened(httpx.Client, self._settings.httpx_arguments())
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -199,7 +227,12 @@ class AsyncIceClient(AsyncCalls):
         self._http = _opened(httpx.AsyncClient, arguments)
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -237,7 +270,9 @@ class AsyncIceClient(AsyncCalls):
         except IceError as error:
             return _not_sent(error, operation)
         try:
-            reply = await self._http.send(_request(self._http, self._settings, operation, credentials))
+            reply = await self._http.send(
+                _request(self._http, self._settings, operation, credentials)
+            )
         except httpx.HTTPError as cause:
             return _transport_error(cause, operation, self._settings)
         return _reply(operation, reply)
@@ -251,11 +286,16 @@ def _opened(kind: Callable[..., H], arguments: Mapping[str, Any]) -> H:
         rule = "is a SOCKS proxy (given, or named by the environment), which needs the package httpx[socks]"
         raise IceInputError("proxy", None, rule) from None
     except (ValueError, httpx.InvalidURL):
-        raise IceInputError("proxy", None, "of the environment (HTTPS_PROXY and its kin) is not an address") from None
+        raise IceInputError(
+            "proxy", None, "of the environment (HTTPS_PROXY and its kin) is not an address"
+        ) from None
 
 
 def _request(
-    http: httpx.Client | httpx.AsyncClient, settings: ClientSettings, operation: Operation[Any], credentials: Credentials
+    http: httpx.Client | httpx.AsyncClient,
+    settings: ClientSettings,
+    operation: Operation[Any],
+    credentials: Credentials,
 ) -> httpx.Request:
     """Return one try of an operation, signed now."""
     query = {**operation.query, **signature.bearer_query(credentials)}
@@ -271,7 +311,9 @@ def _request(
         user_agent=settings.user_agent,
     )
     # The canonical query is sent as it was signed; httpx leaves what is already percent-encoded alone.
-    url = httpx.URL(settings.endpoint.url).copy_with(query=signature.canonical_query(query).encode() or None)
+    url = httpx.URL(settings.endpoint.url).copy_with(
+        query=signature.canonical_query(query).encode() or None
+    )
     return http.build_request("POST", url, content=body, headers=headers)
 
 
@@ -292,9 +334,13 @@ def _not_sent(error: IceError, operation: Operation[Any]) -> IceError:
     return error
 
 
-def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings: ClientSettings) -> IceTransportError:
+def _transport_error(
+    cause: httpx.HTTPError, operation: Operation[Any], settings: ClientSettings
+) -> IceTransportError:
     kind = IceTimeoutError if isinstance(cause, httpx.TimeoutException) else IceTransportError
-    never_sent = isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout))
+    never_sent = isinstance(
+        cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
+    )
     error = kind(
         f"{_cause_in_words(cause, settings)} ({_way(settings)})",
         action=operation.action,
@@ -304,8 +350,12 @@ def _transport_error(cause: httpx.HTTPError, operation: Operation[Any], settings
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(cause)):
         error.transient = False
         error.advice = "The server's certificate is not trusted here: give the CA file of the proxy or gateway as `verify`."
-    elif any(isinstance(link, socket.gaierror) for link in _chain(cause)) and (region := _unknown_region(settings)):
-        error.advice = f"Check region_id: {region} is none that is known; ICE runs in {', '.join(REGIONS)}."
+    elif any(isinstance(link, socket.gaierror) for link in _chain(cause)) and (
+        region := _unknown_region(settings)
+    ):
+        error.advice = (
+            f"Check region_id: {region} is none that is known; ICE runs in {', '.join(REGIONS)}."
+        )
     return error
 
 
@@ -318,7 +368,11 @@ def _unknown_region(settings: ClientSettings) -> str | None:
 def _way(settings: ClientSettings) -> str:
     way = f"endpoint {settings.endpoint.host}"
     # host and port only: the address may hold a password
-    return f"{way}, through the proxy {httpx.URL(settings.proxy).netloc.decode()}" if settings.proxy else way
+    return (
+        f"{way}, through the proxy {httpx.URL(settings.proxy).netloc.decode()}"
+        if settings.proxy
+        else way
+    )
 
 
 def _cause_in_words(cause: httpx.HTTPError, settings: ClientSettings) -> str:
@@ -345,4 +399,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _log_pause(operation: Operation[Any], pause: Pause) -> None:
-    log.warning("%s will be tried again in %.1f s: %s", operation.action, pause.seconds, pause.because)
+    log.warning(
+        "%s will be tried again in %.1f s: %s", operation.action, pause.seconds, pause.because
+    )

@@ -17,7 +17,9 @@ from typing import Any, Final, Protocol
 from airflow_ice.api.errors import IceCredentialsError, redact
 from airflow_ice.api.signature import Credentials
 
-_OUT_OF_REACH = re.compile(r"http_code\s*[:=]\s*(?:5\d\d|429)|time ?out|timed out|connection", re.IGNORECASE)
+_OUT_OF_REACH = re.compile(
+    r"http_code\s*[:=]\s*(?:5\d\d|429)|time ?out|timed out|connection", re.IGNORECASE
+)
 
 
 class CredentialsSource(Protocol):
@@ -133,6 +135,11 @@ def _credentials_error(cause: Exception) -> IceCredentialsError:
     # Some of the library's messages end with the whole reply of the credentials server, keys included: cut before it. The cause
     # is dropped from the chain for the same reason, and named instead.
     said = str(cause).partition("result:")[0].strip().rstrip(",")
-    network = any(kind.__module__.partition(".")[0] in {"requests", "aiohttp", "urllib3"} for kind in type(cause).__mro__)
+    network = any(
+        kind.__module__.partition(".")[0] in {"requests", "aiohttp", "urllib3"}
+        for kind in type(cause).__mro__
+    )
     transient = network or isinstance(cause, OSError) or _OUT_OF_REACH.search(said) is not None
-    return IceCredentialsError(f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient)
+    return IceCredentialsError(
+        f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient
+    )

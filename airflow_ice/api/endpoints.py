@@ -16,11 +16,20 @@ from airflow_ice.api.errors import IceInputError
 
 Network = Literal["public", "vpc"]
 
-REGIONS: Final = ("cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us-west-1", "ap-southeast-1")
+REGIONS: Final = (
+    "cn-shanghai",
+    "cn-beijing",
+    "cn-hangzhou",
+    "cn-shenzhen",
+    "us-west-1",
+    "ap-southeast-1",
+)
 DEFAULT_REGION: Final = "cn-shanghai"
 
 _REGION = re.compile(r"[a-z]{2}-[a-z]+(?:-[a-z0-9]+)*")
-_LONGEST_LABEL: Final = 63  # RFC 1035, 2.3.4; a longer one fails in the name lookup, which says nothing useful
+_LONGEST_LABEL: Final = (
+    63  # RFC 1035, 2.3.4; a longer one fails in the name lookup, which says nothing useful
+)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -59,7 +68,9 @@ def is_loopback(host: str) -> bool:
 def _is_host(name: str) -> bool:
     if ":" in name:
         return _HOST.fullmatch(f"[{name}]") is not None
-    return _HOST.fullmatch(name) is not None and all(0 < len(label) <= _LONGEST_LABEL for label in name.split("."))
+    return _HOST.fullmatch(name) is not None and all(
+        0 < len(label) <= _LONGEST_LABEL for label in name.split(".")
+    )
 
 
 def region_endpoint(region_id: str = DEFAULT_REGION, network: str = "public") -> Endpoint:
@@ -69,14 +80,20 @@ def region_endpoint(region_id: str = DEFAULT_REGION, network: str = "public") ->
     :raises IceInputError: what is given cannot be a region or a network.
     """
     if not _REGION.fullmatch(region_id) or len(region_id) > _LONGEST_LABEL:
-        raise IceInputError("region_id", region_id, f"is not a region id; ICE runs in {', '.join(REGIONS)}")
+        raise IceInputError(
+            "region_id", region_id, f"is not a region id; ICE runs in {', '.join(REGIONS)}"
+        )
     if network not in {"public", "vpc"}:
         raise IceInputError("network", network, "must be public or vpc")
     return Endpoint("https", f"ice{'-vpc' if network == 'vpc' else ''}.{region_id}.aliyuncs.com")
 
 
 def endpoint(
-    *, region_id: str = DEFAULT_REGION, network: str = "public", host: str | None = None, port: int | None = None
+    *,
+    region_id: str = DEFAULT_REGION,
+    network: str = "public",
+    host: str | None = None,
+    port: int | None = None,
 ) -> Endpoint:
     """Return where requests go: the given host above all, else the region's endpoint.
 
@@ -92,10 +109,16 @@ def endpoint(
         parts = urlsplit(given if "://" in given else f"//{given}")
         name, own_port = parts.hostname or "", parts.port or port
     except ValueError as cause:
-        raise IceInputError("host", None if "@" in given else given, f"is not a host name ({cause})") from None
+        raise IceInputError(
+            "host", None if "@" in given else given, f"is not a host name ({cause})"
+        ) from None
     more_than_a_host = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment
     if more_than_a_host or not _is_host(name) or not 1 <= (own_port or 1) <= 65535:
-        raise IceInputError("host", None if "@" in given else given, "must be a host name, with a scheme and a port at most")
+        raise IceInputError(
+            "host",
+            None if "@" in given else given,
+            "must be a host name, with a scheme and a port at most",
+        )
     scheme = parts.scheme or ("http" if is_loopback(name) else "https")
     if scheme not in {"http", "https"}:
         raise IceInputError("host", given, "must be an http or https address")
@@ -103,4 +126,9 @@ def endpoint(
         rule = "must be https: plain http is for loopback hosts only, since requests carry signatures and tokens"
         raise IceInputError("host", given, rule)
     shown = f"[{name}]" if ":" in name else name
-    return Endpoint(scheme, f"{shown}:{own_port}" if own_port and own_port != {"http": 80, "https": 443}[scheme] else shown)
+    return Endpoint(
+        scheme,
+        f"{shown}:{own_port}"
+        if own_port and own_port != {"http": 80, "https": 443}[scheme]
+        else shown,
+    )

@@ -42,7 +42,9 @@ _URL_WITH_QUERY = re.compile(
     r"|(?<=[\w/.:)}\]-])\?[^\s\"'<>?=]*=[^\s\"'<>]*",
     re.IGNORECASE,
 )
-_HARMLESS_QUERY = re.compile(r"https://(?:api|next\.api|help)\.(?:aliyun|alibabacloud)\.com/", re.IGNORECASE)
+_HARMLESS_QUERY = re.compile(
+    r"https://(?:api|next\.api|help)\.(?:aliyun|alibabacloud)\.com/", re.IGNORECASE
+)
 _USER_OF_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,15}:/{1,2})[^/\s\"'<>?#]*@", re.IGNORECASE)
 # Quotes and backslashes: the field may stand in JSON, in JSON within JSON, or in the repr of a dict.
 _SECRET_FIELD = re.compile(
@@ -50,9 +52,12 @@ _SECRET_FIELD = re.compile(
     r"[\\\"']*\s*(?:[:=]|%3[ad])\s*[\\\"']*)[^\s\"'\\,&;]+",
     re.IGNORECASE,
 )
-_AUTHORIZATION = re.compile(r"(authorization[\\\"']*\s*[:=]\s*[\\\"']*)[^\r\n\"'\\]+", re.IGNORECASE)
+_AUTHORIZATION = re.compile(
+    r"(authorization[\\\"']*\s*[:=]\s*[\\\"']*)[^\r\n\"'\\]+", re.IGNORECASE
+)
 _SERVER_SIDE_REQUEST = re.compile(
-    r"(?<!\s)\s*server\s+(?:StringToSign|CanonicalRequest|string to sign).*", re.IGNORECASE | re.DOTALL
+    r"(?<!\s)\s*server\s+(?:StringToSign|CanonicalRequest|string to sign).*",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -69,11 +74,25 @@ def redact(text: str) -> str:
 
 
 def _without_query(found: re.Match[str]) -> str:
-    return found.group(0) if _HARMLESS_QUERY.match(found.group(0)) else f"{found.group(1) or found.group(2) or ''}?***"
+    return (
+        found.group(0)
+        if _HARMLESS_QUERY.match(found.group(0))
+        else f"{found.group(1) or found.group(2) or ''}?***"
+    )
 
 
 _ABOUT_ONE_JOB: Final = re.compile(r"Get\w*Job")
-_FACTS: Final = ("message", "code", "http_status", "request_id", "recommend", "action", "submitted", "advice", "transient")
+_FACTS: Final = (
+    "message",
+    "code",
+    "http_status",
+    "request_id",
+    "recommend",
+    "action",
+    "submitted",
+    "advice",
+    "transient",
+)
 
 
 class IceError(Exception):
@@ -137,7 +156,9 @@ class IceError(Exception):
 
     def __str__(self) -> str:
         advice = self.advice or _ADVICE.get(self.code or "", "") or self._advice
-        text = " ".join(_sentence(part) for part in (self.happened(), self.consequence(), advice) if part)
+        text = " ".join(
+            _sentence(part) for part in (self.happened(), self.consequence(), advice) if part
+        )
         facts = [
             f"Code={self.code}" if self.code else "",
             f"HTTP status={self.http_status}" if self.http_status else "",
@@ -153,7 +174,10 @@ class IceError(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the way back."""
-        return {"error": type(self).__name__, **{name: getattr(self, name) for name in (*_FACTS, *self.more_facts)}}
+        return {
+            "error": type(self).__name__,
+            **{name: getattr(self, name) for name in (*_FACTS, *self.more_facts)},
+        }
 
 
 def _sentence(text: str) -> str:
@@ -191,7 +215,11 @@ class IceInputError(IceError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The value may be anything that a user can pass, and not all of that can be pickled.
-        plain = self.value if isinstance(self.value, (str, int, float, type(None))) else redact(_short(self.value))
+        plain = (
+            self.value
+            if isinstance(self.value, (str, int, float, type(None)))
+            else redact(_short(self.value))
+        )
         return (_restore, (type(self), self.message, {**self.__dict__, "value": plain}))
 
 
@@ -217,7 +245,9 @@ class IceTransportError(IceError):
     """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or broke."""
 
     transient = True
-    _advice = "Check the endpoint (host, region_id, network), the proxy and the network of this machine."
+    _advice = (
+        "Check the endpoint (host, region_id, network), the proxy and the network of this machine."
+    )
 
     def happened(self) -> str:
         """Name the action beside the cause."""
@@ -292,7 +322,9 @@ class IceJobNotFoundError(IceNotFoundError):
 class IceParameterError(IceServiceError):
     """A parameter was refused."""
 
-    _advice = "Compare the argument with the API page; an OSS URL must be in the region of the endpoint."
+    _advice = (
+        "Compare the argument with the API page; an OSS URL must be in the region of the endpoint."
+    )
 
 
 class IceJobError(IceError):
@@ -375,7 +407,12 @@ _AUTHENTICATION: Final = (
 )
 _PERMISSION: Final = ("Forbidden", "NoPermission", "OperationDenied", "InvalidProtocol")
 # A nonce is new for every try, so a used one means that something between here and ICE has sent the request twice.
-_TRANSIENT: Final = ("InternalError", "ServiceUnavailable", "ServiceUnAvailable", "SignatureNonceUsed")
+_TRANSIENT: Final = (
+    "InternalError",
+    "ServiceUnavailable",
+    "ServiceUnAvailable",
+    "SignatureNonceUsed",
+)
 
 
 def error_from_reply(
@@ -414,7 +451,9 @@ def error_from_reply(
         facts["submitted"] = "no" if definite else "unknown"
     if _is_throttling(code, status, retry_after):
         return IceThrottledError(message, **facts)
-    return _kind(code, status, message, job_id)(message, advice=_permission_advice(code, fields), **facts)
+    return _kind(code, status, message, job_id)(
+        message, advice=_permission_advice(code, fields), **facts
+    )
 
 
 def _kind(code: str | None, status: int, message: str, job_id: str | None) -> type[IceServiceError]:
@@ -426,9 +465,13 @@ def _kind(code: str | None, status: int, message: str, job_id: str | None) -> ty
         return IcePermissionError
     # How ICE answers an unknown JobId is documented nowhere; these are the forms that its tables and other ICE jobs show.
     about_the_job = code in {"ResourceNotFound", "JobNotFound"} or '"JobId"' in message
-    if code == "InvalidParameter.JobNotFound" or (job_id and about_the_job and not code.startswith("Missing")):
+    if code == "InvalidParameter.JobNotFound" or (
+        job_id and about_the_job and not code.startswith("Missing")
+    ):
         return IceJobNotFoundError
-    if code.endswith("NotFound") and not code.startswith(("InvalidAction", "InvalidApi", "InvalidProduct")):
+    if code.endswith("NotFound") and not code.startswith(
+        ("InvalidAction", "InvalidApi", "InvalidProduct")
+    ):
         return IceNotFoundError
     return IceParameterError
 
@@ -436,20 +479,32 @@ def _kind(code: str | None, status: int, message: str, job_id: str | None) -> ty
 def _is_throttling(code: str | None, status: int, retry_after: float | None) -> bool:
     # 503 with Retry-After is a service that is down, not one that throttles; the 4xx forms are throttling whatever the code.
     asked_to_wait = retry_after is not None and 400 <= status < 500
-    return asked_to_wait or status == 429 or (code or "").startswith(("Throttling", "RequestsTooFrequent"))
+    return (
+        asked_to_wait
+        or status == 429
+        or (code or "").startswith(("Throttling", "RequestsTooFrequent"))
+    )
 
 
 def _permission_advice(code: str | None, fields: Mapping[str, Any]) -> str | None:
     detail = fields.get("accessdenieddetail")
     if isinstance(detail, Mapping) and (needed := _text(detail.get("AuthAction"))):
-        denied = " It is denied explicitly." if detail.get("NoPermissionType") == "ExplicitDeny" else ""
-        return f"Allow {needed} in the RAM policy of the user or role behind the connection.{denied}"
+        denied = (
+            " It is denied explicitly." if detail.get("NoPermissionType") == "ExplicitDeny" else ""
+        )
+        return (
+            f"Allow {needed} in the RAM policy of the user or role behind the connection.{denied}"
+        )
     return None
 
 
 def _what_came_instead(status: int, excerpt: str) -> str:
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", excerpt)).strip()[:120]
-    return f"HTTP {status} with a body that is not ICE's ({shown!r})" if shown else f"HTTP {status} with an empty body"
+    return (
+        f"HTTP {status} with a body that is not ICE's ({shown!r})"
+        if shown
+        else f"HTTP {status} with an empty body"
+    )
 
 
 def _text(value: object) -> str | None:

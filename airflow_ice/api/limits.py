@@ -48,7 +48,10 @@ MAX_SHORT_SIDE: Final = 2160
 SPLIT_MODES: Final = ("NoSplit", "AverageSplit")
 SPORTS: Final = ("basketball", "pingpong")
 SELECTION_JOB_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
-ORGANIZATION_JOB_TYPES: Final = ("Smart_Mix_Timeline_Organize", "Screen_Media_Highlights_Timeline_Organize")
+ORGANIZATION_JOB_TYPES: Final = (
+    "Smart_Mix_Timeline_Organize",
+    "Screen_Media_Highlights_Timeline_Organize",
+)
 
 # "No emoji" is all that the page says: here only what is shown as a picture wherever it stands, and what makes a sign one.
 _EMOJI: Final = re.compile(
@@ -56,14 +59,42 @@ _EMOJI: Final = re.compile(
     "\u2705\u2728\u274c\u2753-\u2755\u2757\u2b50\ufe0f]"
 )
 _OBJECTS: Final = (
-    *("MediaConfig", "TitleConfig", "SubHeadingConfig", "SpeechConfig", "BackgroundMusicConfig", "BackgroundImageConfig"),
+    *(
+        "MediaConfig",
+        "TitleConfig",
+        "SubHeadingConfig",
+        "SpeechConfig",
+        "BackgroundMusicConfig",
+        "BackgroundImageConfig",
+    ),
     "ProcessConfig",
 )
 
 _INPUT_KEYS: Final = (
-    *("MediaGroupArray", "MediaArray", "MediaSearchInput", "TitleArray", "SubHeadingArray", "SpeechTextArray", "StickerArray"),
-    *("BackgroundMusicArray", "BackgroundImageArray", "SceneInfo", "OpeningArray", "EndingArray", "HighlightStrategy"),
-    *("SportsCategory", "InputMedia", "FaceRegister", "SlowMotionLogoRegister", "TransferNameRegister"),
+    *(
+        "MediaGroupArray",
+        "MediaArray",
+        "MediaSearchInput",
+        "TitleArray",
+        "SubHeadingArray",
+        "SpeechTextArray",
+        "StickerArray",
+    ),
+    *(
+        "BackgroundMusicArray",
+        "BackgroundImageArray",
+        "SceneInfo",
+        "OpeningArray",
+        "EndingArray",
+        "HighlightStrategy",
+    ),
+    *(
+        "SportsCategory",
+        "InputMedia",
+        "FaceRegister",
+        "SlowMotionLogoRegister",
+        "TransferNameRegister",
+    ),
 )
 _OUTPUT_KEYS: Final = (
     *(
@@ -91,7 +122,9 @@ def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
             value.encode()
         except UnicodeEncodeError as cause:
             raise IceInputError(
-                name, None, f"must be text that UTF-8 can hold; it holds half a surrogate pair: {cause}"
+                name,
+                None,
+                f"must be text that UTF-8 can hold; it holds half a surrogate pair: {cause}",
             ) from None
     encoded = {name: len(percent_encode(value)) for name, value in query.items()}
     if sum(encoded.values()) > MAX_QUERY:
@@ -106,7 +139,9 @@ def client_token(value: str) -> str:
     :raises IceInputError: it is none.
     """
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
-        raise IceInputError("client_token", value, f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters")
+        raise IceInputError(
+            "client_token", value, f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters"
+        )
     return value
 
 
@@ -118,7 +153,11 @@ def user_data(value: str) -> str:
     json_object("UserData", value)
     size = len(value.encode(errors="surrogatepass"))
     if size > MAX_USER_DATA_BYTES:
-        raise IceInputError("UserData", None, f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}")
+        raise IceInputError(
+            "UserData",
+            None,
+            f"must be at most {MAX_USER_DATA_BYTES} bytes of JSON in UTF-8; this is {size}",
+        )
     return value
 
 
@@ -130,9 +169,13 @@ def json_object(field: str, value: str) -> dict[str, Any]:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError) as cause:
-        raise IceInputError(field, shown(field, value), f"must be a JSON object; it is not JSON: {cause}") from None
+        raise IceInputError(
+            field, shown(field, value), f"must be a JSON object; it is not JSON: {cause}"
+        ) from None
     if not isinstance(found, dict):
-        raise IceInputError(field, shown(field, value), f"must be a JSON object, not {type(found).__name__}")
+        raise IceInputError(
+            field, shown(field, value), f"must be a JSON object, not {type(found).__name__}"
+        )
     return found
 
 
@@ -168,7 +211,9 @@ def selection_input(job_type: str, config: Mapping[str, Any]) -> None:
         return
     _spelling("InputConfig", config, _INPUT_KEYS)
     if not (config.get("MediaArray") or config.get("MediaSearchInput")):
-        raise IceInputError("InputConfig", dict(config), "must hold MediaArray or MediaSearchInput, and not empty")
+        raise IceInputError(
+            "InputConfig", dict(config), "must hold MediaArray or MediaSearchInput, and not empty"
+        )
     _smart_mix(config)
     _texts_and_decoration(config)
 
@@ -180,7 +225,9 @@ def highlights_input(config: Mapping[str, Any]) -> None:
     """
     _spelling("InputConfig", config, _INPUT_KEYS)
     if not config.get("MediaArray"):
-        raise IceInputError("InputConfig.MediaArray", config.get("MediaArray"), "must name at least one video")
+        raise IceInputError(
+            "InputConfig.MediaArray", config.get("MediaArray"), "must name at least one video"
+        )
     _strings("InputConfig.MediaArray", config["MediaArray"], MAX_HIGHLIGHT_VIDEOS)
     for key in ("OpeningArray", "EndingArray"):
         if key in config:
@@ -195,16 +242,28 @@ def sports_input(config: Mapping[str, Any]) -> None:
     """
     _spelling("InputConfig", config, _INPUT_KEYS)
     if config.get("SportsCategory") not in SPORTS:
-        raise IceInputError("InputConfig.SportsCategory", config.get("SportsCategory"), f"must be one of {', '.join(SPORTS)}")
+        raise IceInputError(
+            "InputConfig.SportsCategory",
+            config.get("SportsCategory"),
+            f"must be one of {', '.join(SPORTS)}",
+        )
     if not isinstance(config.get("InputMedia"), str) or not config["InputMedia"].strip():
-        raise IceInputError("InputConfig.InputMedia", config.get("InputMedia"), "must name one video")
+        raise IceInputError(
+            "InputConfig.InputMedia", config.get("InputMedia"), "must name one video"
+        )
     if "FaceRegister" in config:
         _list("InputConfig.FaceRegister", config["FaceRegister"], MAX_FACES)
     if "TransferNameRegister" in config:
-        _list("InputConfig.TransferNameRegister", config["TransferNameRegister"], MAX_TRANSFER_NAMES)
+        _list(
+            "InputConfig.TransferNameRegister", config["TransferNameRegister"], MAX_TRANSFER_NAMES
+        )
     logos = config.get("SlowMotionLogoRegister")
     if isinstance(logos, Mapping) and "SlowMotionLogoUrls" in logos:
-        _list("InputConfig.SlowMotionLogoRegister.SlowMotionLogoUrls", logos["SlowMotionLogoUrls"], MAX_LOGOS)
+        _list(
+            "InputConfig.SlowMotionLogoRegister.SlowMotionLogoUrls",
+            logos["SlowMotionLogoUrls"],
+            MAX_LOGOS,
+        )
 
 
 def editing(config: Mapping[str, Any]) -> None:
@@ -229,19 +288,29 @@ def output(config: Mapping[str, Any], *, needs_destination: bool = True) -> None
     :raises IceInputError: no destination, no `{index}`, a Count outside 1 to 100, or sizes and durations that cannot be.
     """
     _spelling("OutputConfig", config, _OUTPUT_KEYS)
-    _destination(config, required=needs_destination and config.get("GeneratePreviewOnly") is not True)
+    _destination(
+        config, required=needs_destination and config.get("GeneratePreviewOnly") is not True
+    )
     _whole("OutputConfig.Count", config.get("Count"), 1, MAX_COUNT)
     sides = {key: config[key] for key in ("Width", "Height") if config.get(key) is not None}
     for key, side in sides.items():
         _whole(f"OutputConfig.{key}", side, MIN_SIDE, MAX_SIDE)
     if len(sides) == 2 and all(float(side) > MAX_SHORT_SIDE for side in sides.values()):
-        raise IceInputError("OutputConfig.Width", sides["Width"], f"or Height must be at most {MAX_SHORT_SIDE}: the shorter side")
+        raise IceInputError(
+            "OutputConfig.Width",
+            sides["Width"],
+            f"or Height must be at most {MAX_SHORT_SIDE}: the shorter side",
+        )
     if not isinstance(config.get("Video", {}), (Mapping, NoneType)):
         raise IceInputError("OutputConfig.Video", config["Video"], "must be an object")
     for key in ("MaxDuration", "FixedDuration"):
         _number(f"OutputConfig.{key}", config.get(key), 0, None)
     if config.get("MaxDuration") is not None and config.get("FixedDuration") is not None:
-        raise IceInputError("OutputConfig.FixedDuration", config["FixedDuration"], "cannot stand together with MaxDuration")
+        raise IceInputError(
+            "OutputConfig.FixedDuration",
+            config["FixedDuration"],
+            "cannot stand together with MaxDuration",
+        )
 
 
 def durations(input_config: Mapping[str, Any], output_config: Mapping[str, Any]) -> None:
@@ -254,10 +323,14 @@ def durations(input_config: Mapping[str, Any], output_config: Mapping[str, Any])
         return
     groups = input_config.get("MediaGroupArray")
     of_groups = (
-        [group.get("SpeechTextArray") for group in groups if isinstance(group, Mapping)] if isinstance(groups, list) else []
+        [group.get("SpeechTextArray") for group in groups if isinstance(group, Mapping)]
+        if isinstance(groups, list)
+        else []
     )
     if any((input_config.get("SpeechTextArray"), input_config.get("SpeechText"), *of_groups)):
-        rule = "cannot stand together with SpeechTextArray: the narration decides how long a video is"
+        rule = (
+            "cannot stand together with SpeechTextArray: the narration decides how long a video is"
+        )
         raise IceInputError("OutputConfig.FixedDuration", fixed, rule)
 
 
@@ -269,25 +342,43 @@ def scene_output(config: Mapping[str, Any]) -> None:
     for key in ("Count", "GeneratePreviewOnly"):
         if key in config:
             raise IceInputError(
-                f"OutputConfig.{key}", config[key], "is not supported here: this action renders one video per project"
+                f"OutputConfig.{key}",
+                config[key],
+                "is not supported here: this action renders one video per project",
             )
     output(config)
 
 
 def _destination(config: Mapping[str, Any], *, required: bool) -> None:
-    media_url, location, name = (config.get(key) for key in ("MediaURL", "StorageLocation", "FileName"))
+    media_url, location, name = (
+        config.get(key) for key in ("MediaURL", "StorageLocation", "FileName")
+    )
     if media_url is not None:
         field = "OutputConfig.MediaURL"
         if not isinstance(media_url, str) or not re.match(r"https?://[^/\s]+/\S", media_url):
-            raise IceInputError(field, media_url, "must be http://BUCKET.oss-REGION.aliyuncs.com/NAME_{index}.mp4")
+            raise IceInputError(
+                field, media_url, "must be http://BUCKET.oss-REGION.aliyuncs.com/NAME_{index}.mp4"
+            )
         if re.match(r"https?://[^/]*oss-accelerate", media_url):
-            raise IceInputError(field, media_url, "must be the bucket's own address: acceleration and CDN hosts are refused")
+            raise IceInputError(
+                field,
+                media_url,
+                "must be the bucket's own address: acceleration and CDN hosts are refused",
+            )
         _index(field, media_url)
     elif location is not None or name is not None:
         if not isinstance(location, str) or not location.strip() or "://" in location:
-            raise IceInputError("OutputConfig.StorageLocation", location, "must be a VOD storage host without http://")
+            raise IceInputError(
+                "OutputConfig.StorageLocation",
+                location,
+                "must be a VOD storage host without http://",
+            )
         if not isinstance(name, str) or "/" in name or "." not in name:
-            raise IceInputError("OutputConfig.FileName", name, "must be a file name with a suffix and without a path")
+            raise IceInputError(
+                "OutputConfig.FileName",
+                name,
+                "must be a file name with a suffix and without a path",
+            )
         _index("OutputConfig.FileName", name)
     elif required:
         rule = "must say where the videos go: MediaURL (OSS), or StorageLocation and FileName (VOD)"
@@ -297,7 +388,9 @@ def _destination(config: Mapping[str, Any], *, required: bool) -> None:
 def _index(field: str, value: str) -> None:
     if "{index}" not in value:
         raise IceInputError(
-            field, value, "must contain {index}, which ICE replaces with 0, 1, 2, ...; without it all videos have one name"
+            field,
+            value,
+            "must contain {index}, which ICE replaces with 0, 1, 2, ...; without it all videos have one name",
         )
 
 
@@ -309,9 +402,13 @@ def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
             raise IceInputError(field, group, "must be an object with GroupName and MediaArray")
         name = group.get("GroupName")
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_GROUP_NAME:
-            raise IceInputError(f"{field}.GroupName", name, f"must be 1 to {MAX_GROUP_NAME} characters")
+            raise IceInputError(
+                f"{field}.GroupName", name, f"must be 1 to {MAX_GROUP_NAME} characters"
+            )
         if name in names:
-            raise IceInputError(f"{field}.GroupName", name, "must be unique: another group has this name")
+            raise IceInputError(
+                f"{field}.GroupName", name, "must be unique: another group has this name"
+            )
         if _EMOJI.search(name):
             raise IceInputError(f"{field}.GroupName", name, "must not contain emoji")
         names.add(name)
@@ -319,7 +416,9 @@ def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
         if not group["MediaArray"]:
             raise IceInputError(f"{field}.MediaArray", [], "must name at least one clip")
         if group.get("SplitMode") not in (None, *SPLIT_MODES):
-            raise IceInputError(f"{field}.SplitMode", group["SplitMode"], f"must be one of {', '.join(SPLIT_MODES)}")
+            raise IceInputError(
+                f"{field}.SplitMode", group["SplitMode"], f"must be one of {', '.join(SPLIT_MODES)}"
+            )
         _number(f"{field}.Volume", group.get("Volume"), 0, MAX_VOLUME)
         _number(f"{field}.Duration", group.get("Duration"), 0, None)
         if group.get("SpeechTextArray"):
@@ -334,7 +433,9 @@ def _smart_mix(config: Mapping[str, Any]) -> None:
         _strings("InputConfig.MediaArray", config["MediaArray"], None)
     elif not isinstance(config.get("MediaSearchInput"), Mapping):
         raise IceInputError(
-            "InputConfig.MediaSearchInput", config.get("MediaSearchInput"), "must be an object with LibSearchCondition"
+            "InputConfig.MediaSearchInput",
+            config.get("MediaSearchInput"),
+            "must be an object with LibSearchCondition",
         )
 
 
@@ -358,12 +459,16 @@ def _texts_and_decoration(config: Mapping[str, Any]) -> None:
             raise IceInputError(field, sticker, "must be an object with MediaId or MediaURL")
         _number(f"{field}.Opacity", sticker.get("Opacity"), 0, 1)
         _whole(f"{field}.DyncFrames", sticker.get("DyncFrames"), 0, MAX_STICKER_FRAMES)
-    for place, heading in enumerate(_list("InputConfig.SubHeadingArray", config.get("SubHeadingArray") or [], None)):
+    for place, heading in enumerate(
+        _list("InputConfig.SubHeadingArray", config.get("SubHeadingArray") or [], None)
+    ):
         field = f"InputConfig.SubHeadingArray[{place}]"
         if not isinstance(heading, Mapping):
             raise IceInputError(field, heading, "must be an object with Level and TitleArray")
         if heading.get("Level") is None:
-            raise IceInputError(f"{field}.Level", None, f"must be given, a number from 1 to {MAX_SUB_HEADING_LEVEL}")
+            raise IceInputError(
+                f"{field}.Level", None, f"must be given, a number from 1 to {MAX_SUB_HEADING_LEVEL}"
+            )
         _whole(f"{field}.Level", heading["Level"], 1, MAX_SUB_HEADING_LEVEL)
         _strings(f"{field}.TitleArray", heading.get("TitleArray") or [], MAX_TEXTS, MAX_TITLE)
 
@@ -395,19 +500,34 @@ def _text(field: str, value: object, length: int | None) -> None:
     if not isinstance(value, str):
         raise IceInputError(field, value, "must be a text")
     if length is not None and len(value) > length:
-        raise IceInputError(field, value, f"must have at most {length} characters; it has {len(value)}")
+        raise IceInputError(
+            field, value, f"must have at most {length} characters; it has {len(value)}"
+        )
 
 
 def _number(field: str, value: object, least: float, most: float | None) -> None:
     if value is None:
         return
     try:
-        found = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
+        found = (
+            float(value)
+            if isinstance(value, (int, float, str)) and not isinstance(value, bool)
+            else None
+        )
     except (ValueError, OverflowError):
         found = None
-    if found is None or not math.isfinite(found) or found < least or (most is not None and found > most):
+    if (
+        found is None
+        or not math.isfinite(found)
+        or found < least
+        or (most is not None and found > most)
+    ):
         raise IceInputError(
-            field, value, f"must be a number from {least} to {most}" if most is not None else f"must be a number from {least}"
+            field,
+            value,
+            f"must be a number from {least} to {most}"
+            if most is not None
+            else f"must be a number from {least}",
         )
 
 

@@ -21,7 +21,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 _ONE_SLASH = re.compile(r"^(https?):/(?!/)", re.IGNORECASE)
 _SIGNED_QUERY: Final = frozenset(
-    {"signature", "ossaccesskeyid", "security-token", "x-oss-signature", "x-oss-credential", "x-oss-security-token", "auth_key"}
+    {
+        "signature",
+        "ossaccesskeyid",
+        "security-token",
+        "x-oss-signature",
+        "x-oss-credential",
+        "x-oss-security-token",
+        "auth_key",
+    }
 )
 
 
@@ -270,7 +278,9 @@ def parsed(value: str | None) -> Any:
 def rows(value: object) -> list[Mapping[str, Any]]:
     """Return the objects of a list that may be missing, null, or hold nulls."""
     return (
-        [row for row in value if isinstance(row, Mapping)] if isinstance(value, Sequence) and not isinstance(value, str) else []
+        [row for row in value if isinstance(row, Mapping)]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else []
     )
 
 
@@ -288,7 +298,9 @@ def unsigned_url(url: str | None) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return url.partition("?")[0]  # no URL, and no reason to fail a whole reply
-    signed = any(name.lower() in _SIGNED_QUERY for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    signed = any(
+        name.lower() in _SIGNED_QUERY for name, _ in parse_qsl(parts.query, keep_blank_values=True)
+    )
     return urlunsplit(parts._replace(query="", fragment="")) if signed else url
 
 
@@ -318,7 +330,9 @@ def index_pattern(output_config: str | None) -> re.Pattern[str] | None:
     """
     # Found by pattern, not by parsing: an echoed config need not be valid JSON.
     for match in _OUTPUT_NAME.finditer(output_config or ""):
-        name = re.sub(r"^https?:/{1,2}", "", unquote(_unescaped(match.group(1))).strip(), flags=re.IGNORECASE)
+        name = re.sub(
+            r"^https?:/{1,2}", "", unquote(_unescaped(match.group(1))).strip(), flags=re.IGNORECASE
+        )
         before, marker, after = name.partition("{index}")
         if marker:
             again = re.escape(after).replace(re.escape("{index}"), r"\d+")
@@ -330,7 +344,16 @@ def sub_job(wire: Mapping[str, Any], place: int, pattern: re.Pattern[str] | None
     """Read one entry of SubJobList."""
     url = mended_url(wire.get("MediaURL"))
     found = pattern.search(unquote(url)) if pattern and url else None
-    known = {"JobId", "MediaId", "MediaURL", "Status", "ProjectId", "Duration", "ErrorCode", "ErrorMessage"}
+    known = {
+        "JobId",
+        "MediaId",
+        "MediaURL",
+        "Status",
+        "ProjectId",
+        "Duration",
+        "ErrorCode",
+        "ErrorMessage",
+    }
     return SubJob(
         index=int(found.group(1)) if found else place,
         job_id=text(wire.get("JobId")) or "",
@@ -346,12 +369,24 @@ def sub_job(wire: Mapping[str, Any], place: int, pattern: re.Pattern[str] | None
 
 
 _JOB_FIELDS: Final = frozenset(
-    {"JobId", "JobType", "Status", "InputConfig", "EditingConfig", "OutputConfig", "UserData", "Extend", "ExtendInput"}
+    {
+        "JobId",
+        "JobType",
+        "Status",
+        "InputConfig",
+        "EditingConfig",
+        "OutputConfig",
+        "UserData",
+        "Extend",
+        "ExtendInput",
+    }
     | {"ExtendOutput", "CreateTime", "ModifiedTime", "CompleteTime", "SubJobList"}
 )
 
 
-def batch_media_producing_job(wire: Mapping[str, Any], request_id: str | None = None) -> BatchMediaProducingJob:
+def batch_media_producing_job(
+    wire: Mapping[str, Any], request_id: str | None = None
+) -> BatchMediaProducingJob:
     """Read an EditingBatchJob, or a row of EditingBatchJobList."""
     output_config = raw(wire.get("OutputConfig"))
     pattern = index_pattern(output_config)
@@ -370,7 +405,9 @@ def batch_media_producing_job(wire: Mapping[str, Any], request_id: str | None = 
         create_time=time(wire.get("CreateTime")),
         modified_time=time(wire.get("ModifiedTime")),
         complete_time=time(wire.get("CompleteTime")),
-        sub_jobs=tuple(sub_job(row, place, pattern) for place, row in enumerate(rows(wire.get("SubJobList")))),
+        sub_jobs=tuple(
+            sub_job(row, place, pattern) for place, row in enumerate(rows(wire.get("SubJobList")))
+        ),
         error=job_error(extend),
         request_id=request_id,
         other_fields={name: value for name, value in wire.items() if name not in _JOB_FIELDS},
@@ -378,12 +415,34 @@ def batch_media_producing_job(wire: Mapping[str, Any], request_id: str | None = 
 
 
 _PRODUCING_FIELDS: Final = frozenset(
-    {"JobId", "Status", "Progress", "ProjectId", "MediaId", "MediaURL", "VodMediaId", "TemplateId", "Duration", "Code", "Message"}
-    | {"CreateTime", "ModifiedTime", "CompleteTime", "Timeline", "ClipsParam", "UserData", "SubJobMaterials"}
+    {
+        "JobId",
+        "Status",
+        "Progress",
+        "ProjectId",
+        "MediaId",
+        "MediaURL",
+        "VodMediaId",
+        "TemplateId",
+        "Duration",
+        "Code",
+        "Message",
+    }
+    | {
+        "CreateTime",
+        "ModifiedTime",
+        "CompleteTime",
+        "Timeline",
+        "ClipsParam",
+        "UserData",
+        "SubJobMaterials",
+    }
 )
 
 
-def media_producing_job(wire: Mapping[str, Any], request_id: str | None = None) -> MediaProducingJob:
+def media_producing_job(
+    wire: Mapping[str, Any], request_id: str | None = None
+) -> MediaProducingJob:
     """Read a MediaProducingJob."""
     return MediaProducingJob(
         job_id=text(wire.get("JobId")) or "",
@@ -444,5 +503,9 @@ def media_info(wire: Mapping[str, Any], request_id: str | None = None) -> MediaI
         modified_time=time(basic.get("ModifiedTime")),
         files=tuple(media_file(row) for row in basics if isinstance(row, Mapping)),
         request_id=request_id,
-        other_fields={name: value for name, value in wire.items() if name not in {"MediaId", "MediaBasicInfo", "FileInfoList"}},
+        other_fields={
+            name: value
+            for name, value in wire.items()
+            if name not in {"MediaId", "MediaBasicInfo", "FileInfoList"}
+        },
     )

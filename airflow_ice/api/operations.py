@@ -17,8 +17,19 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from airflow_ice.api import limits, models
-from airflow_ice.api.errors import IceInputError, IceJobNotFoundError, IceNotFoundError, IceUnavailableError
-from airflow_ice.api.models import BatchMediaProducingJob, BatchMediaProducingJobPage, JobStatePage, MediaInfo, MediaProducingJob
+from airflow_ice.api.errors import (
+    IceInputError,
+    IceJobNotFoundError,
+    IceNotFoundError,
+    IceUnavailableError,
+)
+from airflow_ice.api.models import (
+    BatchMediaProducingJob,
+    BatchMediaProducingJobPage,
+    JobStatePage,
+    MediaInfo,
+    MediaProducingJob,
+)
 from airflow_ice.api.signature import DATE_FORMAT
 
 T_co = TypeVar("T_co", covariant=True)
@@ -46,7 +57,9 @@ class Operation(Generic[T_co]):
 
     action: str
     read: Callable[[Mapping[str, Any]], T_co]
-    query: Mapping[str, str] = field(default_factory=dict, repr=False)  # UserData may hold a key of the user's
+    query: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # UserData may hold a key of the user's
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
     submit: bool = False
     repeatable: bool = True
@@ -151,7 +164,10 @@ def _job_states(body: bytes) -> JobStatePage | None:
         return None  # one of the oddities of the wire: read it the slow and patient way
     if page.EditingBatchJobList is None:
         return None
-    return JobStatePage({row.JobId.strip(): row.Status.strip() for row in page.EditingBatchJobList}, page.NextToken or None)
+    return JobStatePage(
+        {row.JobId.strip(): row.Status.strip() for row in page.EditingBatchJobList},
+        page.NextToken or None,
+    )
 
 
 @functools.cache
@@ -215,11 +231,19 @@ def submit_screen_media_highlights_job(
     found, given = _config("InputConfig", input_config)
     limits.highlights_input(found)
     query = {"OutputConfig": _output(output_config, found), "UserData": _user_data(user_data)}
-    return _submit("SubmitScreenMediaHighlightsJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+    return _submit(
+        "SubmitScreenMediaHighlightsJob",
+        query,
+        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
+    )
 
 
 def submit_sports_highlights_job(
-    *, input_config: Config, output_config: Config, user_data: Config | None = None, client_token: str | None = None
+    *,
+    input_config: Config,
+    output_config: Config,
+    user_data: Config | None = None,
+    client_token: str | None = None,
 ) -> Operation[str]:
     """Submit highlights of a sports video (SubmitSportsHighlightsJob) and return its job id. This costs money.
 
@@ -234,7 +258,12 @@ def submit_sports_highlights_job(
         "UserData": _user_data(user_data),
         "ClientToken": _client_token(client_token),
     }
-    return _submit("SubmitSportsHighlightsJob", query, {"InputConfig": given}, repeatable=client_token is not None)
+    return _submit(
+        "SubmitSportsHighlightsJob",
+        query,
+        {"InputConfig": given},
+        repeatable=client_token is not None,
+    )
 
 
 def submit_scene_media_selection_job(
@@ -260,7 +289,11 @@ def submit_scene_media_selection_job(
         "OutputConfig": _output(output_config, found, needs_destination=False),
         "UserData": _user_data(user_data),
     }
-    return _submit("SubmitSceneMediaSelectionJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+    return _submit(
+        "SubmitSceneMediaSelectionJob",
+        query,
+        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
+    )
 
 
 def submit_scene_timeline_organization_job(
@@ -289,7 +322,11 @@ def submit_scene_timeline_organization_job(
         "OutputConfig": _output(output_config, found, needs_destination=False),
         "UserData": _user_data(user_data),
     }
-    return _submit("SubmitSceneTimelineOrganizationJob", query, {"InputConfig": given, "EditingConfig": _editing(editing_config)})
+    return _submit(
+        "SubmitSceneTimelineOrganizationJob",
+        query,
+        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
+    )
 
 
 def submit_scene_batch_editing_job(
@@ -322,8 +359,12 @@ def get_media_info(
     """
     if not media_id and not input_url:
         raise IceInputError("media_id", media_id, "must be given, or input_url")
-    if auth_timeout is not None and not (isinstance(auth_timeout, int) and 1 <= auth_timeout <= MAX_AUTH_TIMEOUT):
-        raise IceInputError("auth_timeout", auth_timeout, f"must be 1 to {MAX_AUTH_TIMEOUT} seconds")
+    if auth_timeout is not None and not (
+        isinstance(auth_timeout, int) and 1 <= auth_timeout <= MAX_AUTH_TIMEOUT
+    ):
+        raise IceInputError(
+            "auth_timeout", auth_timeout, f"must be 1 to {MAX_AUTH_TIMEOUT} seconds"
+        )
 
     def read(reply: Mapping[str, Any]) -> MediaInfo:
         found = reply.get("MediaInfo")
@@ -336,7 +377,11 @@ def get_media_info(
             )
         return models.media_info(found, models.text(reply.get("RequestId")))
 
-    query = {"MediaId": media_id, "InputURL": input_url, "AuthTimeout": None if auth_timeout is None else str(auth_timeout)}
+    query = {
+        "MediaId": media_id,
+        "InputURL": input_url,
+        "AuthTimeout": None if auth_timeout is None else str(auth_timeout),
+    }
     return Operation("GetMediaInfo", read, query=_given(query))
 
 
@@ -363,7 +408,11 @@ def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
 
 
 def _submit(
-    action: str, query: Mapping[str, str | None], form: Mapping[str, str | None], *, repeatable: bool = False
+    action: str,
+    query: Mapping[str, str | None],
+    form: Mapping[str, str | None],
+    *,
+    repeatable: bool = False,
 ) -> Operation[str]:
     def read(reply: Mapping[str, Any]) -> str:
         if job_id := models.text(reply.get("JobId")):
@@ -376,7 +425,9 @@ def _submit(
             submitted="unknown",
         )
 
-    return Operation(action, read, query=_given(query), form=_given(form), submit=True, repeatable=repeatable)
+    return Operation(
+        action, read, query=_given(query), form=_given(form), submit=True, repeatable=repeatable
+    )
 
 
 def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
@@ -396,7 +447,9 @@ def _ids(name: str, value: object) -> list[str]:
             try:
                 value = json.loads(value)
             except ValueError as cause:
-                raise IceInputError(name, value, f"must be a list of ids; it is not JSON: {cause}") from None
+                raise IceInputError(
+                    name, value, f"must be a list of ids; it is not JSON: {cause}"
+                ) from None
         else:
             value = value.split(",")
     if not isinstance(value, Sequence):
@@ -434,14 +487,20 @@ def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
     if isinstance(value, str):
         return limits.json_object(name, value), value
     if not isinstance(value, Mapping):
-        raise IceInputError(name, limits.shown(name, value), f"must be a dict or a JSON string, not {type(value).__name__}")
+        raise IceInputError(
+            name,
+            limits.shown(name, value),
+            f"must be a dict or a JSON string, not {type(value).__name__}",
+        )
     try:
         return dict(value), json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as cause:
         raise IceInputError(name, None, f"cannot be written as JSON: {cause}") from None
 
 
-def _output(value: object, input_config: Mapping[str, Any], *, needs_destination: bool = True) -> str:
+def _output(
+    value: object, input_config: Mapping[str, Any], *, needs_destination: bool = True
+) -> str:
     found, given = _config("OutputConfig", value)
     limits.output(found, needs_destination=needs_destination)
     limits.durations(input_config, found)

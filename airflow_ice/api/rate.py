@@ -29,7 +29,11 @@ class RateLimiter:
     :param clock: monotonic seconds.
     """
 
-    def __init__(self, per_second: float = DEFAULT_REQUESTS_PER_SECOND, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_second: float = DEFAULT_REQUESTS_PER_SECOND,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not per_second > 0:
             raise ValueError(f"per_second must be more than 0, not {per_second}")
         self._full = per_second

@@ -123,7 +123,11 @@ def result(operation: Operation[T], reply: Reply) -> T:
     :raises IceServiceError: the reply is not a success.
     """
     succeeded = 200 <= reply.status < 300
-    if succeeded and operation.glance is not None and (glanced := operation.glance(reply.body)) is not None:
+    if (
+        succeeded
+        and operation.glance is not None
+        and (glanced := operation.glance(reply.body)) is not None
+    ):
         return glanced
     body = _json_object(reply.body)
     if succeeded and body is not None:

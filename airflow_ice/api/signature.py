@@ -65,7 +65,9 @@ def canonical_query(parameters: Mapping[str, str] | Iterable[tuple[str, str]]) -
     It is also a valid query string, so the client sends exactly what it signs.
     """
     pairs = parameters.items() if isinstance(parameters, Mapping) else parameters
-    return "&".join(f"{percent_encode(name)}={percent_encode(value)}" for name, value in sorted(pairs))
+    return "&".join(
+        f"{percent_encode(name)}={percent_encode(value)}" for name, value in sorted(pairs)
+    )
 
 
 def body_hash(body: bytes) -> str:
@@ -74,7 +76,13 @@ def body_hash(body: bytes) -> str:
 
 
 def canonical_request(
-    *, method: str, path: str, query: str, headers: Mapping[str, str], signed_headers: Iterable[str], payload_hash: str
+    *,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    signed_headers: Iterable[str],
+    payload_hash: str,
 ) -> str:
     """Return the canonical request.
 
@@ -95,7 +103,9 @@ def string_to_sign(request: str) -> str:
 
 def signature(access_key_secret: str, request: str) -> str:
     """Sign a canonical request. The key is the secret as it is, without the trailing `&` of the older RPC signature."""
-    return hmac.new(access_key_secret.encode(), string_to_sign(request).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(
+        access_key_secret.encode(), string_to_sign(request).encode(), hashlib.sha256
+    ).hexdigest()
 
 
 def parse_authorization(value: str) -> Authorization:
@@ -155,7 +165,9 @@ def signed_request_headers(
     if credentials.security_token:
         headers["x-acs-accesskey-id"] = credentials.access_key_id
         headers["x-acs-security-token"] = credentials.security_token
-    signed = sorted(name for name in headers if name in _SIGNED_BESIDE_ACS or name.startswith("x-acs-"))
+    signed = sorted(
+        name for name in headers if name in _SIGNED_BESIDE_ACS or name.startswith("x-acs-")
+    )
     request = canonical_request(
         method="POST",
         path="/",

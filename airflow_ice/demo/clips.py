@@ -11,9 +11,21 @@ SECONDS: Final = 3
 
 # Group, file name, FFmpeg source filter. Two clips a group, so that the videos differ.
 _CLIPS: Final = (
-    ("opening", "gradients-warm", "gradients=s=640x360:r=25:speed=0.03:c0=0xff7e5f:c1=0xfeb47b:c2=0x6a3093:nb_colors=3:seed=7"),
-    ("opening", "gradients-cool", "gradients=s=640x360:r=25:speed=0.03:c0=0x0575e6:c1=0x00f260:c2=0x141e30:nb_colors=3:seed=3"),
-    ("product", "mandelbrot", "mandelbrot=s=640x360:r=25:start_scale=0.02:end_scale=0.0005:end_pts=200"),
+    (
+        "opening",
+        "gradients-warm",
+        "gradients=s=640x360:r=25:speed=0.03:c0=0xff7e5f:c1=0xfeb47b:c2=0x6a3093:nb_colors=3:seed=7",
+    ),
+    (
+        "opening",
+        "gradients-cool",
+        "gradients=s=640x360:r=25:speed=0.03:c0=0x0575e6:c1=0x00f260:c2=0x141e30:nb_colors=3:seed=3",
+    ),
+    (
+        "product",
+        "mandelbrot",
+        "mandelbrot=s=640x360:r=25:start_scale=0.02:end_scale=0.0005:end_pts=200",
+    ),
     (
         "product",
         "life",
@@ -44,7 +56,9 @@ def _write(target: Path, source: str) -> None:
     pixels.link_to(sink)
     graph.configure()
     with av.open(str(target), "w") as container:
-        stream = container.add_stream("h264", rate=RATE, options={"preset": "veryfast", "crf": "23"})
+        stream = container.add_stream(
+            "h264", rate=RATE, options={"preset": "veryfast", "crf": "23"}
+        )
         stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
         for number in range(RATE * SECONDS):
             frame = graph.vpull()
@@ -60,13 +74,19 @@ def media_groups(folder: Path) -> dict[str, list[str]]:
     :raises ValueError: no clip in the folder.
     """
     clips = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in {".mp4", ".mov", ".mkv", ".webm", ".jpg", ".jpeg", ".png"}
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in {".mp4", ".mov", ".mkv", ".webm", ".jpg", ".jpeg", ".png"}
     )
     if not clips:
         raise ValueError(f"no clips (mp4, mov, mkv, webm, jpg, png) in {folder}")
     names = [path.relative_to(folder) for path in clips]
     grouped: dict[str, list[str]] = {}
     for place, name in enumerate(names):
-        group = name.parts[0] if len(name.parts) > 1 else ("first" if place < (len(names) + 1) // 2 else "second")
+        group = (
+            name.parts[0]
+            if len(name.parts) > 1
+            else ("first" if place < (len(names) + 1) // 2 else "second")
+        )
         grouped.setdefault(group[:50], []).append(name.as_posix())
     return grouped

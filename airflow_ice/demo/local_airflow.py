@@ -68,7 +68,9 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{self.port}"
         self._on_progress = on_progress
         self._task_port = free_port() if apart else self.port
-        self._environ = _environ(home, dags_folder, self.port, self._task_port, connections, settings or {}) | dict(environ or {})
+        self._environ = _environ(
+            home, dags_folder, self.port, self._task_port, connections, settings or {}
+        ) | dict(environ or {})
         self._token: str | None = None
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="local-airflow")
@@ -83,7 +85,12 @@ class LocalAirflow:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def _start(self) -> None:
@@ -95,7 +102,14 @@ class LocalAirflow:
         for part in PARTS:
             self.start_part(part)
         if self._task_port != self.port:
-            self.start_part("api-server", "--apps", "execution", "--port", str(self._task_port), name="task-api-server")
+            self.start_part(
+                "api-server",
+                "--apps",
+                "execution",
+                "--port",
+                str(self._task_port),
+                name="task-api-server",
+            )
         self._wait_until_healthy()
 
     def start_part(self, part: str, *arguments: str, name: str | None = None) -> None:
@@ -144,13 +158,17 @@ class LocalAirflow:
         self._logs.clear()
         self._http.close()
 
-    def api(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
+    def api(
+        self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None
+    ) -> Any:
         """Call Airflow's REST API and return the JSON of the reply.
 
         :param path: below /api/v2, for example `dags/my_dag/dagRuns`.
         :raises LocalAirflowError: no reply, or one that is not a success.
         """
-        reply = self._send(method, f"/api/v2/{path}", json=json, params=params, headers=self._authorization())
+        reply = self._send(
+            method, f"/api/v2/{path}", json=json, params=params, headers=self._authorization()
+        )
         _check(method, path, reply)
         return reply.json() if reply.content else None
 
@@ -163,7 +181,9 @@ class LocalAirflow:
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run of a DAG, once it is known, and return the run's id."""
         self.wait_for_dag(dag_id)
-        run = self.api("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
+        run = self.api(
+            "POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})}
+        )
         return str(run["dag_run_id"])
 
     def wait_for_dag(self, dag_id: str, within: float = 90.0) -> None:
@@ -177,7 +197,10 @@ class LocalAirflow:
             if reply.status_code == 200:
                 return
             if errors := self.api("GET", "importErrors")["import_errors"]:
-                raise LocalAirflowError("A DAG file cannot be imported:\n" + "\n".join(row["stack_trace"] for row in errors))
+                raise LocalAirflowError(
+                    "A DAG file cannot be imported:\n"
+                    + "\n".join(row["stack_trace"] for row in errors)
+                )
             if time.monotonic() > deadline:
                 raise LocalAirflowError(
                     f"Airflow does not know the DAG {dag_id} after {within:.0f} s; see {self.home / 'dag-processor.log'}"
@@ -197,18 +220,27 @@ class LocalAirflow:
         deadline = time.monotonic() + within
         while (state := self.run_state(dag_id, run_id)) not in {"success", "failed"}:
             if time.monotonic() > deadline:
-                tasks = {(row["task_id"], row["map_index"]): row["state"] for row in self.tasks(dag_id, run_id)}
-                raise LocalAirflowError(f"{dag_id} {run_id} is {state} after {within:.0f} s: {tasks}; logs in {self.home}")
+                tasks = {
+                    (row["task_id"], row["map_index"]): row["state"]
+                    for row in self.tasks(dag_id, run_id)
+                }
+                raise LocalAirflowError(
+                    f"{dag_id} {run_id} is {state} after {within:.0f} s: {tasks}; logs in {self.home}"
+                )
             self._alive()
             time.sleep(0.3)
         return state
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run."""
-        found = self.api("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 1000})
+        found = self.api(
+            "GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 1000}
+        )
         return list(found["task_instances"])
 
-    def wait_for_question(self, dag_id: str, run_id: str, task_id: str, within: float = 180.0) -> dict[str, Any]:
+    def wait_for_question(
+        self, dag_id: str, run_id: str, task_id: str, within: float = 180.0
+    ) -> dict[str, Any]:
         """Wait until a human-in-the-loop task asks and may be answered; return what it asks: subject, body, options and more.
 
         Airflow 3.3 fails a task that runs again before its scheduler has heard that the first part is over (apache/airflow#66374).
@@ -221,13 +253,20 @@ class LocalAirflow:
         over = f"Received executor event with state success for task instance {task}"
         while True:
             found = self.tasks(dag_id, run_id)
-            asks = any(row["task_id"] == task_id and row["state"] == "awaiting_input" for row in found)
+            asks = any(
+                row["task_id"] == task_id and row["state"] == "awaiting_input" for row in found
+            )
             if asks and over in (self.home / "scheduler.log").read_text(errors="replace"):
                 path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
                 return dict(self.api("GET", path))
-            if self.run_state(dag_id, run_id) in {"success", "failed"} or time.monotonic() > deadline:
+            if (
+                self.run_state(dag_id, run_id) in {"success", "failed"}
+                or time.monotonic() > deadline
+            ):
                 states = {(row["task_id"], row["map_index"]): row["state"] for row in found}
-                raise LocalAirflowError(f"{task_id} of {dag_id} {run_id} asks nothing: {states}; logs in {self.home}")
+                raise LocalAirflowError(
+                    f"{task_id} of {dag_id} {run_id} asks nothing: {states}; logs in {self.home}"
+                )
             self._alive()
             time.sleep(0.3)
 
@@ -238,23 +277,42 @@ class LocalAirflow:
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Clear one task, as a user does in the grid."""
-        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
         self.api("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
+    ) -> Any:
         """Return one XCom value."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", path, params={"map_index": map_index, "deserialize": True})["value"]
 
-    def task_log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, attempt: int | None = None) -> str:
+    def task_log(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int = -1,
+        attempt: int | None = None,
+    ) -> str:
         """Return what a task wrote to its log, the triggerer included: all tries, or one."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         folder = folder / f"map_index={map_index}" if map_index >= 0 else folder
-        return "\n".join(file.read_text() for file in sorted(folder.glob(f"attempt={attempt or '*'}.log*")))
+        return "\n".join(
+            file.read_text() for file in sorted(folder.glob(f"attempt={attempt or '*'}.log*"))
+        )
 
     def _authorization(self) -> dict[str, str]:
         if self._token is None:
-            reply = self._send("POST", "/auth/token", json={"username": LOGIN[0], "password": LOGIN[1]})
+            reply = self._send(
+                "POST", "/auth/token", json={"username": LOGIN[0], "password": LOGIN[1]}
+            )
             _check("POST", "auth/token", reply)
             self._token = str(reply.json()["access_token"])
         return {"Authorization": f"Bearer {self._token}"}
@@ -281,14 +339,20 @@ class LocalAirflow:
             with suppress(httpx.HTTPError, ValueError):
                 health = self._http.get("/api/v2/monitor/health").json()
                 parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-                ill = [part for part in parts if (health.get(part) or {}).get("status") != "healthy"]
+                ill = [
+                    part for part in parts if (health.get(part) or {}).get("status") != "healthy"
+                ]
 
     def _alive(self) -> None:
-        for name, process in list(self._processes.items()):  # another thread may end a part meanwhile
+        for name, process in list(
+            self._processes.items()
+        ):  # another thread may end a part meanwhile
             if process.poll() is not None:
                 log = self.home / f"{name}.log"
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-                raise LocalAirflowError(f"Airflow's {name} has ended with status {process.returncode}; {log} ends with:\n{last}")
+                raise LocalAirflowError(
+                    f"Airflow's {name} has ended with status {process.returncode}; {log} ends with:\n{last}"
+                )
 
     def _spawn(self, name: str, command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         def spawn() -> subprocess.Popen[bytes]:
@@ -311,7 +375,9 @@ class LocalAirflow:
             status = self._spawn(name, _airflow(*arguments), log).wait()
         del self._processes[name]
         if status != 0:
-            raise LocalAirflowError(f"airflow {' '.join(arguments)} failed with status {status}; see {self.home / name}.log")
+            raise LocalAirflowError(
+                f"airflow {' '.join(arguments)} failed with status {status}; see {self.home / name}.log"
+            )
 
 
 def _check(method: str, path: str, reply: httpx.Response) -> None:
@@ -339,7 +405,11 @@ def _environ(
     settings: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the environment of every part: this process's, less what would reach out of the folder, and the configuration."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "ALIBABA_CLOUD_"))}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW_", "ALIBABA_CLOUD_"))
+    }
     url = f"http://127.0.0.1:{port}"
     configuration = {
         "CORE__LOAD_EXAMPLES": "False",
@@ -364,7 +434,10 @@ def _environ(
     return {
         **inherited,
         **{f"AIRFLOW__{name}": value for name, value in {**configuration, **settings}.items()},
-        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(dict(fields)) for name, fields in connections.items()},
+        **{
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps(dict(fields))
+            for name, fields in connections.items()
+        },
         "AIRFLOW_HOME": str(home),
         # Where both are set, the lower-case one counts; and one that is inherited says nothing of loopback.
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),

@@ -107,15 +107,22 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
         dags = folder / "dags"
         dags.mkdir()
         shutil.copy(dags_folder() / f"{DAG_ID}.py", dags)
-        airflow = LocalAirflow(folder / "airflow", dags, connections={"ice_default": connection}, on_progress=say)
+        airflow = LocalAirflow(
+            folder / "airflow", dags, connections={"ice_default": connection}, on_progress=say
+        )
         with airflow, _client(ice) as client:
             say(f"Airflow is up at {airflow.url}")
             run_id = airflow.trigger(DAG_ID, _conf(options, groups, ice.settings.bucket))
-            say(f"DAG {DAG_ID} is running over {sum(map(len, groups.values()))} clips in {len(groups)} groups")
+            say(
+                f"DAG {DAG_ID} is running over {sum(map(len, groups.values()))} clips in {len(groups)} groups"
+            )
             _follow(airflow, client, run_id, console)
             published = _published(airflow, run_id)
             say("done")
-            console.print(published_table([(row, file, _picture_size(file)) for row, file in published]), crop=False)
+            console.print(
+                published_table([(row, file, _picture_size(file)) for row, file in published]),
+                crop=False,
+            )
             if options.keep:
                 _keep(airflow, console)
 
@@ -124,7 +131,10 @@ def _conf(options: DemoOptions, groups: Mapping[str, list[str]], bucket: str) ->
     return {
         "input_config": {
             "MediaGroupArray": [
-                {"GroupName": group, "MediaArray": [object_url(ObjectName(bucket, name), REGION) for name in names]}
+                {
+                    "GroupName": group,
+                    "MediaArray": [object_url(ObjectName(bucket, name), REGION) for name in names],
+                }
                 for group, names in groups.items()
             ],
             "TitleArray": ["Now open", "Come and see"],
@@ -171,7 +181,9 @@ def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress
     job_id = str(airflow.xcom(DAG_ID, run_id, "submit"))
     try:
         job = client.get_batch_media_producing_job(job_id)
-    except IceError:  # a look that fails is no reason to end the demo: the sensor decides about the job
+    except (
+        IceError
+    ):  # a look that fails is no reason to end the demo: the sensor decides about the job
         return Progress(tasks, job_id, "not known")
     sub_jobs = []
     for sub in sorted(job.sub_jobs, key=lambda sub: sub.index):
@@ -185,7 +197,10 @@ def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress
 
 def _published(airflow: LocalAirflow, run_id: str) -> list[tuple[dict[str, Any], Path]]:
     rows = airflow.xcom(DAG_ID, run_id, "collect")
-    return [(row, Path(airflow.xcom(DAG_ID, run_id, "publish", map_index=place))) for place, row in enumerate(rows)]
+    return [
+        (row, Path(airflow.xcom(DAG_ID, run_id, "publish", map_index=place)))
+        for place, row in enumerate(rows)
+    ]
 
 
 def _picture_size(file: Path) -> str:
@@ -213,7 +228,11 @@ def _last_error(log: str) -> str:
             entry = json.loads(line)
             if isinstance(entry, dict) and entry.get("level") == "error":
                 details = entry.get("error_detail") or []
-                told = [f"{part.get('exc_type')}: {part.get('exc_value')}" for part in details if isinstance(part, dict)]
+                told = [
+                    f"{part.get('exc_type')}: {part.get('exc_value')}"
+                    for part in details
+                    if isinstance(part, dict)
+                ]
                 # The first one is what was raised; its causes follow.
                 return re.sub(r"\s+", " ", told[0] if told else str(entry.get("event")))
     return "its log names no error"
@@ -221,7 +240,10 @@ def _last_error(log: str) -> str:
 
 def _keep(airflow: LocalAirflow, console: Console) -> None:
     user, password = LOGIN
-    console.print(f"Airflow stays up at {airflow.url} (user {user}, password {password}). Ctrl-C ends it.", highlight=False)
+    console.print(
+        f"Airflow stays up at {airflow.url} (user {user}, password {password}). Ctrl-C ends it.",
+        highlight=False,
+    )
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)

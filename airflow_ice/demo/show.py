@@ -42,7 +42,11 @@ class Show:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=8, transient=True)
+            if console.is_terminal
+            else None
+        )
         self._last = ""
 
     def __enter__(self) -> Self:
@@ -73,12 +77,18 @@ def _picture(progress: Progress) -> RenderableType:
     for index, status, percent in progress.sub_jobs:
         bar = ProgressBar(total=100, completed=percent, width=30, finished_style="green")
         videos.add_row(f"video {index}", bar, Text(status, style=_COLOURS.get(status, "")))
-    title = f"batch job {progress.job_id}: {progress.job_status}" if progress.job_id else "batch job: not submitted yet"
+    title = (
+        f"batch job {progress.job_id}: {progress.job_status}"
+        if progress.job_id
+        else "batch job: not submitted yet"
+    )
     return Group(tasks, Text(""), Text(title, style="bold"), videos)
 
 
 def _line(progress: Progress) -> str:
-    tasks = ", ".join(f"{task_id} {_counted(states).plain}" for task_id, states in progress.tasks.items())
+    tasks = ", ".join(
+        f"{task_id} {_counted(states).plain}" for task_id, states in progress.tasks.items()
+    )
     states = Counter(status for _, status, _ in progress.sub_jobs)
     videos = ", ".join(f"{count} {status}" for status, count in states.items())
     return f"{tasks}; batch job {progress.job_status or 'not submitted yet'}{f' ({videos})' if videos else ''}"
@@ -87,7 +97,10 @@ def _line(progress: Progress) -> str:
 def _counted(states: Sequence[str]) -> Text:
     text = Text()
     for state, count in Counter(states).items():
-        text.append(f"{', ' if text else ''}{f'{count} ' if len(states) > 1 else ''}{state}", style=_COLOURS.get(state, ""))
+        text.append(
+            f"{', ' if text else ''}{f'{count} ' if len(states) > 1 else ''}{state}",
+            style=_COLOURS.get(state, ""),
+        )
     return text
 
 
@@ -96,7 +109,9 @@ def published_table(published: Sequence[tuple[Mapping[str, Any], Path, str]]) ->
     table = Table(title="Published")
     paths = [os.path.relpath(file) for _, file, _ in published]
     for heading in ("video", "length", "picture", "size"):
-        table.add_column(heading, justify="right" if heading in {"length", "size"} else "left", no_wrap=True)
+        table.add_column(
+            heading, justify="right" if heading in {"length", "size"} else "left", no_wrap=True
+        )
     # A path that is folded cannot be copied: it is shown whole, over the edge if need be.
     table.add_column("file", no_wrap=True, min_width=max(map(len, paths), default=0))
     for (media, file, picture), path in zip(published, paths, strict=True):

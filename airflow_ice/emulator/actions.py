@@ -41,7 +41,13 @@ class Actions:
     """Answers the actions of one emulator."""
 
     def __init__(
-        self, settings: Settings, store: Store, clock: Clock, objects: ObjectStore, finder: MaterialFinder, lifecycle: Lifecycle
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        objects: ObjectStore,
+        finder: MaterialFinder,
+        lifecycle: Lifecycle,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -68,7 +74,9 @@ class Actions:
         """
         self._lifecycle.settle()
         if action in SUBMITS:
-            submission = validation.submission(action, parameters, self._settings.region_id, self._settings.bucket)
+            submission = validation.submission(
+                action, parameters, self._settings.region_id, self._settings.bucket
+            )
             return {"JobId": self._lifecycle.submit(submission, parameters)}
         return self._reads[action](parameters, base_url)
 
@@ -76,14 +84,20 @@ class Actions:
         job = self._store.job(_job_id(parameters))
         if job is None or job.created < self._oldest():
             raise resource_not_found()
-        return {"EditingBatchJob": replies.batch_job(job, self._store.sub_jobs(job.job_id), self._clock.now())}
+        return {
+            "EditingBatchJob": replies.batch_job(
+                job, self._store.sub_jobs(job.job_id), self._clock.now()
+            )
+        }
 
     def _get_job(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
         sub_job = self._store.sub_job(_job_id(parameters))
         parent = self._store.job(sub_job.parent_id) if sub_job else None
         if sub_job is None or parent is None or parent.created < self._oldest():
             raise resource_not_found()
-        return {"MediaProducingJob": replies.media_producing_job(sub_job, parent, self._clock.now())}
+        return {
+            "MediaProducingJob": replies.media_producing_job(sub_job, parent, self._clock.now())
+        }
 
     def _list_batch_jobs(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
         limit = _whole(parameters, "MaxResults", _DEFAULT_PAGE, _LARGEST_PAGE)
@@ -103,7 +117,10 @@ class Actions:
             after=self._read_token(token, order) if token else None,
         )
         jobs = self._store.list_jobs(wanted, limit + 1)
-        body: dict[str, Any] = {"EditingBatchJobList": [replies.list_row(job) for job in jobs[:limit]], "MaxResults": limit}
+        body: dict[str, Any] = {
+            "EditingBatchJobList": [replies.list_row(job) for job in jobs[:limit]],
+            "MaxResults": limit,
+        }
         if len(jobs) > limit:
             body["NextToken"] = self._token(jobs[limit - 1].seq, order)
         return body
@@ -128,7 +145,9 @@ class Actions:
         return seq
 
     def _seal(self, place: bytes, order: str) -> bytes:
-        return hmac.new(self._settings.access_key_secret.encode(), place + order.encode(), hashlib.sha256).digest()[:8]
+        return hmac.new(
+            self._settings.access_key_secret.encode(), place + order.encode(), hashlib.sha256
+        ).digest()[:8]
 
     def _get_media_info(self, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
         seconds = _whole(parameters, "AuthTimeout", _DEFAULT_AUTH_SECONDS, _LONGEST_AUTH_SECONDS)
@@ -142,7 +161,9 @@ class Actions:
             raise resource_not_found()
         return {"MediaInfo": self._media_info(named, material, seconds, base_url)}
 
-    def _media_info(self, named: str, material: Material, seconds: int, base_url: str) -> dict[str, Any]:
+    def _media_info(
+        self, named: str, material: Material, seconds: int, base_url: str
+    ) -> dict[str, Any]:
         made_by, name = material.made_by, material.name
         if name is None:
             raise resource_not_found()
@@ -155,8 +176,11 @@ class Actions:
             name=name,
             facts=facts,
             status=status,
-            input_url=(made_by.media_url if made_by else None) or (named if parse_object_url(named) else own_url),
-            file_url=self._objects.signed_url(base_url, name, expires) if status == "Normal" else None,
+            input_url=(made_by.media_url if made_by else None)
+            or (named if parse_object_url(named) else own_url),
+            file_url=self._objects.signed_url(base_url, name, expires)
+            if status == "Normal"
+            else None,
             region_id=self._settings.region_id,
             created=self._created(material),
             user_data=parent.user_data if parent else None,
@@ -167,7 +191,9 @@ class Actions:
         made_by = material.made_by
         # Guess: what is asked about an output before its sub-job has ended, or after it has failed.
         if made_by is not None and made_by.status != SUCCESS:
-            return replies.facts_without_file(made_by), "PrepareFail" if made_by.status == FAILED else "Preparing"
+            return replies.facts_without_file(
+                made_by
+            ), "PrepareFail" if made_by.status == FAILED else "Preparing"
         if material.path is not None:
             facts = probe(material.path)
             return facts, "Normal" if facts.readable else "PrepareFail"

@@ -29,7 +29,14 @@ class Authenticator:
         self._nonces: set[str] = set()
         self._expiries: deque[tuple[float, str]] = deque()
 
-    def check(self, method: str, path: str, query: Iterable[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> None:
+    def check(
+        self,
+        method: str,
+        path: str,
+        query: Iterable[tuple[str, str]],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
         """Let a request pass.
 
         :param query: the query parameters, decoded.
@@ -43,7 +50,9 @@ class Authenticator:
             return
         authorization = _authorization(headers)
         if authorization.access_key_id != self._settings.access_key_id:
-            raise ServiceError(404, "InvalidAccessKeyId.NotFound", "Specified access key is not found.")
+            raise ServiceError(
+                404, "InvalidAccessKeyId.NotFound", "Specified access key is not found."
+            )
         self._check_security_token(headers)
         self._check_date(headers, now)
         self._check_signature(authorization, method, path, query, headers, body)
@@ -66,10 +75,14 @@ class Authenticator:
         token, expected = headers.get("x-acs-security-token"), self._settings.security_token
         if token is None:
             if self._settings.access_key_id.startswith("STS."):
-                raise ServiceError(400, "MissingSecurityToken", "SecurityToken is mandatory for this action.")
+                raise ServiceError(
+                    400, "MissingSecurityToken", "SecurityToken is mandatory for this action."
+                )
             return
         if expected is None:
-            raise ServiceError(400, "InvalidSecurityToken.Malformed", "Specified SecurityToken is malformed.")
+            raise ServiceError(
+                400, "InvalidSecurityToken.Malformed", "Specified SecurityToken is malformed."
+            )
         if not hmac.compare_digest(token.encode(), expected.encode()):
             message = "Specified SecurityToken mismatch with the AccessKey."
             raise ServiceError(400, "InvalidSecurityToken.MismatchWithAccessKey", message)
@@ -84,7 +97,9 @@ class Authenticator:
             message = "Specified time stamp or date value is not well formatted."
             raise ServiceError(400, "InvalidTimeStamp.Format", message) from None
         if abs(moment - now) > MAX_SKEW_SECONDS:
-            raise ServiceError(400, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired.")
+            raise ServiceError(
+                400, "InvalidTimeStamp.Expired", "Specified time stamp or date value is expired."
+            )
 
     def _check_signature(
         self,
@@ -97,7 +112,9 @@ class Authenticator:
     ) -> None:
         signed = authorization.signed_headers
         # The documentation asks for host and every x-acs-* header to be signed; without that they could be changed on the way.
-        if "host" not in signed or any(name.startswith("x-acs-") and name not in signed for name in headers):
+        if "host" not in signed or any(
+            name.startswith("x-acs-") and name not in signed for name in headers
+        ):
             raise _incomplete()
         payload_hash = headers.get("x-acs-content-sha256", "")
         try:
@@ -113,7 +130,9 @@ class Authenticator:
             raise _incomplete() from None
         expected = signature.signature(self._settings.access_key_secret, request)
         same = hmac.compare_digest(expected.encode(), authorization.signature.encode())
-        if not same or not hmac.compare_digest(payload_hash.encode(), signature.body_hash(body).encode()):
+        if not same or not hmac.compare_digest(
+            payload_hash.encode(), signature.body_hash(body).encode()
+        ):
             message = (
                 "Specified signature does not match our calculation. "
                 f"server StringToSign is [{signature.string_to_sign(request)}] server CanonicalRequest is [{request}]"
@@ -123,11 +142,15 @@ class Authenticator:
     def _check_nonce(self, headers: Mapping[str, str], now: float) -> None:
         nonce = headers.get("x-acs-signature-nonce")
         if not nonce:
-            raise ServiceError(400, "MissingSignatureNonce", "SignatureNonce is mandatory for this action.")
+            raise ServiceError(
+                400, "MissingSignatureNonce", "SignatureNonce is mandatory for this action."
+            )
         while self._expiries and self._expiries[0][0] < now:
             self._nonces.discard(self._expiries.popleft()[1])
         if nonce in self._nonces:
-            raise ServiceError(400, "SignatureNonceUsed", "Specified signature nonce was used already.")
+            raise ServiceError(
+                400, "SignatureNonceUsed", "Specified signature nonce was used already."
+            )
         self._nonces.add(nonce)
         # A timestamp may be ahead of the clock by the skew and stay good for as long again.
         self._expiries.append((now + 2 * MAX_SKEW_SECONDS, nonce))
@@ -144,4 +167,6 @@ def _authorization(headers: Mapping[str, str]) -> signature.Authorization:
 
 
 def _incomplete() -> ServiceError:
-    return ServiceError(400, "IncompleteSignature", "The request signature does not conform to Aliyun standards.")
+    return ServiceError(
+        400, "IncompleteSignature", "The request signature does not conform to Aliyun standards."
+    )

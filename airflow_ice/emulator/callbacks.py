@@ -55,7 +55,12 @@ def sub_job_event(job: Job, sub_job: SubJob) -> dict[str, Any]:
 
 
 def _event(event_type: str, at: float, body: dict[str, Any]) -> dict[str, Any]:
-    return {"EventType": event_type, "UserId": _USER_ID, "EventTime": timestamp(at), "MessageBody": body}
+    return {
+        "EventType": event_type,
+        "UserId": _USER_ID,
+        "EventTime": timestamp(at),
+        "MessageBody": body,
+    }
 
 
 def notify_address(user_data: str | None) -> str | None:
@@ -83,7 +88,9 @@ def signature_headers(address: str, auth_key: str, now: float) -> dict[str, str]
     """Return the headers that authenticate a callback: the lower-hex MD5 of `address|timestamp|key`."""
     moment = str(int(now))
     # MD5 is what the service's scheme asks for; it protects nothing here.
-    digest = hashlib.md5(f"{address}|{moment}|{auth_key}".encode(), usedforsecurity=False).hexdigest()
+    digest = hashlib.md5(
+        f"{address}|{moment}|{auth_key}".encode(), usedforsecurity=False
+    ).hexdigest()
     return {"X-ICE-TIMESTAMP": moment, "X-ICE-SIGNATURE": digest}
 
 
@@ -124,7 +131,11 @@ class Callbacks:
                 if await self._post(address, event):
                     break
             else:
-                logger.warning("callback %s for job %s was not taken", event["EventType"], event["MessageBody"]["JobId"])
+                logger.warning(
+                    "callback %s for job %s was not taken",
+                    event["EventType"],
+                    event["MessageBody"]["JobId"],
+                )
 
     async def _post(self, address: str, event: dict[str, Any]) -> bool:
         import httpx

@@ -18,7 +18,12 @@ class Clock:
     :param real_time: where real time comes from, in seconds since the epoch.
     """
 
-    def __init__(self, offset: float = 0.0, frozen_at: float | None = None, real_time: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        offset: float = 0.0,
+        frozen_at: float | None = None,
+        real_time: Callable[[], float] = time.time,
+    ) -> None:
         self.offset = offset
         self.frozen_at = frozen_at
         self._real_time = real_time

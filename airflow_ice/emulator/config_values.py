@@ -40,7 +40,11 @@ def _with_commas(text: str) -> str:
 
 
 def check_strings(
-    config: Mapping[str, Any], name: str, most: int | None, length: int = 4096, within: str = "InputConfig."
+    config: Mapping[str, Any],
+    name: str,
+    most: int | None,
+    length: int = 4096,
+    within: str = "InputConfig.",
 ) -> None:
     """Refuse what is there and is no list of at most so many strings of at most so many characters."""
     value = config.get(name)
@@ -53,7 +57,13 @@ def check_strings(
 
 
 def number_of(
-    config: Mapping[str, Any], name: str, least: float, most: float, *, within: str = "OutputConfig.", zero: bool = False
+    config: Mapping[str, Any],
+    name: str,
+    least: float,
+    most: float,
+    *,
+    within: str = "OutputConfig.",
+    zero: bool = False,
 ) -> float | None:
     """Return a number given as a number or as text (the documentation has both); None where it is absent."""
     value = config.get(name)
@@ -66,7 +76,12 @@ def number_of(
 
 
 def whole_number_of(
-    config: Mapping[str, Any], name: str, default: int, least: int, most: int, within: str = "OutputConfig."
+    config: Mapping[str, Any],
+    name: str,
+    default: int,
+    least: int,
+    most: int,
+    within: str = "OutputConfig.",
 ) -> int:
     """Return a whole number given as a number or as text; the default where it is absent."""
     value = config.get(name)

@@ -22,7 +22,9 @@ def droppable_protocol() -> type[asyncio.Protocol]:
         base.connection_made(self, transport)
         self.app_state = {**self.app_state, _TRANSPORT: transport}
 
-    protocol: type[asyncio.Protocol] = type("DroppableProtocol", (base,), {"connection_made": connection_made})
+    protocol: type[asyncio.Protocol] = type(
+        "DroppableProtocol", (base,), {"connection_made": connection_made}
+    )
     return protocol
 
 

@@ -67,7 +67,9 @@ def media(emulator: Emulator) -> list[dict[str, Any]]:
     ]
 
 
-def add_fault(emulator: Emulator, /, kind: str, action: str | None = None, times: int = 1, **options: Any) -> None:
+def add_fault(
+    emulator: Emulator, /, kind: str, action: str | None = None, times: int = 1, **options: Any
+) -> None:
     """Ask for a fault.
 
     :raises ValueError: there is no such kind, or it takes no such option.
@@ -75,7 +77,9 @@ def add_fault(emulator: Emulator, /, kind: str, action: str | None = None, times
     emulator.faults.add(Fault(kind, action, times, options))
 
 
-def set_clock(emulator: Emulator, *, advance: float | None = None, frozen: bool | None = None) -> None:
+def set_clock(
+    emulator: Emulator, *, advance: float | None = None, frozen: bool | None = None
+) -> None:
     """Move the clock forward by seconds, stop it or let it run.
 
     :raises ValueError: advance is negative.
@@ -93,14 +97,35 @@ def set_clock(emulator: Emulator, *, advance: float | None = None, frozen: bool 
 
 def _job(job: Job, sub_jobs: list[SubJob]) -> dict[str, Any]:
     shown = (
-        *("job_id", "action", "job_type", "status", "client_token", "user_data", "created", "completed"),
+        *(
+            "job_id",
+            "action",
+            "job_type",
+            "status",
+            "client_token",
+            "user_data",
+            "created",
+            "completed",
+        ),
         *("output_config", "extend", "extend_input"),
     )
-    return {**{name: getattr(job, name) for name in shown}, "sub_jobs": [_sub_job(sub_job) for sub_job in sub_jobs]}
+    return {
+        **{name: getattr(job, name) for name in shown},
+        "sub_jobs": [_sub_job(sub_job) for sub_job in sub_jobs],
+    }
 
 
 def _sub_job(sub_job: SubJob) -> dict[str, Any]:
-    shown = ("job_id", "position", "status", "project_id", "media_id", "media_url", "duration", "completed")
+    shown = (
+        "job_id",
+        "position",
+        "status",
+        "project_id",
+        "media_id",
+        "media_url",
+        "duration",
+        "completed",
+    )
     return {name: getattr(sub_job, name) for name in shown}
 
 
@@ -130,7 +155,9 @@ async def _serve_jobs(request: Request) -> Response:
 
 
 async def _serve_requests(request: Request) -> Response:
-    return JSONResponse({"requests": requests(_emulator(request), request.query_params.get("action"))})
+    return JSONResponse(
+        {"requests": requests(_emulator(request), request.query_params.get("action"))}
+    )
 
 
 async def _serve_media(request: Request) -> Response:

@@ -31,8 +31,12 @@ class Emulator:
         self.finder = MaterialFinder(self.store, self.objects)
         self.faults = Faults()
         self.callbacks = Callbacks(settings.callback_auth_key)
-        self.lifecycle = Lifecycle(settings, self.store, self.clock, self.faults, self.finder, self.callbacks)
-        actions = Actions(settings, self.store, self.clock, self.objects, self.finder, self.lifecycle)
+        self.lifecycle = Lifecycle(
+            settings, self.store, self.clock, self.faults, self.finder, self.callbacks
+        )
+        actions = Actions(
+            settings, self.store, self.clock, self.objects, self.finder, self.lifecycle
+        )
         self.gateway = Gateway(settings, actions, self.faults)
         self.renders: RenderQueue | None = None
         self._background: asyncio.Task[None] | None = None
@@ -55,7 +59,10 @@ class Emulator:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._background is not None:
             self._background.cancel()

@@ -62,10 +62,14 @@ def project_not_found() -> ServiceError:
 def idempotent_parameter_mismatch() -> ServiceError:
     """Say that a ClientToken came again with other parameters."""
     # Guess: the code and text are those of Alibaba Cloud's common table; ICE documents neither.
-    return ServiceError(400, "IdempotentParameterMismatch", "The request is retried with updated parameters.")
+    return ServiceError(
+        400, "IdempotentParameterMismatch", "The request is retried with updated parameters."
+    )
 
 
-def throttled(code: str = "Throttling.User", http_status: int = 400, retry_after_ms: int | None = None) -> ServiceError:
+def throttled(
+    code: str = "Throttling.User", http_status: int = 400, retry_after_ms: int | None = None
+) -> ServiceError:
     """Say that there were too many requests.
 
     :param retry_after_ms: sent as `x-acs-retry-after`, which the official SDK looks for; milliseconds.
@@ -80,7 +84,9 @@ def throttled(code: str = "Throttling.User", http_status: int = 400, retry_after
 
 def forbidden_by_ram(action: str) -> ServiceError:
     """Say that the RAM user lacks the permission for an action, with the detail that real replies carry."""
-    message = "User not authorized to operate on the specified resource, or this API doesn't support RAM."
+    message = (
+        "User not authorized to operate on the specified resource, or this API doesn't support RAM."
+    )
     detail = {
         "AuthAction": f"ice:{action}",
         "AuthPrincipalType": "SubUser",

@@ -51,7 +51,9 @@ class Fault:
     def __post_init__(self) -> None:
         known = REQUEST_FAULTS.get(self.kind, JOB_FAULTS.get(self.kind))
         if known is None:
-            raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join((*REQUEST_FAULTS, *JOB_FAULTS))}")
+            raise ValueError(
+                f"unknown fault {self.kind!r}; known are {', '.join((*REQUEST_FAULTS, *JOB_FAULTS))}"
+            )
         if unknown := self.options.keys() - known:
             raise ValueError(f"fault {self.kind!r} takes no option {', '.join(sorted(unknown))}")
         if self.kind == "status" and not isinstance(self.options.get("value"), str):
@@ -83,7 +85,10 @@ class Faults:
 
     def pending(self) -> list[dict[str, Any]]:
         """Tell what still has to bite."""
-        return [{"kind": fault.kind, "action": fault.action, "times": fault.times, **fault.options} for fault in self._pending]
+        return [
+            {"kind": fault.kind, "action": fault.action, "times": fault.times, **fault.options}
+            for fault in self._pending
+        ]
 
     def take_for_request(self, action: str) -> list[Fault]:
         """Use up what hits this request: every delay, and the first of the other faults."""
@@ -101,7 +106,11 @@ class Faults:
         """Use up what shapes the job that this submit makes, one of each kind, by kind."""
         taken: dict[str, Fault] = {}
         for fault in list(self._pending):
-            if fault.kind in JOB_FAULTS and fault.action in (None, action) and fault.kind not in taken:
+            if (
+                fault.kind in JOB_FAULTS
+                and fault.action in (None, action)
+                and fault.kind not in taken
+            ):
                 taken[fault.kind] = self._use(fault)
         return taken
 

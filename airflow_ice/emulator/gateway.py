@@ -47,7 +47,12 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or drop its connection."""
         request = Request(scope, receive)
-        seen = {"action": request.headers.get("x-acs-action", ""), "time": time.time(), "http_status": 0, "code": ""}
+        seen = {
+            "action": request.headers.get("x-acs-action", ""),
+            "time": time.time(),
+            "http_status": 0,
+            "code": "",
+        }
         self.requests.append(seen)
         request_id = str(uuid.uuid4()).upper()
         try:
@@ -55,19 +60,29 @@ class Gateway:
         except ServiceError as error:
             seen["code"] = error.code
             response = self._refusal(error, request_id)
-        except Exception:  # The last resort: a fault in the emulator is an answer too, and its cause is in the log
+        except (
+            Exception
+        ):  # The last resort: a fault in the emulator is an answer too, and its cause is in the log
             logger.exception("the emulator failed at %s", seen["action"])
             seen["code"] = "InternalError"
             message = "The request processing has failed due to some unknown error."
             response = self._refusal(ServiceError(500, "InternalError", message), request_id)
         seen["http_status"] = response.status_code if response else 0
-        logger.info("%s %s %s %s", seen["action"] or "-", seen["http_status"], seen["code"] or "OK", request_id)
+        logger.info(
+            "%s %s %s %s",
+            seen["action"] or "-",
+            seen["http_status"],
+            seen["code"] or "OK",
+            request_id,
+        )
         if response is None:
             await drop_connection(scope, receive)
             return
         await response(scope, receive, send)
 
-    async def _reply(self, request: Request, seen: dict[str, Any], request_id: str) -> Response | None:
+    async def _reply(
+        self, request: Request, seen: dict[str, Any], request_id: str
+    ) -> Response | None:
         """Return the reply; None drops the connection."""
         action = seen["action"]
         if not self._actions.knows(action):
@@ -93,8 +108,14 @@ class Gateway:
                 raise error
         # Guess: that the gateway takes every parameter from the query and from the form alike.
         form = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True) if body else []
-        answer = self._actions.answer(action, dict([*query, *form]), str(request.base_url).rstrip("/"))
-        return None if fault is not None and fault.kind == "lost_reply" else self._success(answer, request_id)
+        answer = self._actions.answer(
+            action, dict([*query, *form]), str(request.base_url).rstrip("/")
+        )
+        return (
+            None
+            if fault is not None and fault.kind == "lost_reply"
+            else self._success(answer, request_id)
+        )
 
     async def _fault(self, action: str) -> Fault | None:
         """Wait out the delays that hit this request, and return the other fault that does."""
@@ -125,17 +146,27 @@ def _error(fault: Fault, action: str) -> ServiceError | None:
     options = fault.options
     if fault.kind == "throttle":
         status = int(options.get("status", 400))
-        return throttled(str(options.get("code", "Throttling.User")), status, options.get("retry_after_ms"))
+        return throttled(
+            str(options.get("code", "Throttling.User")), status, options.get("retry_after_ms")
+        )
     if fault.kind == "unauthorized_ram":
         return forbidden_by_ram(action)
     if fault.kind == "error":
         message = "The request has failed due to a temporary failure of the server."
         code = str(options.get("code", "ServiceUnAvailable"))
-        return ServiceError(int(options.get("status", 503)), code, str(options.get("message", message)))
+        return ServiceError(
+            int(options.get("status", 503)), code, str(options.get("message", message))
+        )
     return None
 
 
-def _json_response(body: dict[str, Any], status: int, request_id: str, headers: dict[str, str]) -> Response:
+def _json_response(
+    body: dict[str, Any], status: int, request_id: str, headers: dict[str, str]
+) -> Response:
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    acs = {"x-acs-request-id": request_id, "x-acs-trace-id": uuid.uuid4().hex, "content-type": _CONTENT_TYPE}
+    acs = {
+        "x-acs-request-id": request_id,
+        "x-acs-trace-id": uuid.uuid4().hex,
+        "content-type": _CONTENT_TYPE,
+    }
     return Response(content, status, headers={**acs, **headers})

@@ -18,7 +18,10 @@ FAILED: Final = "Failed"
 
 JOB_STATUSES: Final = (INIT, PROCESSING, FINISHED, FAILED)
 SELECTION_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
-ORGANIZATION_TYPES: Final = ("Smart_Mix_Timeline_Organize", "Screen_Media_Highlights_Timeline_Organize")
+ORGANIZATION_TYPES: Final = (
+    "Smart_Mix_Timeline_Organize",
+    "Screen_Media_Highlights_Timeline_Organize",
+)
 JOB_TYPES: Final = (
     "Script",
     "Smart_Mix",
@@ -119,7 +122,11 @@ def sub_job_state(plan: SubJobPlan, render: Render | None, now: float) -> State:
         render = None
     if now < plan.begins:
         return State(INIT, plan.begins)
-    if plan.ends is None or now < plan.ends or (plan.renders and plan.failure is None and render is None):
+    if (
+        plan.ends is None
+        or now < plan.ends
+        or (plan.renders and plan.failure is None and render is None)
+    ):
         return State(PROCESSING, plan.begins)
     failure = plan.failure or (render.failure if render else None)
     ended = max(plan.ends, render.done_at) if render and plan.failure is None else plan.ends
@@ -151,9 +158,16 @@ def job_state(plan: JobPlan, sub_jobs: list[State], now: float, created: float) 
     return State(FINISHED, max((plan.ends, *(state.since for state in sub_jobs))))
 
 
-def next_change(plan: JobPlan, sub_jobs: list[SubJobPlan], renders: list[Render], created: float, now: float) -> float | None:
+def next_change(
+    plan: JobPlan, sub_jobs: list[SubJobPlan], renders: list[Render], created: float, now: float
+) -> float | None:
     """Return the next instant after `now` at which the clock alone can change what is shown of a job; None when there is none."""
-    instants = [created, plan.begins, plan.ends, plan.odd_until if plan.odd_status is not None else None]
+    instants = [
+        created,
+        plan.begins,
+        plan.ends,
+        plan.odd_until if plan.odd_status is not None else None,
+    ]
     instants += [instant for sub_job in sub_jobs for instant in (sub_job.begins, sub_job.ends)]
     instants += [render.done_at for render in renders]
     known = [instant for instant in instants if instant is not None]

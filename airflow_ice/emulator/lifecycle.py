@@ -96,7 +96,10 @@ class Lifecycle:
             modified=now,
         )
         if plan.failure:
-            job.extend = json.dumps({"ErrorCode": plan.failure.code, "ErrorMessage": plan.failure.message}, ensure_ascii=False)
+            job.extend = json.dumps(
+                {"ErrorCode": plan.failure.code, "ErrorMessage": plan.failure.message},
+                ensure_ascii=False,
+            )
         elif submission.selects:
             job.extend_output = json.dumps(planning.selection_result(submission))
         if submission.project_ids:
@@ -125,7 +128,9 @@ class Lifecycle:
             if source is None:
                 raise project_not_found()
             materials = json.loads(source.materials)
-            timeline = planning.rescaled(Timeline.from_dict(json.loads(source.timeline)), submission, index)
+            timeline = planning.rescaled(
+                Timeline.from_dict(json.loads(source.timeline)), submission, index
+            )
             videos.append(Video(timeline, materials["Title"], materials["SpeechText"]))
         return videos
 
@@ -135,11 +140,18 @@ class Lifecycle:
         if fault := faults.get("job_fails"):
             first = next(iter(planning.mentioned(submission)), "unknown")
             code = fault.options.get("code", "InvalidMaterial.NotFound")
-            failure = Failure(code, fault.options.get("message", f"The specified clips id not found:{json.dumps([first])}"))
+            failure = Failure(
+                code,
+                fault.options.get(
+                    "message", f"The specified clips id not found:{json.dumps([first])}"
+                ),
+            )
         odd, hidden = faults.get("status"), faults.get("sub_jobs_hidden")
         return JobPlan(
             begins=now + _SHARE_BEFORE_START * whole,
-            ends=None if "stuck" in faults else now + whole * (_SHARE_BEFORE_FAILURE if failure else 1.0),
+            ends=None
+            if "stuck" in faults
+            else now + whole * (_SHARE_BEFORE_FAILURE if failure else 1.0),
             failure=failure,
             waits_for_sub_jobs="settle_lag" not in faults,
             hidden_seconds=hidden.seconds(whole) if hidden else 0.0,
@@ -157,14 +169,22 @@ class Lifecycle:
             return Failure("InvalidParameter", 'The specified parameter "MediaURL" is not valid.')
         return self._finder.failure(planning.mentioned(submission))
 
-    def _sub_jobs(self, submission: Submission, job: Job, videos: list[Video], faults: Mapping[str, Fault]) -> list[SubJob]:
+    def _sub_jobs(
+        self, submission: Submission, job: Job, videos: list[Video], faults: Mapping[str, Fault]
+    ) -> list[SubJob]:
         fault = faults.get("sub_jobs_fail")
         failing = set(fault.options.get("indexes", [0])) if fault else set()
         failure = None
         if fault:
             code = fault.options.get("code", "ProduceFailed")
-            failure = Failure(code, fault.options.get("message", "Both video tracks and audio tracks are empty."))
-        lag = faults["settle_lag"].seconds(self._settings.job_seconds) if "settle_lag" in faults else None
+            failure = Failure(
+                code, fault.options.get("message", "Both video tracks and audio tracks are empty.")
+            )
+        lag = (
+            faults["settle_lag"].seconds(self._settings.job_seconds)
+            if "settle_lag" in faults
+            else None
+        )
         makes_files = not submission.previews
         sub_jobs = []
         for index, video in enumerate(videos):
@@ -180,7 +200,12 @@ class Lifecycle:
                     position=index,
                     created=job.created,
                     modified=job.created,
-                    plan=SubJobPlan(begins, ends, failure if index in failing else None, makes_files and self._settings.render),
+                    plan=SubJobPlan(
+                        begins,
+                        ends,
+                        failure if index in failing else None,
+                        makes_files and self._settings.render,
+                    ),
                     project_id=new_id(),
                     duration=video.timeline.seconds,
                     materials=json.dumps(materials),
@@ -222,7 +247,9 @@ class Lifecycle:
             next_at = self._store.next_at()
             stands_still = self._clock.frozen_at is not None
             # At least a millisecond, so that a rounding error of the clock is no hot loop.
-            timeout = None if next_at is None or stands_still else max(next_at - self._clock.now(), 0.001)
+            timeout = (
+                None if next_at is None or stands_still else max(next_at - self._clock.now(), 0.001)
+            )
             try:
                 await asyncio.wait_for(self._changed.wait(), timeout)
             except TimeoutError:
@@ -254,7 +281,9 @@ class Lifecycle:
         if ended and (address := notify_address(job.user_data)):
             self._callbacks.send(address, ended)
 
-    def _listed_status(self, job: Job, sub_jobs: list[SubJob], state: State, now: float) -> str | None:
+    def _listed_status(
+        self, job: Job, sub_jobs: list[SubJob], state: State, now: float
+    ) -> str | None:
         lag = job.plan.list_lag
         if not lag:
             return state.status
@@ -265,7 +294,9 @@ class Lifecycle:
         return job_state(job.plan, states, then, job.created).status
 
 
-def _sub_job_times(job: Job, index: int, count: int, settle_lag: float | None) -> tuple[float, float | None]:
+def _sub_job_times(
+    job: Job, index: int, count: int, settle_lag: float | None
+) -> tuple[float, float | None]:
     """Return when a sub-job begins and ends: one after the other, the last with its job.
 
     Under a settle lag the later half ends only after its job.

@@ -53,7 +53,12 @@ class LocalIce:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._stop()
         self._clean_up()
 
@@ -90,7 +95,9 @@ class LocalIce:
         """Return the files of `media_dir` as objects: media_id, key, url."""
         return self._call(control.media)
 
-    def fault(self, kind: str, *, action: str | None = None, times: int = 1, **options: Any) -> None:
+    def fault(
+        self, kind: str, *, action: str | None = None, times: int = 1, **options: Any
+    ) -> None:
         """Ask for a fault; see `airflow_ice.emulator.control` for the kinds and their options."""
         self._call(control.add_fault, kind, action, times, **options)
 
@@ -125,7 +132,9 @@ class LocalIce:
             elif state["rendering"] == 0:
                 return
             elif time.monotonic() > deadline:
-                raise TimeoutError(f"{state['rendering']} files are not rendered after {timeout:g} s")
+                raise TimeoutError(
+                    f"{state['rendering']} files are not rendered after {timeout:g} s"
+                )
             else:
                 time.sleep(0.01)
 
@@ -140,7 +149,9 @@ class LocalIce:
         self.settings = dataclasses.replace(self.settings, port=listener.getsockname()[1])
         self._app = create_app(self.settings)
         self._server = server = make_server(self._app)
-        self._thread = threading.Thread(target=self._run, args=(server, listener), name="local-ice", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(server, listener), name="local-ice", daemon=True
+        )
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
         while not server.started:
@@ -168,7 +179,9 @@ class LocalIce:
             self._temporary.cleanup()
             self._temporary = None
 
-    def _call(self, function: Callable[Concatenate[Emulator, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _call(
+        self, function: Callable[Concatenate[Emulator, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a control function on the server's event loop, where the emulator lives."""
         if self._loop is None or self._app is None:
             raise RuntimeError("the emulator is not running; use it inside its with block")

@@ -65,14 +65,17 @@ class MaterialFinder:
             return None
         if urls := [item for item in missing if "://" in item]:
             return Failure(
-                "InvalidMaterial.NotFound", f"The specified clips url not found:{json.dumps(urls[0], ensure_ascii=False)}"
+                "InvalidMaterial.NotFound",
+                f"The specified clips url not found:{json.dumps(urls[0], ensure_ascii=False)}",
             )
         ids = json.dumps(missing, ensure_ascii=False, separators=(",", ":"))
         return Failure("InvalidMaterial.NotFound", f"The specified clips id not found:{ids}")
 
     def _object(self, name: ObjectName) -> Material:
         made_by = self._store.sub_job_of_object(name.bucket, name.key)
-        return Material(name, self._objects.find(name), made_by, own=name.bucket == self._objects.bucket)
+        return Material(
+            name, self._objects.find(name), made_by, own=name.bucket == self._objects.bucket
+        )
 
     def _output(self, made_by: SubJob) -> Material:
         if made_by.bucket is None or made_by.object_key is None:

@@ -19,7 +19,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from airflow_ice.emulator.settings import Settings, is_loopback
 
-_OSS_HOST: Final = re.compile(r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+_OSS_HOST: Final = re.compile(
+    r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com"
+)
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 _MEDIA_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -58,7 +60,9 @@ def parse_object_url(url: str) -> ObjectName | None:
 
 
 def _named(bucket: str, key: str, region: str | None) -> ObjectName | None:
-    return ObjectName(bucket, key, region) if _BUCKET.fullmatch(bucket) and is_safe_key(key) else None
+    return (
+        ObjectName(bucket, key, region) if _BUCKET.fullmatch(bucket) and is_safe_key(key) else None
+    )
 
 
 def is_safe_key(key: str) -> bool:
@@ -100,7 +104,9 @@ class ObjectStore:
         places = [(self._root / name.bucket / name.key, self._root)]
         if self._media_dir and name.bucket == self.bucket:
             places.append((self._media_dir / name.key, self._media_dir))
-        return next((path for path, root in places if _is_below(path, root) and path.is_file()), None)
+        return next(
+            (path for path, root in places if _is_below(path, root) and path.is_file()), None
+        )
 
     def own_object(self, media: str) -> ObjectName | None:
         """Return the object of `media_dir` that a media id stands for."""
@@ -116,8 +122,14 @@ class ObjectStore:
         """Return the objects that the files of `media_dir` are, by media id."""
         if self._media_dir is None:
             return {}
-        files = sorted(path for path in self._media_dir.rglob("*") if path.is_file() and _is_below(path, self._media_dir))
-        names = [ObjectName(self.bucket, path.relative_to(self._media_dir).as_posix()) for path in files]
+        files = sorted(
+            path
+            for path in self._media_dir.rglob("*")
+            if path.is_file() and _is_below(path, self._media_dir)
+        )
+        names = [
+            ObjectName(self.bucket, path.relative_to(self._media_dir).as_posix()) for path in files
+        ]
         return {media_id(name): name for name in names if is_safe_key(name.key)}
 
     def signed_url(self, base_url: str, name: ObjectName, expires: int) -> str:
@@ -126,25 +138,39 @@ class ObjectStore:
         :param base_url: the emulator's own address, `http://127.0.0.1:PORT`.
         :param expires: seconds since the epoch, on the emulator's clock.
         """
-        query = {"Expires": str(expires), "OSSAccessKeyId": self._access_key_id, "Signature": self._sign(name, str(expires))}
+        query = {
+            "Expires": str(expires),
+            "OSSAccessKeyId": self._access_key_id,
+            "Signature": self._sign(name, str(expires)),
+        }
         return f"{base_url}/objects/{name.bucket}/{quote(name.key)}?{urlencode(query)}"
 
-    def refusal(self, name: ObjectName, query: Mapping[str, str], now: float) -> tuple[str, str] | None:
+    def refusal(
+        self, name: ObjectName, query: Mapping[str, str], now: float
+    ) -> tuple[str, str] | None:
         """Return OSS's code and message for a request that does not open an object; None for one that does."""
         expires, signed = query.get("Expires"), query.get("Signature")
         if not expires or not signed:
             return "AccessDenied", "You have no right to access this object because of bucket acl."
         if query.get("OSSAccessKeyId") != self._access_key_id:
-            return "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records."
+            return (
+                "InvalidAccessKeyId",
+                "The OSS Access Key Id you provided does not exist in our records.",
+            )
         if not hmac.compare_digest(self._sign(name, expires).encode(), signed.encode()):
-            return "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided."
+            return (
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided.",
+            )
         # The signature covers Expires, and only digits are ever signed.
         return ("AccessDenied", "Request has expired.") if int(expires) < now else None
 
     def _sign(self, name: ObjectName, expires: str) -> str:
         # The URL signature of OSS, version 1. HMAC-SHA1 is what that scheme asks for.
         text = f"GET\n\n\n{expires}\n/{name.bucket}/{name.key}"
-        return base64.b64encode(hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
+        return base64.b64encode(
+            hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()
+        ).decode()
 
 
 def object_url(name: ObjectName, region_id: str) -> str:

@@ -67,7 +67,9 @@ class Timeline:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Timeline:
         """Read what `to_dict` wrote."""
-        return cls(**{**data, "segments": tuple(Segment(**segment) for segment in data["segments"])})
+        return cls(
+            **{**data, "segments": tuple(Segment(**segment) for segment in data["segments"])}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def _video(submission: Submission, index: int) -> Video:
     return Video(timeline, titles[index % len(titles)] if titles else "", narration)
 
 
-def _script_segments(submission: Submission, index: int, narration: str) -> tuple[list[Segment], str]:
+def _script_segments(
+    submission: Submission, index: int, narration: str
+) -> tuple[list[Segment], str]:
     """Take one clip from each group. The choice counts through all combinations, so that videos differ as long as they can."""
     output = submission.output
     clips: list[str] = []
@@ -124,7 +128,9 @@ def _script_segments(submission: Submission, index: int, narration: str) -> tupl
         whole = _speech_seconds(narration) if narration else output.fixed_duration
         lengths = [(whole or 0) / len(clips)] * len(clips)
     segments = [Segment(clip, length) for clip, length in zip(clips, lengths, strict=True)]
-    return _at_most(segments, output.max_duration), narration or " ".join(text for text in spoken if text)
+    return _at_most(segments, output.max_duration), narration or " ".join(
+        text for text in spoken if text
+    )
 
 
 def _group_seconds(submission: Submission, group: Mapping[str, Any], text: str) -> float:
@@ -142,7 +148,9 @@ def _selected_segments(submission: Submission, index: int) -> tuple[list[Segment
         clips = sentence["matchClipList"]
         clip = clips[index % len(clips)]
         seconds = sentence.get("duration") or clip["endTime"] - clip["startTime"]
-        segments.append(Segment(clip["mediaId"], max(float(seconds), 0.2), max(float(clip["startTime"]), 0.0)))
+        segments.append(
+            Segment(clip["mediaId"], max(float(seconds), 0.2), max(float(clip["startTime"]), 0.0))
+        )
     return _at_most(segments, submission.output.max_duration), " ".join(
         str(sentence.get("text", "")) for sentence in sentences
     ).strip()
@@ -157,7 +165,9 @@ def _mixed_segments(submission: Submission, index: int, narration: str) -> list[
         whole = output.fixed_duration or output.max_duration or _DEFAULT_VIDEO_SECONDS
         count = max(1, round(whole / (_shot_seconds(submission) or _DEFAULT_SHOT_SECONDS)))
         lengths = [whole / count] * count
-    segments = [Segment(media[(index + turn) % len(media)], length) for turn, length in enumerate(lengths)]
+    segments = [
+        Segment(media[(index + turn) % len(media)], length) for turn, length in enumerate(lengths)
+    ]
     return _at_most(segments, output.max_duration)
 
 
@@ -178,7 +188,11 @@ def material(submission: Submission) -> list[str]:
     config = submission.input_config
     if submission.selection:
         outputs = submission.selection["textMatchMediaOutputList"]
-        sentences = [sentence for output in outputs for sentence in output["textMatchMediaSentenceOutputList"]]
+        sentences = [
+            sentence
+            for output in outputs
+            for sentence in output["textMatchMediaSentenceOutputList"]
+        ]
         return [clip["mediaId"] for sentence in sentences for clip in sentence["matchClipList"]]
     if submission.job_type == "Script":
         return [media for group in config["MediaGroupArray"] for media in group["MediaArray"]]
@@ -206,7 +220,9 @@ def mentioned(submission: Submission) -> list[str]:
 def sentences_of(text: str) -> list[str]:
     """Split a narration where a speaker pauses; SSML tags are not spoken."""
     plain = _SSML.sub(" ", text)
-    return [part for part in (match.strip() for match in _SENTENCE.findall(plain)) if part] or [plain.strip() or "…"]
+    return [part for part in (match.strip() for match in _SENTENCE.findall(plain)) if part] or [
+        plain.strip() or "…"
+    ]
 
 
 def _speech_seconds(text: str) -> float:
@@ -237,6 +253,13 @@ def selection_result(submission: Submission) -> dict[str, Any]:
                 "score": round(-0.2 - 0.01 * place, 4),
                 "startTime": start,
             }
-            matches.append({"duration": seconds, "matchClipList": [clip], "text": sentence, "textId": str(number)})
+            matches.append(
+                {
+                    "duration": seconds,
+                    "matchClipList": [clip],
+                    "text": sentence,
+                    "textId": str(number),
+                }
+            )
         result.append({"textMatchMediaSentenceOutputList": matches})
     return {"textMatchMediaOutputList": result}

@@ -24,7 +24,12 @@ SAMPLES_PER_SECOND: Final = 44_100
 _AAC_FRAME: Final = 1024
 _TONE_VOLUME: Final = 0.06
 # Major and minor chords, as frequencies in Hz.
-_CHORDS: Final = ((220.0, 277.2, 329.6), (196.0, 246.9, 293.7), (174.6, 220.0, 261.6), (164.8, 196.0, 246.9))
+_CHORDS: Final = (
+    (220.0, 277.2, 329.6),
+    (196.0, 246.9, 293.7),
+    (174.6, 220.0, 261.6),
+    (164.8, 196.0, 246.9),
+)
 # Pairs of colours that a pattern runs between.
 _COLOURS: Final = (
     ("0x1b2a6b", "0xe8733a"),
@@ -54,7 +59,9 @@ class RenderStoppedError(Exception):
     """The emulator is stopping; the file is not finished and will be made again."""
 
 
-def render(timeline: Timeline, sources: Sequence[Path | None], target: Path, stopped: Callable[[], bool]) -> None:
+def render(
+    timeline: Timeline, sources: Sequence[Path | None], target: Path, stopped: Callable[[], bool]
+) -> None:
     """Render a timeline to a file.
 
     :param sources: for each segment the file it is cut from; None draws a pattern.
@@ -91,7 +98,10 @@ def render(timeline: Timeline, sources: Sequence[Path | None], target: Path, sto
             samples_done += samples
             last = number + 1 == len(timeline.segments)
             while (chunk_out := waiting.read(_AAC_FRAME, partial=last)) is not None:
-                chunk_out.pts, chunk_out.time_base = samples_written, Fraction(1, SAMPLES_PER_SECOND)
+                chunk_out.pts, chunk_out.time_base = (
+                    samples_written,
+                    Fraction(1, SAMPLES_PER_SECOND),
+                )
                 samples_written += chunk_out.samples
                 container.mux(sound.encode(chunk_out))
         container.mux(picture.encode(None))
@@ -103,7 +113,9 @@ def _pixel_format(timeline: Timeline) -> str:
     return "yuv420p" if timeline.width % 2 == 0 and timeline.height % 2 == 0 else "yuv444p"
 
 
-def _pictures(timeline: Timeline, segment: Segment, number: int, source: Path | None, frames: int) -> Iterator[VideoFrame]:
+def _pictures(
+    timeline: Timeline, segment: Segment, number: int, source: Path | None, frames: int
+) -> Iterator[VideoFrame]:
     if frames <= 0:
         return iter(())
     if source is None:
@@ -125,7 +137,10 @@ def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFram
         graph.add("gradients", f"{small}:seed={seed}"),
         graph.add("scale", f"{width}:{height}:flags=bilinear"),
         graph.add("format", _pixel_format(timeline)),
-        *(graph.add("drawbox", f"x={x}:y={y}:w={w}:h={h}:color=white@0.85:t=fill") for x, y, w, h in _number_boxes(timeline)),
+        *(
+            graph.add("drawbox", f"x={x}:y={y}:w={w}:h={h}:color=white@0.85:t=fill")
+            for x, y, w, h in _number_boxes(timeline)
+        ),
         graph.add("buffersink"),
     ]
     graph.link_nodes(*steps).configure()
@@ -144,7 +159,12 @@ def _number_boxes(timeline: Timeline) -> Iterator[tuple[int, int, int, int]]:
             column = 0
             for run in cells.split("."):
                 if run:
-                    yield left + (4 * place + column) * block, top + row * block, len(run) * block, block
+                    yield (
+                        left + (4 * place + column) * block,
+                        top + row * block,
+                        len(run) * block,
+                        block,
+                    )
                 column += len(run) + 1
 
 
@@ -210,7 +230,9 @@ def _decoded(timeline: Timeline, source: Path, start: float) -> Iterator[VideoFr
         yield from ready()
 
 
-def _sounds(timeline: Timeline, segment: Segment, number: int, source: Path | None, samples: int) -> Iterator[AudioFrame]:
+def _sounds(
+    timeline: Timeline, segment: Segment, number: int, source: Path | None, samples: int
+) -> Iterator[AudioFrame]:
     if samples <= 0:
         return iter(())
     if source is not None and timeline.volume > 0 and _has_sound(source):
@@ -229,7 +251,10 @@ def _chord(timeline: Timeline, number: int, samples: int) -> Iterator[AudioFrame
     """Make a soft chord."""
     import av
 
-    tones = "+".join(f"sin(2*PI*{frequency}*t)" for frequency in _CHORDS[(timeline.index + number) % len(_CHORDS)])
+    tones = "+".join(
+        f"sin(2*PI*{frequency}*t)"
+        for frequency in _CHORDS[(timeline.index + number) % len(_CHORDS)]
+    )
     graph = av.filter.Graph()
     steps = [
         graph.add("aevalsrc", f"{_TONE_VOLUME}*({tones}):s={SAMPLES_PER_SECOND}"),
@@ -239,7 +264,9 @@ def _chord(timeline: Timeline, number: int, samples: int) -> Iterator[AudioFrame
     yield from _pull_sound(graph)
 
 
-def _clip_sound(timeline: Timeline, segment: Segment, source: Path, samples: int) -> Iterator[AudioFrame]:
+def _clip_sound(
+    timeline: Timeline, segment: Segment, source: Path, samples: int
+) -> Iterator[AudioFrame]:
     """Cut the sound that belongs to a piece; silence where the file has no more."""
     import av
 
@@ -267,7 +294,9 @@ def _sound_filters(graph: Any, volume: float, samples: int) -> list[Any]:
     return [
         graph.add("volume", str(volume)),
         graph.add("aresample", str(SAMPLES_PER_SECOND)),
-        graph.add("aformat", f"sample_fmts=fltp:sample_rates={SAMPLES_PER_SECOND}:channel_layouts=stereo"),
+        graph.add(
+            "aformat", f"sample_fmts=fltp:sample_rates={SAMPLES_PER_SECOND}:channel_layouts=stereo"
+        ),
         graph.add("apad", f"whole_len={samples}"),
         graph.add("atrim", f"end_sample={samples}"),
         graph.add("abuffersink"),

@@ -35,7 +35,11 @@ class RenderQueue:
     """
 
     def __init__(
-        self, objects: ObjectStore, finder: MaterialFinder, staging: Path, report: Callable[[str, Failure | None], None]
+        self,
+        objects: ObjectStore,
+        finder: MaterialFinder,
+        staging: Path,
+        report: Callable[[str, Failure | None], None],
     ) -> None:
         self._objects = objects
         self._finder = finder
@@ -60,7 +64,9 @@ class RenderQueue:
         if self._workers is None:
             self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ice-render")
         target = self._objects.path_to_write(ObjectName(sub_job.bucket, sub_job.object_key))
-        self._workers.submit(self._work, sub_job.job_id, timeline, [material.path for material in found], target)
+        self._workers.submit(
+            self._work, sub_job.job_id, timeline, [material.path for material in found], target
+        )
 
     def close(self) -> None:
         """Stop the workers; returns when they have."""
@@ -68,7 +74,9 @@ class RenderQueue:
         if self._workers is not None:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _work(self, job_id: str, timeline: Timeline, sources: list[Path | None], target: Path) -> None:
+    def _work(
+        self, job_id: str, timeline: Timeline, sources: list[Path | None], target: Path
+    ) -> None:
         unfinished = self._staging / f"{job_id}.mp4"
         failure = None
         try:
@@ -79,12 +87,19 @@ class RenderQueue:
         except RenderStoppedError:
             unfinished.unlink(missing_ok=True)
             return
-        except Exception as error:  # Whatever went wrong, the sub-job must end Failed and not wait for ever
+        except (
+            Exception
+        ) as error:  # Whatever went wrong, the sub-job must end Failed and not wait for ever
             unfinished.unlink(missing_ok=True)
             failure = _failure(error)
             # A clip that is none is the user's own mishap: a line about it, no traceback.
             own_fault = failure.code == "ProduceFailed"
-            logger.warning("rendering sub-job %s failed: %s", job_id, error, exc_info=error if own_fault else None)
+            logger.warning(
+                "rendering sub-job %s failed: %s",
+                job_id,
+                error,
+                exc_info=error if own_fault else None,
+            )
         self._loop.call_soon_threadsafe(self._done, job_id, failure)
 
     def _done(self, job_id: str, failure: Failure | None) -> None:
@@ -97,5 +112,7 @@ def _failure(error: Exception) -> Failure:
     from av import FFmpegError
 
     if isinstance(error, FFmpegError | IndexError | ValueError):
-        return Failure("InvalidParameter.ResourceContentBad", "The resource operated InputFile is bad")
+        return Failure(
+            "InvalidParameter.ResourceContentBad", "The resource operated InputFile is bad"
+        )
     return Failure("ProduceFailed", f"The video could not be produced: {type(error).__name__}")

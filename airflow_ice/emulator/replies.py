@@ -37,8 +37,16 @@ def list_row(job: Job) -> dict[str, Any]:
 def _row(job: Job, status: str) -> dict[str, Any]:
     ended = status in (FINISHED, FAILED)
     body: dict[str, Any] = {"JobId": job.job_id, "JobType": job.job_type, "Status": status}
-    configs = {"InputConfig": job.input_config, "EditingConfig": job.editing_config, "OutputConfig": job.output_config}
-    body |= {name: value for name, value in {**configs, "UserData": job.user_data}.items() if value is not None}
+    configs = {
+        "InputConfig": job.input_config,
+        "EditingConfig": job.editing_config,
+        "OutputConfig": job.output_config,
+    }
+    body |= {
+        name: value
+        for name, value in {**configs, "UserData": job.user_data}.items()
+        if value is not None
+    }
     # Guess: the error of a main job shows once it has failed, not before.
     body["Extend"] = job.extend if ended else "{}"
     body["CreateTime"] = timestamp(job.created)
@@ -50,7 +58,11 @@ def _row(job: Job, status: str) -> dict[str, Any]:
 
 
 def _sub_job(sub_job: SubJob) -> dict[str, Any]:
-    body: dict[str, Any] = {"JobId": sub_job.job_id, "Status": sub_job.status, "ProjectId": sub_job.project_id}
+    body: dict[str, Any] = {
+        "JobId": sub_job.job_id,
+        "Status": sub_job.status,
+        "ProjectId": sub_job.project_id,
+    }
     # Guess: the media is named from the start, as it is for a single media producing job; its length is known in the end.
     if sub_job.media_id is not None:
         body["MediaId"] = sub_job.media_id
@@ -81,7 +93,9 @@ def _odd_sub_job(sub_job: dict[str, Any]) -> dict[str, Any]:
         odd["Duration"] = str(odd["Duration"])
     if odd["Status"] == SUCCESS:
         odd["ErrorCode"] = "InvalidMaterial.NotFound"
-        odd["ErrorMessage"] = 'The specified clips id not found:["****30d0b5e871eebb2ff7f6c75a****"]'
+        odd["ErrorMessage"] = (
+            'The specified clips id not found:["****30d0b5e871eebb2ff7f6c75a****"]'
+        )
     return odd
 
 
@@ -168,7 +182,11 @@ def media_info(
         "CreateTime": timestamp(created),
         "ModifiedTime": timestamp(created),
     }
-    return {"MediaId": media_id, "MediaBasicInfo": basic, "FileInfoList": [{"FileBasicInfo": file_info}]}
+    return {
+        "MediaId": media_id,
+        "MediaBasicInfo": basic,
+        "FileInfoList": [{"FileBasicInfo": file_info}],
+    }
 
 
 def facts_without_file(sub_job: SubJob) -> MediaFacts:
@@ -176,4 +194,6 @@ def facts_without_file(sub_job: SubJob) -> MediaFacts:
     timeline = json.loads(sub_job.timeline)
     kind = (mimetypes.guess_type(sub_job.object_key or "")[0] or "video").split("/")[0]
     size = {"width": str(timeline["width"]), "height": str(timeline["height"])}
-    return MediaFacts(kind, True, 0, "mov,mp4,m4a,3gp,3g2,mj2", f"{sub_job.duration:.6f}", "0", **size)
+    return MediaFacts(
+        kind, True, 0, "mov,mp4,m4a,3gp,3g2,mj2", f"{sub_job.duration:.6f}", "0", **size
+    )

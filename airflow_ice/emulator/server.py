@@ -40,7 +40,11 @@ def create_app(settings: Settings) -> Starlette:
             app.state.emulator = emulator
             yield
 
-    routes = [Route("/", _Api()), Route("/objects/{bucket}/{key:path}", _object, methods=["GET"]), *control.routes()]
+    routes = [
+        Route("/", _Api()),
+        Route("/objects/{bucket}/{key:path}", _object, methods=["GET"]),
+        *control.routes(),
+    ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app
@@ -61,7 +65,9 @@ def serve(settings: Settings) -> None:
         server.run(sockets=[listener])
     if not server.started:
         listener.close()
-        raise RuntimeError(f"the emulator did not start on the data folder {settings.data_dir}; the log says why")
+        raise RuntimeError(
+            f"the emulator did not start on the data folder {settings.data_dir}; the log says why"
+        )
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -136,7 +142,9 @@ async def _object(request: Request) -> Response:
     path = emulator.objects.find(name)
     if path is None:
         return _oss_error(404, "NoSuchKey", "The specified key does not exist.")
-    return FileResponse(path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+    return FileResponse(
+        path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    )
 
 
 def _oss_error(status: int, code: str, message: str) -> Response:

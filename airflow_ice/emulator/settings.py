@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Final
 
 _CALLBACK_KEY: Final = re.compile(r"[A-Za-z0-9]{1,32}")
-REGIONS: Final = ("cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us-west-1", "ap-southeast-1")
+REGIONS: Final = (
+    "cn-shanghai",
+    "cn-beijing",
+    "cn-hangzhou",
+    "cn-shenzhen",
+    "us-west-1",
+    "ap-southeast-1",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,9 @@ class Settings:
             raise ValueError("access_key_id and access_key_secret must not be empty")
         if self.media_dir is not None and not self.media_dir.is_dir():
             raise ValueError(f"media_dir {self.media_dir} is not a folder")
-        if self.callback_auth_key is not None and not _CALLBACK_KEY.fullmatch(self.callback_auth_key):
+        if self.callback_auth_key is not None and not _CALLBACK_KEY.fullmatch(
+            self.callback_auth_key
+        ):
             raise ValueError("callback_auth_key is not 1 to 32 letters and digits")
         if not self.bucket or "/" in self.bucket or "." in self.bucket:
             raise ValueError(f"bucket {self.bucket!r} is not a bucket name")

@@ -176,8 +176,23 @@ class Store:
             "output_config, user_data, client_token, extend, extend_input, extend_output, plan"
         )
         values = (
-            *(job.job_id, job.action, job.job_type, job.status, job.listed_status, job.created, job.modified, job.completed),
-            *(job.input_config, job.editing_config, job.output_config, job.user_data, job.client_token),
+            *(
+                job.job_id,
+                job.action,
+                job.job_type,
+                job.status,
+                job.listed_status,
+                job.created,
+                job.modified,
+                job.completed,
+            ),
+            *(
+                job.input_config,
+                job.editing_config,
+                job.output_config,
+                job.user_data,
+                job.client_token,
+            ),
             *(job.extend, job.extend_input, job.extend_output, json.dumps(job.plan.to_dict())),
         )
         marks = ", ".join("?" * len(values))
@@ -207,11 +222,15 @@ class Store:
 
     def due_jobs(self, now: float) -> list[Job]:
         """Return the main jobs that may have changed by now."""
-        return [_job(row) for row in self._db.execute("SELECT * FROM jobs WHERE next_at <= ?", (now,))]
+        return [
+            _job(row) for row in self._db.execute("SELECT * FROM jobs WHERE next_at <= ?", (now,))
+        ]
 
     def next_at(self) -> float | None:
         """Return the next instant at which some job may change; None when the clock changes none."""
-        value: float | None = self._db.execute("SELECT min(next_at) FROM jobs WHERE next_at IS NOT NULL").fetchone()[0]
+        value: float | None = self._db.execute(
+            "SELECT min(next_at) FROM jobs WHERE next_at IS NOT NULL"
+        ).fetchone()[0]
         return value
 
     def list_jobs(self, wanted: Filter, limit: int) -> list[Job]:
@@ -233,7 +252,9 @@ class Store:
         order = "ASC" if wanted.ascending else "DESC"
         # The text is made of the constants above; every value is bound.
         query = f"SELECT * FROM jobs WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
-        return [_job(row) for row in self._db.execute(query, (*(value for _, value in terms), limit))]
+        return [
+            _job(row) for row in self._db.execute(query, (*(value for _, value in terms), limit))
+        ]
 
     def save_job_state(self, job: Job, next_at: float | None) -> None:
         """Keep where a main job stands."""
@@ -246,7 +267,9 @@ class Store:
 
     def sub_jobs(self, parent_id: str) -> list[SubJob]:
         """Return the sub-jobs of a main job in order."""
-        rows = self._db.execute("SELECT * FROM sub_jobs WHERE parent_id = ? ORDER BY position", (parent_id,))
+        rows = self._db.execute(
+            "SELECT * FROM sub_jobs WHERE parent_id = ? ORDER BY position", (parent_id,)
+        )
         return [_sub_job(row) for row in rows]
 
     def sub_job(self, job_id: str) -> SubJob | None:
@@ -282,7 +305,8 @@ class Store:
         failure = _failure_text(render.failure)
         with self.transaction():
             self._db.execute(
-                "UPDATE sub_jobs SET rendered_at = ?, render_failure = ? WHERE job_id = ?", (render.done_at, failure, job_id)
+                "UPDATE sub_jobs SET rendered_at = ?, render_failure = ? WHERE job_id = ?",
+                (render.done_at, failure, job_id),
             )
             parent = "SELECT parent_id FROM sub_jobs WHERE job_id = ?"
             self._db.execute(f"UPDATE jobs SET next_at = 0 WHERE job_id = ({parent})", (job_id,))  # noqa: S608 - constant text
@@ -293,7 +317,9 @@ class Store:
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
-    return StoreError(f"{path} cannot be used as an emulator's memory ({error}); move it away, or take another data folder")
+    return StoreError(
+        f"{path} cannot be used as an emulator's memory ({error}); move it away, or take another data folder"
+    )
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -305,7 +331,11 @@ def _sub_job(row: sqlite3.Row) -> SubJob:
     apart = ("begins", "ends", "failure", "renders", "rendered_at", "render_failure")
     fields = {name: row[name] for name in row.keys() if name not in apart}  # noqa: SIM118 - a Row is no dict
     plan = SubJobPlan(row["begins"], row["ends"], _failure(row["failure"]), bool(row["renders"]))
-    render = None if row["rendered_at"] is None else Render(row["rendered_at"], _failure(row["render_failure"]))
+    render = (
+        None
+        if row["rendered_at"] is None
+        else Render(row["rendered_at"], _failure(row["render_failure"]))
+    )
     return SubJob(plan=plan, render=render, **fields)
 
 
@@ -321,8 +351,22 @@ def _sub_job_values(sub_job: SubJob) -> tuple[Any, ...]:
             sub_job.modified,
             sub_job.completed,
         ),
-        *(sub_job.project_id, sub_job.media_id, sub_job.media_url, sub_job.bucket, sub_job.object_key, sub_job.duration),
-        *(sub_job.materials, sub_job.timeline, plan.begins, plan.ends, _failure_text(plan.failure), int(plan.renders)),
+        *(
+            sub_job.project_id,
+            sub_job.media_id,
+            sub_job.media_url,
+            sub_job.bucket,
+            sub_job.object_key,
+            sub_job.duration,
+        ),
+        *(
+            sub_job.materials,
+            sub_job.timeline,
+            plan.begins,
+            plan.ends,
+            _failure_text(plan.failure),
+            int(plan.renders),
+        ),
     )
 
 

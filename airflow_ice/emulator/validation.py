@@ -76,7 +76,9 @@ def texts(config: Mapping[str, Any], plural: str, singular: str) -> list[str]:
     return [text for text in value if text]
 
 
-def submission(action: str, parameters: Mapping[str, str], region_id: str, own_bucket: str) -> Submission:
+def submission(
+    action: str, parameters: Mapping[str, str], region_id: str, own_bucket: str
+) -> Submission:
     """Check the parameters of a submit.
 
     :param own_bucket: the emulator's own store, whose material may be named with any region.
@@ -90,7 +92,11 @@ def submission(action: str, parameters: Mapping[str, str], region_id: str, own_b
     selects, organizes = job_type in SELECTION_TYPES, job_type in ORGANIZATION_TYPES
     editing_config = _optional_object(parameters, "EditingConfig")
     _check_editing_config(editing_config)
-    output = _output(_required_object(parameters, "OutputConfig"), region_id, makes_files=not selects and not organizes)
+    output = _output(
+        _required_object(parameters, "OutputConfig"),
+        region_id,
+        makes_files=not selects and not organizes,
+    )
     _check_regions(job_type, input_config, region_id, own_bucket)
     _check_durations(input_config, output)
     _check_templates(parameters)
@@ -109,14 +115,20 @@ def _scene_batch_editing(action: str, parameters: Mapping[str, str], region_id: 
     for name in ("Count", "GeneratePreviewOnly"):
         if name in config:
             raise invalid_parameter(f"OutputConfig.{name}")
-    return Submission(action, "Scene_Batch_Editing", _output(config, region_id, makes_files=True), project_ids=project_ids)
+    return Submission(
+        action,
+        "Scene_Batch_Editing",
+        _output(config, region_id, makes_files=True),
+        project_ids=project_ids,
+    )
 
 
 def _job_type_and_input(action: str, parameters: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     chosen = parameters.get("JobType")
-    allowed = {"SubmitSceneMediaSelectionJob": SELECTION_TYPES, "SubmitSceneTimelineOrganizationJob": ORGANIZATION_TYPES}.get(
-        action
-    )
+    allowed = {
+        "SubmitSceneMediaSelectionJob": SELECTION_TYPES,
+        "SubmitSceneTimelineOrganizationJob": ORGANIZATION_TYPES,
+    }.get(action)
     if allowed is not None and not chosen:
         raise missing_parameter("JobType")
     if allowed is not None and chosen not in allowed:
@@ -176,7 +188,9 @@ def _size(config: Mapping[str, Any], makes_files: bool) -> tuple[int, int]:
 
 def _media_url(config: Mapping[str, Any], region_id: str, makes_files: bool) -> str | None:
     """Return the template of the output URLs; that of a VOD output is put together from its two parts."""
-    url, location, file_name = (config.get(name) for name in ("MediaURL", "StorageLocation", "FileName"))
+    url, location, file_name = (
+        config.get(name) for name in ("MediaURL", "StorageLocation", "FileName")
+    )
     if url is None and location is not None:
         if not isinstance(file_name, str) or INDEX not in file_name or "/" in file_name:
             raise invalid_parameter("OutputConfig.FileName")
@@ -198,10 +212,16 @@ def _media_url(config: Mapping[str, Any], region_id: str, makes_files: bool) -> 
 
 def _check_groups(config: Mapping[str, Any]) -> None:
     groups = config["MediaGroupArray"]
-    if not isinstance(groups, list) or len(groups) > 40 or not all(isinstance(group, dict) for group in groups):
+    if (
+        not isinstance(groups, list)
+        or len(groups) > 40
+        or not all(isinstance(group, dict) for group in groups)
+    ):
         raise invalid_parameter("InputConfig.MediaGroupArray")
     names = [group.get("GroupName") for group in groups]
-    if not all(isinstance(name, str) and 0 < len(name) <= 50 for name in names) or len(set(names)) < len(names):
+    if not all(isinstance(name, str) and 0 < len(name) <= 50 for name in names) or len(
+        set(names)
+    ) < len(names):
         raise invalid_parameter("InputConfig.MediaGroupArray.GroupName")
     for group in groups:
         if not group.get("MediaArray"):
@@ -212,7 +232,9 @@ def _check_groups(config: Mapping[str, Any]) -> None:
         number_of(group, "Volume", 0, 10, within="InputConfig.MediaGroupArray.", zero=True)
         if group.get("SplitMode") not in (None, "NoSplit", "AverageSplit"):
             raise invalid_parameter("InputConfig.MediaGroupArray.SplitMode")
-    if texts(config, "SpeechTextArray", "SpeechText") and any(group.get("SpeechTextArray") for group in groups):
+    if texts(config, "SpeechTextArray", "SpeechText") and any(
+        group.get("SpeechTextArray") for group in groups
+    ):
         # Narration is for the whole video or for its groups, never both.
         raise invalid_parameter("InputConfig.SpeechTextArray")
 
@@ -268,15 +290,22 @@ def _check_durations(config: Mapping[str, Any], output: Output) -> None:
     if output.fixed_duration is None:
         return
     narrated = texts(config, "SpeechTextArray", "SpeechText")
-    narrated = narrated or [group for group in config.get("MediaGroupArray") or [] if group.get("SpeechTextArray")]
+    narrated = narrated or [
+        group for group in config.get("MediaGroupArray") or [] if group.get("SpeechTextArray")
+    ]
     if output.max_duration is not None or narrated:
         raise invalid_parameter("OutputConfig.FixedDuration")
 
 
-def _check_regions(job_type: str, config: Mapping[str, Any], region_id: str, own_bucket: str) -> None:
+def _check_regions(
+    job_type: str, config: Mapping[str, Any], region_id: str, own_bucket: str
+) -> None:
     """Refuse material outside the region of the endpoint."""
     if job_type == "Script":
-        name, named = "MediaGroupArray", [media for group in config["MediaGroupArray"] for media in group["MediaArray"]]
+        name, named = (
+            "MediaGroupArray",
+            [media for group in config["MediaGroupArray"] for media in group["MediaArray"]],
+        )
     elif job_type == "Sports_Highlights":
         name, named = "InputMedia", [config["InputMedia"]]
     else:
@@ -293,18 +322,30 @@ def _check_templates(parameters: Mapping[str, str]) -> None:
     if not text:
         return
     value = _json(text, "TemplateConfig")
-    if not isinstance(value, list) or len(value) > 50 or not all(isinstance(item, str) for item in value):
+    if (
+        not isinstance(value, list)
+        or len(value) > 50
+        or not all(isinstance(item, str) for item in value)
+    ):
         raise invalid_parameter("TemplateConfig")
 
 
 def _selection(parameters: Mapping[str, str]) -> dict[str, Any]:
     value = _required_object(parameters, "MediaSelectResult")
     outputs = value.get("textMatchMediaOutputList")
-    if not isinstance(outputs, list) or not outputs or not all(isinstance(output, dict) for output in outputs):
+    if (
+        not isinstance(outputs, list)
+        or not outputs
+        or not all(isinstance(output, dict) for output in outputs)
+    ):
         raise invalid_parameter("MediaSelectResult")
     for output in outputs:
         sentences = output.get("textMatchMediaSentenceOutputList")
-        if not isinstance(sentences, list) or not sentences or not all(_is_sentence(sentence) for sentence in sentences):
+        if (
+            not isinstance(sentences, list)
+            or not sentences
+            or not all(_is_sentence(sentence) for sentence in sentences)
+        ):
             raise invalid_parameter("MediaSelectResult")
     return value
 
@@ -333,7 +374,9 @@ def _check_client_token(parameters: Mapping[str, str]) -> None:
 
 def _check_user_data(parameters: Mapping[str, str]) -> None:
     text = parameters.get("UserData")
-    if text and (len(text.encode()) > USER_DATA_BYTES or not isinstance(_json(text, "UserData"), dict)):
+    if text and (
+        len(text.encode()) > USER_DATA_BYTES or not isinstance(_json(text, "UserData"), dict)
+    ):
         raise invalid_parameter("UserData")
 
 

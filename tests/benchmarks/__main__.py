@@ -57,9 +57,21 @@ def run(name: str, waits: int, interval: float, quiet: float, ending: float) -> 
     with server(DELAY) as (port, control_port), tempfile.TemporaryDirectory() as folder:
         plan = Plan(name, waits, interval, quiet, ending, port, control_port)
         result = Path(folder) / "result.json"
-        environment = {**os.environ, "AIRFLOW_HOME": folder, "AIRFLOW__CORE__UNIT_TEST_MODE": "False"}
+        environment = {
+            **os.environ,
+            "AIRFLOW_HOME": folder,
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        }
         subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.measure", json.dumps(asdict(plan)), str(result)], env=environment, check=True
+            [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.measure",
+                json.dumps(asdict(plan)),
+                str(result),
+            ],
+            env=environment,
+            check=True,
         )
         return Result(**json.loads(result.read_text(encoding="utf-8")))
 
@@ -82,7 +94,10 @@ def compare(*, quick: bool) -> None:
     if not quick:
         from tests.benchmarks.plot import plot
 
-        plot([result for result in results if (result.waits, result.interval) != (1000, 30.0)], PICTURE)
+        plot(
+            [result for result in results if (result.waits, result.interval) != (1000, 30.0)],
+            PICTURE,
+        )
         print(f"\nThe picture is {PICTURE}.")
 
 
@@ -90,7 +105,11 @@ def main() -> None:
     """Run the comparison, or the soak test."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["compare", "soak"], default="compare")
-    parser.add_argument("--quick", action="store_true", help="fewer waits and contenders, and no picture: some four minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer waits and contenders, and no picture: some four minutes",
+    )
     parser.add_argument(
         "--seconds",
         type=float,

@@ -27,7 +27,9 @@ def connection(name: str, **fields: Any) -> None:
 def ice_connection(port: int, per_second: float) -> None:
     """Put the connection to the benchmark's server where the hook finds it."""
     extra = {"region_id": "cn-shanghai", "max_requests_per_second": per_second}
-    connection("ice_default", conn_type="alibaba_ice", host=f"http://127.0.0.1:{port}", extra=extra, **KEYS)
+    connection(
+        "ice_default", conn_type="alibaba_ice", host=f"http://127.0.0.1:{port}", extra=extra, **KEYS
+    )
 
 
 async def fired(trigger: Any) -> None:
@@ -50,7 +52,11 @@ async def ours(port: int, interval: float) -> AsyncIterator[Waiter]:
         now = time.time()
         await fired(
             IceBatchMediaProducingJobTrigger(
-                job_id=job_id, ice_conn_id="ice_default", poke_interval=interval, started_at=now, deadline=now + FAR
+                job_id=job_id,
+                ice_conn_id="ice_default",
+                poke_interval=interval,
+                started_at=now,
+                deadline=now + FAR,
             )
         )
 
@@ -69,15 +75,23 @@ async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
     from airflow_ice.api.signature import Credentials
     from airflow_ice.waiting import LookAgain, Wait
 
-    settings = ClientSettings(endpoint(host=f"http://127.0.0.1:{port}"), retry=RetryPolicy(tries=1), observer=metrics.request)
-    async with AsyncIceClient(settings, FixedCredentials(Credentials(KEYS["login"], KEYS["password"]))) as client:
+    settings = ClientSettings(
+        endpoint(host=f"http://127.0.0.1:{port}"),
+        retry=RetryPolicy(tries=1),
+        observer=metrics.request,
+    )
+    async with AsyncIceClient(
+        settings, FixedCredentials(Credentials(KEYS["login"], KEYS["password"]))
+    ) as client:
 
         async def wait(job_id: str) -> None:
             now = time.time()
             decide = Wait(job_id, interval=interval, started_at=now, deadline=now + FAR)
             while True:
                 try:
-                    verdict = decide.on_job(await client.aget_batch_media_producing_job(job_id), time.time())
+                    verdict = decide.on_job(
+                        await client.aget_batch_media_producing_job(job_id), time.time()
+                    )
                 except IceError as error:
                     verdict = decide.on_error(error, time.time())
                 if not isinstance(verdict, LookAgain):
@@ -95,12 +109,19 @@ async def official_sdk(port: int, interval: float) -> AsyncIterator[Waiter]:
     from alibabacloud_tea_openapi.models import Config
 
     client = Client(
-        Config(endpoint=f"127.0.0.1:{port}", protocol="http", access_key_id=KEYS["login"], access_key_secret=KEYS["password"])
+        Config(
+            endpoint=f"127.0.0.1:{port}",
+            protocol="http",
+            access_key_id=KEYS["login"],
+            access_key_secret=KEYS["password"],
+        )
     )
 
     async def wait(job_id: str) -> None:
         while True:
-            reply = await client.get_batch_media_producing_job_async(GetBatchMediaProducingJobRequest(job_id=job_id))
+            reply = await client.get_batch_media_producing_job_async(
+                GetBatchMediaProducingJobRequest(job_id=job_id)
+            )
             if reply.body.editing_batch_job.status in {"Finished", "Failed"}:
                 return
             await asyncio.sleep(interval)

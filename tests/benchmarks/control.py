@@ -21,7 +21,9 @@ class Control:
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=LINE)
+        self._reader, self._writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, limit=LINE
+        )
         return self
 
     async def __aexit__(self, *_details: object) -> None:
@@ -40,7 +42,9 @@ class Control:
 def server(delay: float) -> Iterator[tuple[int, int]]:
     """Run the server, and yield its port and its control port. delay: seconds that each answer takes at the least."""
     command = [sys.executable, "-m", "tests.benchmarks.server", str(delay)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             port, control = map(int, process.stdout.readline().split())

@@ -6,9 +6,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-THROTTLED = (
-    b'{"RequestId":"9D2A3B7C","Code":"Throttling.User","Message":"Request was denied due to user flow control.","HostId":"ice"}'
-)
+THROTTLED = b'{"RequestId":"9D2A3B7C","Code":"Throttling.User","Message":"Request was denied due to user flow control.","HostId":"ice"}'
 BROKEN = b'{"RequestId":"9D2A3B7C","Code":"InternalError","Message":"The request processing has failed.","HostId":"ice"}'
 GATEWAY = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -74,11 +72,17 @@ class Faults:
 
     def _kind(self, now: float) -> str:
         if self.settings.storms_every:
-            self._next_storm = self._next_storm or now + self.draw.expovariate(1 / self.settings.storms_every)
+            self._next_storm = self._next_storm or now + self.draw.expovariate(
+                1 / self.settings.storms_every
+            )
             while now >= self._next_storm:  # by the clock: those that nobody met are over
                 self._storm = self.draw.choice(KINDS)
-                self._storm_ends = self._next_storm + self.settings.storm_seconds * self.draw.random()
-                self._next_storm = self._storm_ends + self.draw.expovariate(1 / self.settings.storms_every)
+                self._storm_ends = (
+                    self._next_storm + self.settings.storm_seconds * self.draw.random()
+                )
+                self._next_storm = self._storm_ends + self.draw.expovariate(
+                    1 / self.settings.storms_every
+                )
                 self.counts[f"storms: {self._storm}"] += 1
             if now < self._storm_ends and self.draw.random() < 0.9:
                 return self._storm

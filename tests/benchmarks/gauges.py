@@ -21,7 +21,11 @@ def cpu_seconds() -> float:
 def resident_kb() -> float:
     """Return the resident memory of this process, in kB, after the rubbish is out."""
     gc.collect()
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 1024
+    return (
+        int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        * resource.getpagesize()
+        / 1024
+    )
 
 
 class LoopLag:

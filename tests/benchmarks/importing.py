@@ -18,7 +18,11 @@ print(1000 * (time.process_time() - began))
 def import_ms(times: int = 7) -> float:
     """Return the CPU time that the imports add to those of Airflow, in milliseconds: the median of so many fresh processes."""
     found = [
-        float(subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True, text=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-c", SCRIPT], capture_output=True, check=True, text=True
+            ).stdout
+        )
         for _ in range(times)
     ]
     return statistics.median(found)

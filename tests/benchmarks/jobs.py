@@ -48,7 +48,12 @@ class Job:
     def body(self, now: float) -> bytes:
         """Return what Get answers."""
         head, tail = self.row
-        return b'{"RequestId":"9D2A3B7C","EditingBatchJob":%s%s%s,%s}}' % (head, self.status(now).encode(), tail[:-1], _SUB_JOBS)
+        return b'{"RequestId":"9D2A3B7C","EditingBatchJob":%s%s%s,%s}}' % (
+            head,
+            self.status(now).encode(),
+            tail[:-1],
+            _SUB_JOBS,
+        )
 
 
 class Book:
@@ -69,10 +74,14 @@ class Book:
         shown = (place for place, job in rest if job.listed(now) == status)
         places = list(itertools.islice(shown, PAGE + 1))
         rows = b",".join(
-            b"%s%s%s" % (head, status.encode(), tail) for head, tail in (self._order[place].row for place in places[:PAGE])
+            b"%s%s%s" % (head, status.encode(), tail)
+            for head, tail in (self._order[place].row for place in places[:PAGE])
         )
         more = b'"NextToken":"%d",' % places[PAGE] if len(places) > PAGE else b""
-        return b'{"RequestId":"9D2A3B7C","MaxResults":100,%s"EditingBatchJobList":[%s]}' % (more, rows)
+        return b'{"RequestId":"9D2A3B7C","MaxResults":100,%s"EditingBatchJobList":[%s]}' % (
+            more,
+            rows,
+        )
 
 
 def row_of(job_id: str) -> tuple[bytes, bytes]:
@@ -82,15 +91,31 @@ def row_of(job_id: str) -> tuple[bytes, bytes]:
         {"GroupName": name, "MediaArray": [clip.format(name, take) for take in range(8)]}
         for name in ("opening", "body", "ending")
     ]
-    speech = [f"Line {line} of the script that is spoken over the video, of about the length of a sentence." for line in range(4)]
+    speech = [
+        f"Line {line} of the script that is spoken over the video, of about the length of a sentence."
+        for line in range(4)
+    ]
     body = {
         "JobId": job_id,
         "JobType": "Script",
         "Status": _MARK,
-        "InputConfig": json.dumps({"MediaGroupArray": groups, "SpeechTextArray": speech, "TitleArray": ["A title", "Another"]}),
-        "EditingConfig": json.dumps({"MediaConfig": {"Volume": 0}, "SpeechConfig": {"Volume": 1, "SpeechRate": 0}}),
+        "InputConfig": json.dumps(
+            {
+                "MediaGroupArray": groups,
+                "SpeechTextArray": speech,
+                "TitleArray": ["A title", "Another"],
+            }
+        ),
+        "EditingConfig": json.dumps(
+            {"MediaConfig": {"Volume": 0}, "SpeechConfig": {"Volume": 1, "SpeechRate": 0}}
+        ),
         "OutputConfig": json.dumps(
-            {"MediaURL": clip.replace("{}/take_{:03}", "out_{index}"), "Count": SUB_JOBS, "Width": 1080, "Height": 1920}
+            {
+                "MediaURL": clip.replace("{}/take_{:03}", "out_{index}"),
+                "Count": SUB_JOBS,
+                "Width": 1080,
+                "Height": 1920,
+            }
         ),
         "UserData": json.dumps({"NotifyAddress": "https://example.com/ice"}),
         "Extend": "{}",

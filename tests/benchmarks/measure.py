@@ -101,7 +101,9 @@ class Measurement:
         """Measure, write the result, and end the process."""
         plan = self._plan
         init = set(random.sample(self._ids, int(IN_INIT * plan.waits)))
-        jobs = [{"job_id": job_id, "begins": 1e12 if job_id in init else 0.0} for job_id in self._ids]
+        jobs = [
+            {"job_id": job_id, "begins": 1e12 if job_id in init else 0.0} for job_id in self._ids
+        ]
         await self._control("add", jobs=[*jobs, {"job_id": "1", "ends": 1.0}])
         make = {**CONTENDERS, **peers.installed()}[plan.contender]
         async with make(plan.port, WARM_UP) as wait:
@@ -146,7 +148,10 @@ class Measurement:
         ticker.cancel()
         last = await self._control("stats")
         asked = total(after) - total(before)
-        latencies = [(self._events.get(job_id, last["at"]) - at) / plan.interval for job_id, at in ends.items()]
+        latencies = [
+            (self._events.get(job_id, last["at"]) - at) / plan.interval
+            for job_id, at in ends.items()
+        ]
         return Result(
             contender=plan.contender,
             waits=plan.waits,
@@ -159,10 +164,12 @@ class Measurement:
             lag_max=lag.milliseconds(1),
             ends=len(ends),
             seen=len(ends.keys() & self._events.keys()),
-            early=sum(job_id not in ends for job_id in self._events) + sum(latency < 0 for latency in latencies),
+            early=sum(job_id not in ends for job_id in self._events)
+            + sum(latency < 0 for latency in latencies),
             seen_p50=quantile(latencies, 0.5),
             seen_max=quantile(latencies, 1),
-            ending_requests=(total(last) - total(after)) / ((last["at"] - after["at"]) / plan.interval),
+            ending_requests=(total(last) - total(after))
+            / ((last["at"] - after["at"]) / plan.interval),
             server_share=(after["cpu"] - before["cpu"]) / (after["at"] - before["at"]),
             server_us=1e6 * (after["working"] - before["working"]) / max(asked, 1),
         )
@@ -174,7 +181,10 @@ class Measurement:
         chosen = random.sample(self._ids, one_by_one + at_once)
         began = time.time() + 0.1
         span = plan.ending * plan.interval
-        ends = {job_id: began + span * min(place / one_by_one, 1.0) for place, job_id in enumerate(chosen)}
+        ends = {
+            job_id: began + span * min(place / one_by_one, 1.0)
+            for place, job_id in enumerate(chosen)
+        }
         await self._control("end", ends=ends)
         latest = began + span + GIVEN_UP_AFTER * plan.interval
         await asyncio.sleep(span)

@@ -35,7 +35,12 @@ def body(path: str, job: Job, now: float) -> bytes:
         }
         return json.dumps({"jobs": [{**found, "jobDefinition": "d"}]}).encode()
     if path.endswith(GET_RUN):
-        state = {"life_cycle_state": "RUNNING" if runs else "TERMINATED", "result_state": "" if runs else "SUCCESS"}
+        state = {
+            "life_cycle_state": "RUNNING" if runs else "TERMINATED",
+            "result_state": "" if runs else "SUCCESS",
+        }
         page = {"run_page_url": "http://127.0.0.1", "tasks": []}
-        return json.dumps({"run_id": int(job.job_id), "state": {**state, "state_message": ""}, **page}).encode()
+        return json.dumps(
+            {"run_id": int(job.job_id), "state": {**state, "state_message": ""}, **page}
+        ).encode()
     return json.dumps({"data": {"id": int(job.job_id), "status": 3 if runs else 10}}).encode()

@@ -20,16 +20,28 @@ async def dbt_cloud(port: int, interval: float) -> AsyncIterator[Waiter]:
     from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
     from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 
-    def url_of(tenant: str, endpoint: str, *_rest: Any, api_version: str = "v2") -> tuple[str, dict[str, Any]]:
+    def url_of(
+        tenant: str, endpoint: str, *_rest: Any, api_version: str = "v2"
+    ) -> tuple[str, dict[str, Any]]:
         return f"http://{tenant}/api/{api_version}/accounts/{endpoint}", {}
 
     DbtCloudHook.get_request_url_params = staticmethod(url_of)
-    connection("dbt_cloud_default", conn_type="dbt_cloud", host=f"127.0.0.1:{port}", login="1", password="token")
+    connection(
+        "dbt_cloud_default",
+        conn_type="dbt_cloud",
+        host=f"127.0.0.1:{port}",
+        login="1",
+        password="token",
+    )
 
     async def wait(job_id: str) -> None:
         await fired(
             DbtCloudRunJobTrigger(
-                conn_id="dbt_cloud_default", run_id=int(job_id), end_time=time.time() + FAR, poll_interval=interval, account_id=1
+                conn_id="dbt_cloud_default",
+                run_id=int(job_id),
+                end_time=time.time() + FAR,
+                poll_interval=interval,
+                account_id=1,
             )
         )
 
@@ -41,11 +53,20 @@ async def databricks(port: int, interval: float) -> AsyncIterator[Waiter]:
     """Yield the wait of DatabricksExecutionTrigger."""
     from airflow.providers.databricks.triggers.databricks import DatabricksExecutionTrigger
 
-    connection("databricks_default", conn_type="databricks", host="127.0.0.1", port=port, schema="http", password="token")
+    connection(
+        "databricks_default",
+        conn_type="databricks",
+        host="127.0.0.1",
+        port=port,
+        schema="http",
+        password="token",
+    )
 
     async def wait(job_id: str) -> None:
         await fired(
-            DatabricksExecutionTrigger(int(job_id), "databricks_default", polling_period_seconds=interval)  # a float will do
+            DatabricksExecutionTrigger(
+                int(job_id), "databricks_default", polling_period_seconds=interval
+            )  # a float will do
         )
 
     yield wait
@@ -60,7 +81,9 @@ async def amazon_batch(port: int, interval: float) -> AsyncIterator[Waiter]:
     connection("aws_default", conn_type="aws", login="testid", password="testsecret", extra=extra)
 
     async def wait(job_id: str) -> None:
-        await fired(BatchJobTrigger(job_id=job_id, waiter_delay=interval, waiter_max_attempts=10**6))
+        await fired(
+            BatchJobTrigger(job_id=job_id, waiter_delay=interval, waiter_max_attempts=10**6)
+        )
 
     yield wait
 

@@ -30,11 +30,21 @@ def plot(results: Sequence[Result], path: Path) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
     for place, (axis, (title, of, target)) in enumerate(zip(axes.flat, PANELS, strict=True)):
         for name in dict.fromkeys(result.contender for result in results):
-            mine = sorted((result.waits, of(result)) for result in results if result.contender == name and of(result) > 0)
-            style = {"linewidth": 3, "color": "black", "zorder": 3} if name == OURS else {"linewidth": 1.2}
+            mine = sorted(
+                (result.waits, of(result))
+                for result in results
+                if result.contender == name and of(result) > 0
+            )
+            style = (
+                {"linewidth": 3, "color": "black", "zorder": 3}
+                if name == OURS
+                else {"linewidth": 1.2}
+            )
             axis.plot(*zip(*mine, strict=True), marker="o", label=name, **style)
         if target is not None:
-            axis.axhline(target, color="grey", linestyle=":", label="target" if place == 1 else None)
+            axis.axhline(
+                target, color="grey", linestyle=":", label="target" if place == 1 else None
+            )
         axis.set(title=title, xscale="log", yscale="log")
         axis.set_xticks([100, 1000, 10_000], ["100\n5 s", "1,000\n5 s", "10,000\n30 s"])
         axis.minorticks_off()

@@ -34,7 +34,10 @@ def table(results: Iterable[Result]) -> str:
 
 def verdicts(targets: Iterable[Target]) -> str:
     """Return the targets as a table in Markdown."""
-    rows = [[target.what, target.asked, target.found, "met" if target.met else "MISSED"] for target in targets]
+    rows = [
+        [target.what, target.asked, target.found, "met" if target.met else "MISSED"]
+        for target in targets
+    ]
     return markdown(["target", "asked", "found", ""], rows)
 
 
@@ -43,5 +46,8 @@ def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     lines = [names, ["-" * width for width in widths], *rows]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
     )

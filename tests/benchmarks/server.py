@@ -22,7 +22,14 @@ from tests.benchmarks.faults import Faults, FaultSettings
 from tests.benchmarks.jobs import Book, Job, row_of
 
 NOT_FOUND = b'{"RequestId":"9D2A3B7C","Code":"ResourceNotFound","Message":"The specified job does not exist.","HostId":"ice"}'
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Unavailable"}
+REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Unavailable",
+}
 
 
 class Service:
@@ -108,7 +115,10 @@ class Connection(asyncio.Protocol):
         if not found:
             return False
         first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         length = int(headers.get("content-length", 0))
         if len(rest) < length:
             return False
@@ -120,7 +130,9 @@ class Connection(asyncio.Protocol):
         status, answer = self._service.answer(first.split(" ")[1], headers, body)
         if fault.status:
             status, answer = fault.status, fault.body
-        asyncio.get_running_loop().call_later(self._service.delay + fault.delay, self._send, status, answer)
+        asyncio.get_running_loop().call_later(
+            self._service.delay + fault.delay, self._send, status, answer
+        )
         return True
 
     def _abort_later(self, seconds: float) -> None:
@@ -170,7 +182,9 @@ class Control(asyncio.Protocol):
                     service.book.jobs[job_id].ends = at
                 return len(arguments["ends"])
             case "faults":
-                service.faults = Faults(FaultSettings(**arguments["settings"]), random.Random(arguments["seed"]))
+                service.faults = Faults(
+                    FaultSettings(**arguments["settings"]), random.Random(arguments["seed"])
+                )
                 return True
             case "calm":
                 service.faults.settings = FaultSettings()

@@ -32,7 +32,12 @@ PER_SECOND = 50.0
 LONGEST = 600.0
 """Seconds that a wait may take; none but those that are meant to should come near it."""
 
-FAULTS: dict[str, float] = {"storms_every": 12.0, "storm_seconds": 6.0, "single": 0.02, "slow_seconds": 3.0}
+FAULTS: dict[str, float] = {
+    "storms_every": 12.0,
+    "storm_seconds": 6.0,
+    "single": 0.02,
+    "slow_seconds": 3.0,
+}
 BURSTS_EVERY = 20.0
 GRACE = 60.0
 """Seconds in which an unknown job may become known (`airflow_ice.waiting`)."""
@@ -72,8 +77,14 @@ def draw_case(job_id: str, draw: random.Random, now: float) -> Case:
     job["outcome"] = "Failed" if draw.random() < 0.1 else "Finished"
     job["listed_from"] = now + draw.choice([0, 0, draw.uniform(0, 10)])
     job["listed_until"] = ends + draw.choice([0, 0, draw.uniform(0, 8)])
-    common: dict[str, Any] = {"job": job, "interval": draw.choice([3.0, 5.0, 8.0]), "deadline": now + LONGEST}
-    match draw.choices(["usual", "unlisted", "late", "unknown", "timed_out", "killed"], [84, 3, 5, 2, 3, 3])[0]:
+    common: dict[str, Any] = {
+        "job": job,
+        "interval": draw.choice([3.0, 5.0, 8.0]),
+        "deadline": now + LONGEST,
+    }
+    match draw.choices(
+        ["usual", "unlisted", "late", "unknown", "timed_out", "killed"], [84, 3, 5, 2, 3, 3]
+    )[0]:
         case "unlisted":
             job["listed_from"] = now + 10 * LONGEST
         case "late":
@@ -85,8 +96,14 @@ def draw_case(job_id: str, draw: random.Random, now: float) -> Case:
             deadline = common["deadline"] = now + draw.uniform(2, 12)
             return Case(**common, expected="timed_out", not_before=deadline)
         case "killed":
-            return Case(**common, expected="cancelled", not_before=0.0, killed_after=draw.uniform(0, 12))
-    return Case(**common, expected="finished" if job["outcome"] == "Finished" else "given_up", not_before=ends)
+            return Case(
+                **common, expected="cancelled", not_before=0.0, killed_after=draw.uniform(0, 12)
+            )
+    return Case(
+        **common,
+        expected="finished" if job["outcome"] == "Finished" else "given_up",
+        not_before=ends,
+    )
 
 
 class Soak:
@@ -105,7 +122,9 @@ class Soak:
     async def run(self, seconds: float) -> None:
         """Keep so many waits going for so long, then let them all come to their end."""
         began = time.monotonic()
-        await self._control("add", jobs=[{"job_id": f"foreign-{number}", "ends": 1e12} for number in range(FOREIGN)])
+        await self._control(
+            "add", jobs=[{"job_id": f"foreign-{number}", "ends": 1e12} for number in range(FOREIGN)]
+        )
         while time.monotonic() - began < seconds:
             await self._fill()
             await asyncio.sleep(1)
@@ -122,13 +141,17 @@ class Soak:
         now = time.time()
         # A few at a time, and now and then many, as a mapped task brings them.
         room = min(WAITS - len(self._running), self._draw.choice([20, 20, 200]))
-        cases = [draw_case(str(10**9 + self._number + place), self._draw, now) for place in range(room)]
+        cases = [
+            draw_case(str(10**9 + self._number + place), self._draw, now) for place in range(room)
+        ]
         self._number += room
         if not cases:
             return
         await self._control("add", jobs=[case.job for case in cases])
         for case in cases:
-            task = asyncio.create_task(self._wait(case), name=f"wait for {case.job['job_id']} ({case.expected})")
+            task = asyncio.create_task(
+                self._wait(case), name=f"wait for {case.job['job_id']} ({case.expected})"
+            )
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -137,7 +160,9 @@ class Soak:
         now = time.time()
         self.endings[ending] += 1
         if ending != case.expected or now < case.not_before:
-            self.wrong.append(f"{case.job} ended as {ending} at {now}, expected was {case.expected} from {case.not_before}")
+            self.wrong.append(
+                f"{case.job} ended as {ending} at {now}, expected was {case.expected} from {case.not_before}"
+            )
         if ending in {"finished", "given_up"}:
             self.latencies.append(now - case.not_before)
 
@@ -162,12 +187,17 @@ class Soak:
 
 def most_in_a_second(arrivals: list[float]) -> int:
     """Return the largest number of requests that arrived within any one second."""
-    return max((bisect.bisect_left(arrivals, at + 1.0) - place for place, at in enumerate(arrivals)), default=0)
+    return max(
+        (bisect.bisect_left(arrivals, at + 1.0) - place for place, at in enumerate(arrivals)),
+        default=0,
+    )
 
 
 def spacing_broken(taken: list[float], per_second: float) -> int:
     """Return how many requests were let go sooner after the one before than the limit allows."""
-    return sum(later - earlier < 1 / per_second - 1e-6 for earlier, later in itertools.pairwise(taken))
+    return sum(
+        later - earlier < 1 / per_second - 1e-6 for earlier, later in itertools.pairwise(taken)
+    )
 
 
 def left_behind() -> Iterator[str]:
@@ -211,7 +241,10 @@ async def main(seconds: float, seed: int | None) -> int:
 
     log_as_a_triggerer()
     seed = random.randrange(10**6) if seed is None else seed
-    print(f"Soak: {WAITS} waits at a time for {seconds:g} s, limit {PER_SECOND:g} requests a second, seed {seed}.", flush=True)
+    print(
+        f"Soak: {WAITS} waits at a time for {seconds:g} s, limit {PER_SECOND:g} requests a second, seed {seed}.",
+        flush=True,
+    )
     taken: list[float] = []
     note_requests(taken)
     with server(0.02) as (port, control_port):
@@ -230,7 +263,9 @@ async def main(seconds: float, seed: int | None) -> int:
             files = open_files() - files
     third = len(soak.memory) // 3
     growth = min(soak.memory[-3:]) - min(soak.memory[third : third + 3]) if third else 0.0
-    print(f"Faults: {stats['faults']}. Endings: {dict(soak.endings)}. Requests: {stats['requests']}.")
+    print(
+        f"Faults: {stats['faults']}. Endings: {dict(soak.endings)}. Requests: {stats['requests']}."
+    )
     print(
         f"From end to event: p50 {quantile(soak.latencies, 0.5):.1f} s, p99 {quantile(soak.latencies, 0.99):.1f} s, "
         f"max {quantile(soak.latencies, 1):.1f} s. Loop lag: p99 {lag.milliseconds(0.99):.0f} ms. Memory: {growth:+,.0f} kB."

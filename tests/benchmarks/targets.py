@@ -33,11 +33,18 @@ def targets(results: Iterable[Result], import_ms: float) -> Iterator[Target]:
     fewer, most = by_key.get((OURS, 1000, 30.0)), by_key.get((OURS, 10_000, 30.0))
     if fewer and most:
         yield from _of_ten_thousand(fewer, most)
-    yield _at_most("import: CPU on top of airflow.sdk and airflow.triggers.base", import_ms, IMPORT_MS, " ms")
+    yield _at_most(
+        "import: CPU on top of airflow.sdk and airflow.triggers.base", import_ms, IMPORT_MS, " ms"
+    )
 
 
 def _of_a_thousand(ours: Result, baseline: Result) -> Iterator[Target]:
-    yield _at_least("1,000 waits, 5 s: fewer requests than one Get each", baseline.requests / ours.requests, 80, "x")
+    yield _at_least(
+        "1,000 waits, 5 s: fewer requests than one Get each",
+        baseline.requests / ours.requests,
+        80,
+        "x",
+    )
     yield _at_least("less CPU than one Get each", baseline.cpu_ms / ours.cpu_ms, 30, "x")
     yield _at_most("memory a wait", ours.kb, 40, " kB")
     yield _at_most("connections", ours.connections, 8, "")
@@ -50,7 +57,9 @@ def _of_a_thousand(ours: Result, baseline: Result) -> Iterator[Target]:
 
 def _of_ten_thousand(fewer: Result, most: Result) -> Iterator[Target]:
     share = most.cpu_ms / 1000 * most.waits / most.interval
-    yield _at_most("10,000 waits, 30 s: share of one core", 100 * share, 100 * SHARE_OF_A_CORE, " %")
+    yield _at_most(
+        "10,000 waits, 30 s: share of one core", 100 * share, 100 * SHARE_OF_A_CORE, " %"
+    )
     for what, many, few in (
         ("requests", most.requests, fewer.requests),
         ("CPU an interval", most.cpu_ms * most.waits, fewer.cpu_ms * fewer.waits),

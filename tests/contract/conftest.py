@@ -19,12 +19,21 @@ from airflow_ice.emulator.local import LocalIce
 
 GROUPS = {
     "MediaGroupArray": [
-        {"GroupName": "opening", "MediaArray": ["****9d46c886b45481030f6e****", "****6c886b4549d481030f6e****"], "Duration": 1},
+        {
+            "GroupName": "opening",
+            "MediaArray": ["****9d46c886b45481030f6e****", "****6c886b4549d481030f6e****"],
+            "Duration": 1,
+        },
         {"GroupName": "shop", "MediaArray": ["****d46c886810b454930f6e****"], "Duration": 0.5},
     ],
     "TitleArray": ["First title", "Second title"],
 }
-OUTPUT = {"MediaURL": "http://shop.oss-cn-shanghai.aliyuncs.com/day/v_{index}.mp4", "Count": 2, "Width": 320, "Height": 180}
+OUTPUT = {
+    "MediaURL": "http://shop.oss-cn-shanghai.aliyuncs.com/day/v_{index}.mp4",
+    "Count": 2,
+    "Width": 320,
+    "Height": 180,
+}
 
 
 class Sdk:
@@ -32,11 +41,15 @@ class Sdk:
 
     def __init__(self, ice: LocalIce, **config: Any) -> None:
         keys = {"access_key_id": ice.access_key_id, "access_key_secret": ice.access_key_secret}
-        self.client = Client(Config(protocol="http", endpoint=f"127.0.0.1:{ice.port}", **{**keys, **config}))
+        self.client = Client(
+            Config(protocol="http", endpoint=f"127.0.0.1:{ice.port}", **{**keys, **config})
+        )
 
     def submit(self, *, inputs: Any = None, output: Any = None, **more: Any) -> str:
         request = models.SubmitBatchMediaProducingJobRequest(
-            input_config=json.dumps(inputs or GROUPS), output_config=json.dumps({**OUTPUT, **(output or {})}), **more
+            input_config=json.dumps(inputs or GROUPS),
+            output_config=json.dumps({**OUTPUT, **(output or {})}),
+            **more,
         )
         job_id: str = self.client.submit_batch_media_producing_job(request).body.job_id
         return job_id
@@ -46,7 +59,9 @@ class Sdk:
         return self.client.get_batch_media_producing_job(request).body.editing_batch_job
 
     def list(self, **filters: Any) -> Any:
-        return self.client.list_batch_media_producing_jobs(models.ListBatchMediaProducingJobsRequest(**filters)).body
+        return self.client.list_batch_media_producing_jobs(
+            models.ListBatchMediaProducingJobsRequest(**filters)
+        ).body
 
     def media(self, **query: Any) -> Any:
         return self.client.get_media_info(models.GetMediaInfoRequest(**query)).body.media_info
@@ -59,7 +74,9 @@ class Wire:
         self.ice = ice
         self.credentials = Credentials(ice.access_key_id, ice.access_key_secret)
 
-    def headers(self, action: str, query: dict[str, str], body: bytes = b"", **changes: Any) -> dict[str, str]:
+    def headers(
+        self, action: str, query: dict[str, str], body: bytes = b"", **changes: Any
+    ) -> dict[str, str]:
         options: dict[str, Any] = {
             "credentials": self.credentials,
             "now": datetime.now(UTC),
@@ -70,10 +87,19 @@ class Wire:
         }
         return signed_request_headers(action=action, query=query, body=body, **options)
 
-    def send(self, headers: dict[str, str], query: dict[str, str], body: bytes = b"") -> httpx.Response:
-        return httpx.post(f"{self.ice.url}/?{canonical_query(query)}", headers=headers, content=body, trust_env=False)
+    def send(
+        self, headers: dict[str, str], query: dict[str, str], body: bytes = b""
+    ) -> httpx.Response:
+        return httpx.post(
+            f"{self.ice.url}/?{canonical_query(query)}",
+            headers=headers,
+            content=body,
+            trust_env=False,
+        )
 
-    def call(self, action: str, query: dict[str, str] | None = None, **changes: Any) -> httpx.Response:
+    def call(
+        self, action: str, query: dict[str, str] | None = None, **changes: Any
+    ) -> httpx.Response:
         return self.send(self.headers(action, query or {}, **changes), query or {})
 
 

@@ -72,10 +72,24 @@ AT_ONCE = [
     Bad("blank job id", "IceInputError", ("job_id",), sensor={"job_id": "  "}),
     Bad("no job id", "IceInputError", ("job_id",), sensor={"job_id": None}),
     Bad(
-        "wrong secret", "IceAuthenticationError", ("SignatureDoesNotMatch", "password", "RequestId"), {"password": "wr0ng-s3cret"}
+        "wrong secret",
+        "IceAuthenticationError",
+        ("SignatureDoesNotMatch", "password", "RequestId"),
+        {"password": "wr0ng-s3cret"},
     ),
-    Bad("unknown key", "IceAuthenticationError", ("InvalidAccessKeyId", "login"), {"login": "LTAIunknown"}),
-    Bad("odd region", "IceInputError", ("region_id", "cn-shanghai"), {"host": None}, {"region_id": "Atlantis"}),
+    Bad(
+        "unknown key",
+        "IceAuthenticationError",
+        ("InvalidAccessKeyId", "login"),
+        {"login": "LTAIunknown"},
+    ),
+    Bad(
+        "odd region",
+        "IceInputError",
+        ("region_id", "cn-shanghai"),
+        {"host": None},
+        {"region_id": "Atlantis"},
+    ),
     Bad(
         "no such CA file",
         "IceInputError",
@@ -83,14 +97,26 @@ AT_ONCE = [
         {"host": "https://127.0.0.1:9", "extra": {"verify": "/nowhere.pem"}},
     ),
     Bad("no proxy at all", "IceInputError", ("proxy",), {"extra": {"proxy": "not a proxy"}}),
-    Bad("unknown credential type", "IceInputError", ("credential_type",), {"extra": {"credential_type": "magic"}}),
-    Bad("no such connection", "AirflowNotFoundException", ("nobody",), sensor={"ice_conn_id": "nobody"}),
+    Bad(
+        "unknown credential type",
+        "IceInputError",
+        ("credential_type",),
+        {"extra": {"credential_type": "magic"}},
+    ),
+    Bad(
+        "no such connection",
+        "AirflowNotFoundException",
+        ("nobody",),
+        sensor={"ice_conn_id": "nobody"},
+    ),
 ]
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bad", AT_ONCE, ids=lambda bad: bad.name)
-def test_what_can_never_work_ends_at_once(bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection) -> None:
+def test_what_can_never_work_ends_at_once(
+    bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection
+) -> None:
     set_connection(ice, **bad.connection)
     began = time.monotonic()
     outcome = Run(mode, timeout=60, poke_interval=0.1, **bad.sensor).outcome()
@@ -101,19 +127,28 @@ def test_what_can_never_work_ends_at_once(bad: Bad, mode: Mode, ice: LocalIce, s
 # What may pass is tried until the sensor's own time limit.
 UNTIL_THE_TIMEOUT = [
     Bad("unreachable host", "AirflowSensorTimeout", ("no connection",), {"host": "127.0.0.1:9"}),
-    Bad("a region that does not exist", "AirflowSensorTimeout", ("ice.xx-nowhere.invalid",), {"host": "ice.xx-nowhere.invalid"}),
+    Bad(
+        "a region that does not exist",
+        "AirflowSensorTimeout",
+        ("ice.xx-nowhere.invalid",),
+        {"host": "ice.xx-nowhere.invalid"},
+    ),
 ]
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bad", UNTIL_THE_TIMEOUT, ids=lambda bad: bad.name)
-def test_what_may_pass_ends_at_the_timeout(bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection) -> None:
+def test_what_may_pass_ends_at_the_timeout(
+    bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection
+) -> None:
     set_connection(ice, **bad.connection)
     ends_in_time(bad, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_proxy_that_refuses(mode: Mode, refusing_proxy: str, ice: LocalIce, set_connection: SetConnection) -> None:
+def test_a_proxy_that_refuses(
+    mode: Mode, refusing_proxy: str, ice: LocalIce, set_connection: SetConnection
+) -> None:
     # Through an http proxy the request itself goes to the proxy; through a tunnel, CONNECT does.
     for host in (ice.url, "https://127.0.0.1:9"):
         set_connection(ice, host=host, extra={"proxy": refusing_proxy})
@@ -138,7 +173,9 @@ def clear(outcome: Outcome, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_unknown_job_ends_when_its_grace_does(mode: Mode, ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_job_ends_when_its_grace_does(
+    mode: Mode, ice: LocalIce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("airflow_ice.waiting.UNKNOWN_JOB_GRACE", 0.25)
     before = len(ice.requests("GetBatchMediaProducingJob"))
     outcome = Run(mode, job_id="0" * 32, timeout=60, poke_interval=0.1).outcome()
@@ -180,7 +217,9 @@ OUTPUT: dict[str, Any] = {
         (CONFIG, {**OUTPUT, "Count": 0}),
     ],
 )
-async def test_a_malformed_config_is_refused_before_anything_is_sent(config: Any, output: Any, ice: LocalIce) -> None:
+async def test_a_malformed_config_is_refused_before_anything_is_sent(
+    config: Any, output: Any, ice: LocalIce
+) -> None:
     before = len(ice.requests())
     with pytest.raises(IceInputError, match="Nothing was sent"):
         IceHook().submit_batch_media_producing_job(input_config=config, output_config=output)
@@ -189,7 +228,9 @@ async def test_a_malformed_config_is_refused_before_anything_is_sent(config: Any
     assert len(ice.requests()) == before
 
 
-def test_the_cause_is_kept(ice: LocalIce, set_connection: SetConnection, refusing_proxy: str) -> None:
+def test_the_cause_is_kept(
+    ice: LocalIce, set_connection: SetConnection, refusing_proxy: str
+) -> None:
     set_connection(ice, host="127.0.0.1:9")
     refused = raised(lambda: IceHook(tries=1).get_batch_media_producing_job("j"))
     assert type(refused.__cause__).__name__ == "ConnectError"
@@ -203,16 +244,26 @@ def test_a_submit_whose_fate_is_unknown_says_so_and_one_that_was_not_sent_too(
 ) -> None:
     ice.fault("lost_reply", action="SubmitBatchMediaProducingJob")
     before = len(ice.jobs())
-    lost = raised(lambda: IceHook(tries=1).submit_batch_media_producing_job(input_config=CONFIG, output_config=OUTPUT))
+    lost = raised(
+        lambda: IceHook(tries=1).submit_batch_media_producing_job(
+            input_config=CONFIG, output_config=OUTPUT
+        )
+    )
     assert (lost.submitted, len(ice.jobs()) - before) == ("unknown", 1)
     assert "may be running and billed" in str(lost)
     set_connection(ice, host="127.0.0.1:9")
-    refused = raised(lambda: IceHook(tries=1).submit_batch_media_producing_job(input_config=CONFIG, output_config=OUTPUT))
+    refused = raised(
+        lambda: IceHook(tries=1).submit_batch_media_producing_job(
+            input_config=CONFIG, output_config=OUTPUT
+        )
+    )
     assert refused.submitted == "no"
     assert "nothing is billed" in str(refused)
 
 
 def test_collecting_an_unknown_job_is_one_clear_error(ice: LocalIce) -> None:
     context: Any = {"ti": TaskInstance()}
-    error = raised(lambda: IceGetBatchMediaProducingJobOperator(task_id="c", job_id="0" * 32).execute(context))
+    error = raised(
+        lambda: IceGetBatchMediaProducingJobOperator(task_id="c", job_id="0" * 32).execute(context)
+    )
     assert isinstance(error, IceJobNotFoundError)

@@ -34,7 +34,11 @@ from airflow_ice.api.retries import RetryPolicy
 from airflow_ice.api.signature import Credentials
 from airflow_ice.emulator.local import LocalIce
 
-GET, LIST, SUBMIT = "GetBatchMediaProducingJob", "ListBatchMediaProducingJobs", "SubmitBatchMediaProducingJob"
+GET, LIST, SUBMIT = (
+    "GetBatchMediaProducingJob",
+    "ListBatchMediaProducingJobs",
+    "SubmitBatchMediaProducingJob",
+)
 BUCKET = "http://b.oss-cn-shanghai.aliyuncs.com"
 INPUT = {"MediaArray": [f"{BUCKET}/a.mp4"], "SpeechTextArray": ["回龙观盒马鲜生开业啦"]}
 OUTPUT = {"MediaURL": f"{BUCKET}/x_{{index}}.mp4", "Count": 2, "Width": 128, "Height": 128}
@@ -87,9 +91,20 @@ def statuses(ice: LocalIce, action: str) -> list[int]:
 
 async def test_a_batch_from_submit_to_its_videos(call: Caller, ice: LocalIce) -> None:
     data = {"k": "键 +&="}
-    job_id = await call("submit_batch_media_producing_job", **BATCH, user_data=data, client_token="k", editing_config={})
+    job_id = await call(
+        "submit_batch_media_producing_job",
+        **BATCH,
+        user_data=data,
+        client_token="k",
+        editing_config={},
+    )
     begun = await call("get_batch_media_producing_job", job_id)
-    assert (begun.job_id, begun.job_type, begun.status, begun.complete_time) == (job_id, "Smart_Mix", "Init", None)
+    assert (begun.job_id, begun.job_type, begun.status, begun.complete_time) == (
+        job_id,
+        "Smart_Mix",
+        "Init",
+        None,
+    )
     assert json.loads(begun.input_config) == INPUT
     assert json.loads(begun.output_config) == OUTPUT
     assert json.loads(begun.user_data) == data
@@ -102,7 +117,11 @@ async def test_a_batch_from_submit_to_its_videos(call: Caller, ice: LocalIce) ->
         (1, "Success", f"{BUCKET}/x_1.mp4"),
     ]
     single = await call("get_media_producing_job", ended.sub_jobs[0].job_id)
-    assert (single.status, single.progress, single.media_id) == ("Success", 100, ended.sub_jobs[0].media_id)
+    assert (single.status, single.progress, single.media_id) == (
+        "Success",
+        100,
+        ended.sub_jobs[0].media_id,
+    )
     assert single.duration == ended.sub_jobs[0].duration
     assert json.loads(single.sub_job_materials)["SpeechText"]
 
@@ -121,7 +140,10 @@ async def test_a_media_asset_has_a_signed_url(call: Caller, ice: LocalIce) -> No
 
 async def test_the_chain_of_three_scene_actions(call: Caller, ice: LocalIce) -> None:
     selection = await call(
-        "submit_scene_media_selection_job", job_type="Smart_Mix_Media_Select", input_config=INPUT, output_config=OUTPUT
+        "submit_scene_media_selection_job",
+        job_type="Smart_Mix_Media_Select",
+        input_config=INPUT,
+        output_config=OUTPUT,
     )
     ice.finish_all()
     selected = await call("get_batch_media_producing_job", selection)
@@ -139,7 +161,9 @@ async def test_the_chain_of_three_scene_actions(call: Caller, ice: LocalIce) -> 
     assert json.loads(organized.extend_input) == json.loads(selected.extend_output)
     projects = [sub.project_id for sub in organized.sub_jobs]
     assert all(projects)
-    editing = await call("submit_scene_batch_editing_job", project_ids=projects, output_config=SCENE_OUTPUT)
+    editing = await call(
+        "submit_scene_batch_editing_job", project_ids=projects, output_config=SCENE_OUTPUT
+    )
     ice.finish_all()
     edited = await call("get_batch_media_producing_job", editing)
     assert edited.job_type == "Scene_Batch_Editing"
@@ -157,17 +181,25 @@ async def test_the_chain_of_three_scene_actions(call: Caller, ice: LocalIce) -> 
         ),
         (
             "submit_sports_highlights_job",
-            {"input_config": {"SportsCategory": "basketball", "InputMedia": f"{BUCKET}/a.mp4"}, "output_config": OUTPUT},
+            {
+                "input_config": {"SportsCategory": "basketball", "InputMedia": f"{BUCKET}/a.mp4"},
+                "output_config": OUTPUT,
+            },
             "Sports_Highlights",
         ),
         (
             "submit_batch_media_producing_job",
-            {**BATCH, "input_config": {"MediaGroupArray": [{"GroupName": "g", "MediaArray": ["m"]}]}},
+            {
+                **BATCH,
+                "input_config": {"MediaGroupArray": [{"GroupName": "g", "MediaArray": ["m"]}]},
+            },
             "Script",
         ),
     ],
 )
-async def test_the_other_submits(call: Caller, name: str, arguments: dict[str, Any], job_type: str) -> None:
+async def test_the_other_submits(
+    call: Caller, name: str, arguments: dict[str, Any], job_type: str
+) -> None:
     job_id = await call(name, **arguments, user_data={"k": 1})
     job = await call("get_batch_media_producing_job", job_id)
     assert (job.job_type, job.user_data) == (job_type, '{"k": 1}')
@@ -190,11 +222,15 @@ async def test_all_pages_and_all_filters_of_the_list(call: Caller, ice: LocalIce
     assert await listed(job_type="Script") == []
     assert await listed(job_type="Smart_Mix", status="Finished", page_size=3) == ids[::-1]
     assert await listed(status="Failed") == []
-    times = [job.create_time for job in await call("list_batch_media_producing_jobs", sort_by="asc")]
+    times = [
+        job.create_time for job in await call("list_batch_media_producing_jobs", sort_by="asc")
+    ]
     assert await listed(start_time=times[1], end_time=times[3], sort_by="asc") == ids[1:4]
     assert await listed(start_time=times[4].strftime("%Y-%m-%dT%H:%M:%SZ")) == [ids[4]]
     rows = await call("list_batch_media_producing_jobs")
-    assert all(job.sub_jobs == () and job.extend_output is None and job.error is None for job in rows)
+    assert all(
+        job.sub_jobs == () and job.extend_output is None and job.error is None for job in rows
+    )
 
 
 async def test_sub_jobs_fail_one_by_one(call: Caller, ice: LocalIce) -> None:
@@ -331,14 +367,18 @@ async def test_permission_is_asked_for_by_name(call: Caller, ice: LocalIce) -> N
 class TestSubmitOnce:
     """A submit is repeated only where a ClientToken makes that harmless."""
 
-    async def test_a_lost_reply_with_a_client_token_finds_the_same_job(self, call: Caller, ice: LocalIce) -> None:
+    async def test_a_lost_reply_with_a_client_token_finds_the_same_job(
+        self, call: Caller, ice: LocalIce
+    ) -> None:
         ice.fault("lost_reply", action=SUBMIT)
         job_id = await call("submit_batch_media_producing_job", **BATCH, client_token="k")
         assert [job["job_id"] for job in ice.jobs()] == [job_id]
         assert len(ice.requests(SUBMIT)) == 2
 
     @pytest.mark.parametrize("kind", ["lost_reply", "error", "html", "throttle"])
-    async def test_without_one_it_is_sent_once(self, call: Caller, ice: LocalIce, kind: str) -> None:
+    async def test_without_one_it_is_sent_once(
+        self, call: Caller, ice: LocalIce, kind: str
+    ) -> None:
         ice.fault(kind, action=SUBMIT)
         with pytest.raises((IceTransportError, IceUnavailableError, IceThrottledError)) as caught:
             await call("submit_batch_media_producing_job", **BATCH)
@@ -346,10 +386,14 @@ class TestSubmitOnce:
         assert caught.value.submitted == ("no" if kind == "throttle" else "unknown")
         assert len(ice.jobs()) == (1 if kind == "lost_reply" else 0)
 
-    async def test_a_lost_reply_stays_unknown_whatever_comes_after(self, call: Caller, ice: LocalIce) -> None:
+    async def test_a_lost_reply_stays_unknown_whatever_comes_after(
+        self, call: Caller, ice: LocalIce
+    ) -> None:
         ice.fault("lost_reply", action=SUBMIT)
         ice.fault("error", action=SUBMIT, status=403, code="OperationDenied.Suspended")
-        error = await call.refused(IcePermissionError, "submit_batch_media_producing_job", **BATCH, client_token="k")
+        error = await call.refused(
+            IcePermissionError, "submit_batch_media_producing_job", **BATCH, client_token="k"
+        )
         assert error.submitted == "unknown"
         assert len(ice.jobs()) == 1
 
@@ -364,7 +408,10 @@ class TestSubmitOnce:
     async def test_a_refusal_made_no_job(self, call: Caller, ice: LocalIce) -> None:
         elsewhere = {**OUTPUT, "MediaURL": "http://b.oss-cn-beijing.aliyuncs.com/x_{index}.mp4"}
         error = await call.refused(
-            IceParameterError, "submit_batch_media_producing_job", input_config=INPUT, output_config=elsewhere
+            IceParameterError,
+            "submit_batch_media_producing_job",
+            input_config=INPUT,
+            output_config=elsewhere,
         )
         assert (error.submitted, error.http_status) == ("no", 400)
         assert '"OutputConfig.MediaURL" is not valid' in str(error)
@@ -375,13 +422,23 @@ class TestSubmitOnce:
     async def test_a_client_token_names_one_set_of_parameters(self, call: Caller) -> None:
         await call("submit_batch_media_producing_job", **BATCH, client_token="k")
         error = await call.refused(
-            IceParameterError, "submit_batch_media_producing_job", **BATCH, user_data={"other": 1}, client_token="k"
+            IceParameterError,
+            "submit_batch_media_producing_job",
+            **BATCH,
+            user_data={"other": 1},
+            client_token="k",
         )
         assert error.code == "IdempotentParameterMismatch"
 
-    async def test_what_is_known_to_be_refused_is_not_sent(self, call: Caller, ice: LocalIce) -> None:
+    async def test_what_is_known_to_be_refused_is_not_sent(
+        self, call: Caller, ice: LocalIce
+    ) -> None:
         with pytest.raises(IceInputError):
-            await call("submit_batch_media_producing_job", input_config=INPUT, output_config={**OUTPUT, "Count": 101})
+            await call(
+                "submit_batch_media_producing_job",
+                input_config=INPUT,
+                output_config={**OUTPUT, "Count": 101},
+            )
         assert ice.requests() == []
 
 
@@ -399,14 +456,22 @@ class TestCredentials:
         ],
     )
     async def test_wrong_ones_are_one_clear_error(
-        self, call: Caller, ice: LocalIce, credentials: Credentials, code: str | None, status: int, submit: bool
+        self,
+        call: Caller,
+        ice: LocalIce,
+        credentials: Credentials,
+        code: str | None,
+        status: int,
+        submit: bool,
     ) -> None:
         call.credentials = credentials
         arguments: dict[str, Any] = BATCH if submit else {"job_id": "J"}
         name = "submit_batch_media_producing_job" if submit else "get_batch_media_producing_job"
         error = await call.refused(IceAuthenticationError, name, **arguments)
         assert error.http_status == status
-        assert error.code == code or (code is None and error.code.startswith("InvalidSecurityToken"))
+        assert error.code == code or (
+            code is None and error.code.startswith("InvalidSecurityToken")
+        )
         assert error.submitted == ("no" if submit else None)
         assert len(ice.requests()) == 1
         shown = f"{error} {error!r} {error.as_dict()} {error.__dict__}"
@@ -428,7 +493,9 @@ class TestCredentials:
         assert len(await call("list_batch_media_producing_jobs")) == 1
 
     @pytest.mark.parametrize("value", ["hunter2\n", "hunter2密"])
-    async def test_one_that_cannot_travel_in_a_header_is_refused_here(self, call: Caller, ice: LocalIce, value: str) -> None:
+    async def test_one_that_cannot_travel_in_a_header_is_refused_here(
+        self, call: Caller, ice: LocalIce, value: str
+    ) -> None:
         call.credentials = Credentials("testid", "testsecret", value)
         with pytest.raises(Exception, match="security_token holds a blank, a line end") as caught:
             await call("submit_batch_media_producing_job", **BATCH)
@@ -441,41 +508,70 @@ class TestCredentials:
     "keys",
     [
         {"access_key_id": "testid", "access_key_secret": "testsecret"},
-        {"access_key_id": "testid", "access_key_secret": "testsecret", "security_token": "tok+en/=="},
+        {
+            "access_key_id": "testid",
+            "access_key_secret": "testsecret",
+            "security_token": "tok+en/==",
+        },
         {"bearer_token": "b-token"},
     ],
 )
-def test_the_official_sdk_is_accepted_by_the_same_service(ice: LocalIce, keys: dict[str, str]) -> None:
+def test_the_official_sdk_is_accepted_by_the_same_service(
+    ice: LocalIce, keys: dict[str, str]
+) -> None:
     client = SdkClient(Config(endpoint=f"127.0.0.1:{ice.port}", protocol="http", **keys))
     data = json.dumps({"k": "键 +*~"}, ensure_ascii=False)
     request = sdk.SubmitBatchMediaProducingJobRequest(
-        input_config=json.dumps(INPUT), output_config=json.dumps(OUTPUT), user_data=data, client_token="k"
+        input_config=json.dumps(INPUT),
+        output_config=json.dumps(OUTPUT),
+        user_data=data,
+        client_token="k",
     )
     job_id = client.submit_batch_media_producing_job(request).body.job_id
-    found = client.get_batch_media_producing_job(sdk.GetBatchMediaProducingJobRequest(job_id=job_id)).body.editing_batch_job
+    found = client.get_batch_media_producing_job(
+        sdk.GetBatchMediaProducingJobRequest(job_id=job_id)
+    ).body.editing_batch_job
     assert (found.job_id, found.user_data) == (job_id, data)
-    listed = client.list_batch_media_producing_jobs(sdk.ListBatchMediaProducingJobsRequest(max_results=10)).body
+    listed = client.list_batch_media_producing_jobs(
+        sdk.ListBatchMediaProducingJobsRequest(max_results=10)
+    ).body
     assert [job.job_id for job in listed.editing_batch_job_list] == [job_id]
 
 
 async def test_both_clients_and_the_sdk_read_the_same_job(ice: LocalIce) -> None:
     ours = await Caller("sync", ice)("submit_batch_media_producing_job", **BATCH)
     ice.finish_all()
-    sync, asynchronous = [await Caller(colour, ice)("get_batch_media_producing_job", ours) for colour in ("sync", "async")]
+    sync, asynchronous = [
+        await Caller(colour, ice)("get_batch_media_producing_job", ours)
+        for colour in ("sync", "async")
+    ]
     client = SdkClient(
-        Config(endpoint=f"127.0.0.1:{ice.port}", protocol="http", access_key_id="testid", access_key_secret="testsecret")
+        Config(
+            endpoint=f"127.0.0.1:{ice.port}",
+            protocol="http",
+            access_key_id="testid",
+            access_key_secret="testsecret",
+        )
     )
-    theirs = client.get_batch_media_producing_job(sdk.GetBatchMediaProducingJobRequest(job_id=ours)).body.editing_batch_job
+    theirs = client.get_batch_media_producing_job(
+        sdk.GetBatchMediaProducingJobRequest(job_id=ours)
+    ).body.editing_batch_job
     for job in (sync, asynchronous):
         for name in ("job_id", "job_type", "status", "input_config", "output_config", "extend"):
             assert getattr(job, name) == getattr(theirs, name)
-        assert [(sub.job_id, sub.media_id, sub.media_url, sub.project_id, sub.duration) for sub in job.sub_jobs] == [
-            (sub.job_id, sub.media_id, sub.media_url, sub.project_id, sub.duration) for sub in theirs.sub_job_list
+        assert [
+            (sub.job_id, sub.media_id, sub.media_url, sub.project_id, sub.duration)
+            for sub in job.sub_jobs
+        ] == [
+            (sub.job_id, sub.media_id, sub.media_url, sub.project_id, sub.duration)
+            for sub in theirs.sub_job_list
         ]
 
 
 def test_a_closed_client_says_so(ice: LocalIce) -> None:
-    client = IceClient(ClientSettings(endpoint(host=ice.url)), FixedCredentials(Credentials("i", "s")))
+    client = IceClient(
+        ClientSettings(endpoint(host=ice.url)), FixedCredentials(Credentials("i", "s"))
+    )
     with pytest.raises(RuntimeError, match="use it in a with block"):
         client.get_batch_media_producing_job("J")
     with client:
@@ -486,7 +582,9 @@ def test_a_closed_client_says_so(ice: LocalIce) -> None:
 
 
 async def test_a_closed_async_client_says_so(ice: LocalIce) -> None:
-    client = AsyncIceClient(ClientSettings(endpoint(host=ice.url)), FixedCredentials(Credentials("i", "s")))
+    client = AsyncIceClient(
+        ClientSettings(endpoint(host=ice.url)), FixedCredentials(Credentials("i", "s"))
+    )
     with pytest.raises(RuntimeError, match="use it in an async with block"):
         await client.aget_batch_media_producing_job("J")
     await client.aclose()
@@ -514,7 +612,9 @@ def test_threads_share_one_client(ice: LocalIce) -> None:
 
 async def test_tasks_share_one_client(ice: LocalIce) -> None:
     settings = ClientSettings(endpoint(host=ice.url), retry=RetryPolicy(tries=1))
-    async with AsyncIceClient(settings, FixedCredentials(Credentials("testid", "testsecret"))) as client:
+    async with AsyncIceClient(
+        settings, FixedCredentials(Credentials("testid", "testsecret"))
+    ) as client:
 
         async def look() -> int:
             return len([job async for job in client.alist_batch_media_producing_jobs()])
@@ -537,6 +637,10 @@ async def test_a_repeated_call_is_told_in_the_log_without_secrets(
     ]
     assert len(warnings) == 1
     assert warnings[0].startswith("ListBatchMediaProducingJobs will be tried again in 0.0 s:")
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_ice.api")]
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("airflow_ice.api")
+    ]
     assert any("request id" in message for message in told)
     assert not any("s3cret" in message or "testsecret" in message for message in told)

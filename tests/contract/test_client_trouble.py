@@ -49,7 +49,14 @@ SECONDS = 2.0
 
 @pytest.fixture(autouse=True)
 def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
 
@@ -130,8 +137,12 @@ class Caller:
     def __init__(self, colour: str) -> None:
         self.colour = colour
 
-    async def __call__(self, where: Endpoint, name: str, /, settings: dict[str, Any], **arguments: Any) -> Any:
-        built = ClientSettings(where, **{"retry": RetryPolicy(tries=2, first_pause=0.0), **settings})
+    async def __call__(
+        self, where: Endpoint, name: str, /, settings: dict[str, Any], **arguments: Any
+    ) -> Any:
+        built = ClientSettings(
+            where, **{"retry": RetryPolicy(tries=2, first_pause=0.0), **settings}
+        )
         if self.colour == "sync":
             with IceClient(built, FixedCredentials(KEYS)) as client:
                 return getattr(client, name)(**arguments)
@@ -146,11 +157,16 @@ class Caller:
         with pytest.raises(IceError) as submit:
             await self(where, "submit_batch_media_producing_job", settings, **BATCH)
         assert time.monotonic() - started < SECONDS
-        for error, action in ((look.value, "GetBatchMediaProducingJob"), (submit.value, "SubmitBatchMediaProducingJob")):
+        for error, action in (
+            (look.value, "GetBatchMediaProducingJob"),
+            (submit.value, "SubmitBatchMediaProducingJob"),
+        ):
             assert error.action == action
             assert str(error).startswith(action)
             shown = f"{error} {error!r} {error.as_dict()} {error.__cause__!r}"
-            assert not any(secret in shown for secret in ("testsecret", "t0ken", "hunter2", "Signature="))
+            assert not any(
+                secret in shown for secret in ("testsecret", "t0ken", "hunter2", "Signature=")
+            )
             assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
         assert look.value.submitted is None
         return look.value, submit.value
@@ -170,13 +186,18 @@ async def test_a_region_that_does_not_exist(call: Caller, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     look, submit = await call.fails(endpoint(region_id="cn-nowhere"))
-    assert {host.decode() if isinstance(host, bytes) else host for host in asked} == {"ice.cn-nowhere.aliyuncs.com"}
+    assert {host.decode() if isinstance(host, bytes) else host for host in asked} == {
+        "ice.cn-nowhere.aliyuncs.com"
+    }
     assert len(asked) == 3, "a look is tried again, a submit without a ClientToken is not"
     for error in (look, submit):
         assert type(error) is IceTransportError
         assert "(endpoint ice.cn-nowhere.aliyuncs.com)" in str(error)
         assert "Name or service not known" in str(error)
-        assert "Check region_id: cn-nowhere is none that is known; ICE runs in cn-shanghai, cn-beijing" in str(error)
+        assert (
+            "Check region_id: cn-nowhere is none that is known; ICE runs in cn-shanghai, cn-beijing"
+            in str(error)
+        )
         assert isinstance(error.__cause__, httpx.ConnectError)
         assert error.transient
     assert submit.submitted == "no"
@@ -218,7 +239,9 @@ async def test_a_host_that_does_not_listen(call: Caller) -> None:
 
 async def test_a_connection_that_takes_too_long(call: Caller, serve: Serve) -> None:
     silent = serve(hold)
-    look, submit = await call.fails(endpoint(host=f"https://127.0.0.1:{silent.port}"), connect_timeout=0.1, read_timeout=9.0)
+    look, submit = await call.fails(
+        endpoint(host=f"https://127.0.0.1:{silent.port}"), connect_timeout=0.1, read_timeout=9.0
+    )
     for error in (look, submit):
         assert type(error) is IceTimeoutError
         assert "no connection within 0.1 s" in str(error)
@@ -228,7 +251,9 @@ async def test_a_connection_that_takes_too_long(call: Caller, serve: Serve) -> N
 
 async def test_a_reply_that_takes_too_long(call: Caller, serve: Serve) -> None:
     silent = serve(hold)
-    look, submit = await call.fails(endpoint(host="127.0.0.1", port=silent.port), connect_timeout=9.0, read_timeout=0.1)
+    look, submit = await call.fails(
+        endpoint(host="127.0.0.1", port=silent.port), connect_timeout=9.0, read_timeout=0.1
+    )
     for error in (look, submit):
         assert type(error) is IceTimeoutError
         assert "no reply within 0.1 s" in str(error)
@@ -264,7 +289,12 @@ async def test_a_connection_that_breaks(call: Caller, serve: Serve, reply: bytes
         (httpx.ConnectError("e"), IceTransportError, "no connection: e", "no"),
         (httpx.ProxyError("e"), IceTransportError, "the proxy refused: e", "no"),
         (httpx.ConnectTimeout("e"), IceTimeoutError, "no connection within 5 s", "no"),
-        (httpx.PoolTimeout("e"), IceTimeoutError, "no free connection of this client within 10 s", "no"),
+        (
+            httpx.PoolTimeout("e"),
+            IceTimeoutError,
+            "no free connection of this client within 10 s",
+            "no",
+        ),
         (httpx.ReadTimeout("e"), IceTimeoutError, "no reply within 10 s", "unknown"),
         (httpx.WriteTimeout("e"), IceTimeoutError, "no reply within 10 s", "unknown"),
         (httpx.ReadError("e"), IceTransportError, "the connection broke: e", "unknown"),
@@ -272,11 +302,21 @@ async def test_a_connection_that_breaks(call: Caller, serve: Serve, reply: bytes
         (httpx.CloseError("e"), IceTransportError, "the connection broke: e", "unknown"),
         (httpx.RemoteProtocolError("e"), IceTransportError, "the connection broke: e", "unknown"),
         (httpx.LocalProtocolError("e"), IceTransportError, "the connection broke: e", "unknown"),
-        (httpx.DecodingError("http://b/x?Signature=s"), IceTransportError, "the connection broke: http://b/x?***", "unknown"),
+        (
+            httpx.DecodingError("http://b/x?Signature=s"),
+            IceTransportError,
+            "the connection broke: http://b/x?***",
+            "unknown",
+        ),
     ],
 )
 async def test_each_failure_of_the_transport_in_words(
-    call: Caller, monkeypatch: pytest.MonkeyPatch, cause: httpx.HTTPError, kind: type[IceError], said: str, submitted: str
+    call: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: httpx.HTTPError,
+    kind: type[IceError],
+    said: str,
+    submitted: str,
 ) -> None:
     def fail(*_: object, **__: object) -> Any:
         raise cause
@@ -287,7 +327,9 @@ async def test_each_failure_of_the_transport_in_words(
     monkeypatch.setattr(httpx.Client, "send", fail)
     monkeypatch.setattr(httpx.AsyncClient, "send", afail)
     with pytest.raises(IceError) as caught:
-        await call(endpoint(host="127.0.0.1", port=1), "submit_batch_media_producing_job", {}, **BATCH)
+        await call(
+            endpoint(host="127.0.0.1", port=1), "submit_batch_media_producing_job", {}, **BATCH
+        )
     assert type(caught.value) is kind
     assert said in str(caught.value)
     assert caught.value.submitted == submitted
@@ -312,11 +354,15 @@ async def test_a_proxy_that_refuses(call: Caller, serve: Serve, status: str) -> 
 
     def refuse(connection: socket.socket) -> None:
         seen.append(request_head(connection))
-        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(
+            f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
 
     proxy = serve(refuse)
     look, submit = await call.fails(endpoint(), proxy=f"http://user:hunter2@127.0.0.1:{proxy.port}")
-    assert {head.split(b"\r\n")[0] for head in seen} == {b"CONNECT ice.cn-shanghai.aliyuncs.com:443 HTTP/1.1"}
+    assert {head.split(b"\r\n")[0] for head in seen} == {
+        b"CONNECT ice.cn-shanghai.aliyuncs.com:443 HTTP/1.1"
+    }
     for error in (look, submit):
         assert type(error) is IceTransportError
         assert f"the proxy refused: {status}" in str(error)
@@ -330,7 +376,9 @@ async def test_a_proxy_that_does_not_listen(call: Caller) -> None:
     _, submit = await call.fails(endpoint(), proxy=f"http://user:hunter2@127.0.0.1:{port}")
     assert type(submit) is IceTransportError
     assert submit.submitted == "no"
-    assert f"(endpoint ice.cn-shanghai.aliyuncs.com, through the proxy 127.0.0.1:{port})" in str(submit)
+    assert f"(endpoint ice.cn-shanghai.aliyuncs.com, through the proxy 127.0.0.1:{port})" in str(
+        submit
+    )
 
 
 async def test_a_proxy_of_the_environment_is_used_but_not_for_loopback(
@@ -348,22 +396,34 @@ async def test_a_proxy_of_the_environment_is_used_but_not_for_loopback(
     assert proxy.connections == used
 
 
-@pytest.mark.parametrize("proxy", ["proxy", "ftp://proxy:21", "http://[bad", "http://", "http://a b", "http://proxy:99999", ""])
+@pytest.mark.parametrize(
+    "proxy",
+    ["proxy", "ftp://proxy:21", "http://[bad", "http://", "http://a b", "http://proxy:99999", ""],
+)
 async def test_a_proxy_that_is_no_address(call: Caller, proxy: str) -> None:
     with pytest.raises(IceInputError, match="proxy must be an address such as"):
         await call(endpoint(), "get_batch_media_producing_job", {"proxy": proxy}, job_id="J")
 
 
-async def test_a_socks_proxy_without_its_package(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socks_proxy_without_its_package(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "socksio", None)
     with pytest.raises(IceInputError, match=r"SOCKS proxy .* needs the package"):
-        await call(endpoint(), "get_batch_media_producing_job", {"proxy": "socks5://127.0.0.1:1"}, job_id="J")
+        await call(
+            endpoint(),
+            "get_batch_media_producing_job",
+            {"proxy": "socks5://127.0.0.1:1"},
+            job_id="J",
+        )
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     with pytest.raises(IceInputError, match=r"SOCKS proxy .* needs the package"):
         await call(endpoint(), "get_batch_media_producing_job", {}, job_id="J")
 
 
-async def test_a_proxy_of_the_environment_that_is_no_address(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_of_the_environment_that_is_no_address(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://user:hunter2@proxy:21")
     with pytest.raises(IceInputError, match="proxy of the environment") as caught:
         await call(endpoint(), "get_batch_media_producing_job", {}, job_id="J")
@@ -384,13 +444,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
     (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
     return folder / "certificate.pem", folder / "key.pem"
 
@@ -404,7 +470,10 @@ class TestCertificates:
         def treat(connection: socket.socket) -> None:
             with context.wrap_socket(connection, server_side=True) as tls:
                 body = b'{"RequestId":"R","EditingBatchJob":{"JobId":"J"}}'
-                says(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))(tls)
+                says(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+                    % (len(body), body)
+                )(tls)
 
         return endpoint(host=f"https://127.0.0.1:{serve(treat).port}")
 
@@ -418,7 +487,9 @@ class TestCertificates:
             assert not error.transient, "trying again cannot help"
         assert submit.submitted == "no"
 
-    async def test_it_is_not_tried_again(self, serve: Serve, call: Caller, certificate: tuple[Path, Path]) -> None:
+    async def test_it_is_not_tried_again(
+        self, serve: Serve, call: Caller, certificate: tuple[Path, Path]
+    ) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         server = serve(lambda connection: context.wrap_socket(connection, server_side=True).close())
@@ -428,20 +499,28 @@ class TestCertificates:
     async def test_one_that_is_trusted_through_verify(
         self, call: Caller, where: Endpoint, certificate: tuple[Path, Path]
     ) -> None:
-        job = await call(where, "get_batch_media_producing_job", {"verify": str(certificate[0])}, job_id="J")
+        job = await call(
+            where, "get_batch_media_producing_job", {"verify": str(certificate[0])}, job_id="J"
+        )
         assert (job.job_id, job.request_id) == ("J", "R")
 
-    async def test_one_for_another_name(self, call: Caller, where: Endpoint, certificate: tuple[Path, Path]) -> None:
+    async def test_one_for_another_name(
+        self, call: Caller, where: Endpoint, certificate: tuple[Path, Path]
+    ) -> None:
         elsewhere = endpoint(host=where.url.replace("127.0.0.1", "localhost"))
         look, _ = await call.fails(elsewhere, verify=str(certificate[0]))
         assert "localhost" in str(look)
         assert not look.transient
 
-    async def test_a_ca_file_that_is_none(self, call: Caller, tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    async def test_a_ca_file_that_is_none(
+        self, call: Caller, tmp_path: Path, certificate: tuple[Path, Path]
+    ) -> None:
         (tmp_path / "text.pem").write_text("no certificate")
         for path in (tmp_path / "missing.pem", tmp_path, tmp_path / "text.pem", certificate[1]):
             with pytest.raises(IceInputError, match="must be a file of CA certificates") as caught:
-                await call(endpoint(), "get_batch_media_producing_job", {"verify": str(path)}, job_id="J")
+                await call(
+                    endpoint(), "get_batch_media_producing_job", {"verify": str(path)}, job_id="J"
+                )
             assert caught.value.field == "verify"
             assert path.name in str(caught.value)
 
@@ -452,8 +531,15 @@ class TestCertificates:
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(ssl, "create_default_context", denied)
-        with pytest.raises(IceInputError, match=r"must be a file of CA certificates \(PEM\): Permission denied"):
-            await call(endpoint(), "get_batch_media_producing_job", {"verify": str(certificate[0])}, job_id="J")
+        with pytest.raises(
+            IceInputError, match=r"must be a file of CA certificates \(PEM\): Permission denied"
+        ):
+            await call(
+                endpoint(),
+                "get_batch_media_producing_job",
+                {"verify": str(certificate[0])},
+                job_id="J",
+            )
 
 
 class Out(FixedCredentials):
@@ -466,7 +552,9 @@ class Out(FixedCredentials):
     def get(self) -> Credentials:
         self.asked += 1
         if self.asked <= self.failures:
-            raise IceCredentialsError("no credentials could be had: out of reach", transient=self.transient)
+            raise IceCredentialsError(
+                "no credentials could be had: out of reach", transient=self.transient
+            )
         return KEYS
 
     async def aget(self) -> Credentials:
@@ -474,12 +562,23 @@ class Out(FixedCredentials):
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-@pytest.mark.parametrize(("failures", "transient", "asked"), [(1, True, 2), (9, True, 3), (9, False, 1)])
-async def test_credentials_that_cannot_be_had(serve: Serve, colour: str, failures: int, transient: bool, asked: int) -> None:
+@pytest.mark.parametrize(
+    ("failures", "transient", "asked"), [(1, True, 2), (9, True, 3), (9, False, 1)]
+)
+async def test_credentials_that_cannot_be_had(
+    serve: Serve, colour: str, failures: int, transient: bool, asked: int
+) -> None:
     body = b'{"RequestId":"R","JobId":"J"}'
-    server = serve(says(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)))
+    server = serve(
+        says(
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
+    )
     source = Out(failures, transient=transient)
-    settings = ClientSettings(endpoint(host="127.0.0.1", port=server.port), retry=RetryPolicy(tries=3, first_pause=0.0))
+    settings = ClientSettings(
+        endpoint(host="127.0.0.1", port=server.port), retry=RetryPolicy(tries=3, first_pause=0.0)
+    )
     expected: contextlib.AbstractContextManager[Any] = (
         pytest.raises(IceCredentialsError) if failures > 2 else contextlib.nullcontext()
     )
@@ -492,7 +591,10 @@ async def test_credentials_that_cannot_be_had(serve: Serve, colour: str, failure
                 await aclient.asubmit_batch_media_producing_job(**BATCH, client_token="k")
     assert source.asked == asked
     if caught is not None:
-        assert (caught.value.action, caught.value.submitted) == ("SubmitBatchMediaProducingJob", "no")
+        assert (caught.value.action, caught.value.submitted) == (
+            "SubmitBatchMediaProducingJob",
+            "no",
+        )
         assert server.connections == 0
 
 

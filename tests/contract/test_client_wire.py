@@ -44,11 +44,17 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True, strict_parsing=True))
+        return dict(
+            parse_qsl(self.target.partition("?")[2], keep_blank_values=True, strict_parsing=True)
+        )
 
     @property
     def form(self) -> dict[str, str]:
-        return dict(parse_qsl(self.body.decode(), keep_blank_values=True, strict_parsing=True)) if self.body else {}
+        return (
+            dict(parse_qsl(self.body.decode(), keep_blank_values=True, strict_parsing=True))
+            if self.body
+            else {}
+        )
 
 
 @dataclass
@@ -61,7 +67,10 @@ class CaptureServer:
     port: int = 0
 
     def settings(self, tries: int = 1) -> ClientSettings:
-        return ClientSettings(endpoint(host="127.0.0.1", port=self.port), retry=RetryPolicy(tries=tries, first_pause=0.0))
+        return ClientSettings(
+            endpoint(host="127.0.0.1", port=self.port),
+            retry=RetryPolicy(tries=tries, first_pause=0.0),
+        )
 
     def sdk_client(self, **keys: str) -> SdkClient:
         return SdkClient(Config(endpoint=f"127.0.0.1:{self.port}", protocol="http", **keys))
@@ -79,8 +88,12 @@ def running() -> Iterator[CaptureServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            found.requests.append(Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            status, answer = found.answers.pop(0) if found.answers else (200, json.dumps(found.body))
+            found.requests.append(
+                Request("POST", self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            )
+            status, answer = (
+                found.answers.pop(0) if found.answers else (200, json.dumps(found.body))
+            )
             self.send_response(status)
             self.send_header("Content-Type", "application/json;charset=utf-8")
             self.send_header("Content-Length", str(len(answer.encode())))
@@ -112,11 +125,18 @@ def server(running: CaptureServer) -> CaptureServer:
 JOB = {"RequestId": "R", "EditingBatchJob": {"JobId": "J"}}
 SUBMITTED = {"RequestId": "R", "JobId": "J"}
 ODD = ' "+*~/?&=%中文😀\n\t{index}'
-INPUT = json.dumps({"MediaArray": ["http://b.oss-cn-shanghai.aliyuncs.com/a b+c.mp4"], "TitleArray": [ODD]}, ensure_ascii=False)
-GROUPS = json.dumps({"MediaGroupArray": [{"GroupName": "一", "MediaArray": ["m"]}], "SpeechTextArray": [ODD]})
+INPUT = json.dumps(
+    {"MediaArray": ["http://b.oss-cn-shanghai.aliyuncs.com/a b+c.mp4"], "TitleArray": [ODD]},
+    ensure_ascii=False,
+)
+GROUPS = json.dumps(
+    {"MediaGroupArray": [{"GroupName": "一", "MediaArray": ["m"]}], "SpeechTextArray": [ODD]}
+)
 SPORTS = json.dumps({"SportsCategory": "pingpong", "InputMedia": "http://b/a.mp4"})
 OUTPUT = '{"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/x y_{index}.mp4",\n "Count": 2, "Width": 1080, "Height": 1920}'
-SCENE = '{"MediaURL":"http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4","Width":1080,"Height":1920}'
+SCENE = (
+    '{"MediaURL":"http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4","Width":1080,"Height":1920}'
+)
 EDITING = '{"MediaConfig":{"Volume":0},"SpeechConfig":{"Volume":1}}'
 DATA = json.dumps({"NotifyAddress": "https://h/p?a=b&c=d+e", "k": ODD}, ensure_ascii=False)
 SELECTED = json.dumps({"textMatchMediaOutputList": [{"text": ODD}]}, ensure_ascii=False)
@@ -147,7 +167,12 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
         sdk.GetMediaInfoRequest(input_url="oss://b/中.mp4"),
         {"MediaInfo": {"MediaId": "M"}},
     ),
-    ("list_batch_media_producing_jobs", {}, sdk.ListBatchMediaProducingJobsRequest(max_results=100), {"EditingBatchJobList": []}),
+    (
+        "list_batch_media_producing_jobs",
+        {},
+        sdk.ListBatchMediaProducingJobsRequest(max_results=100),
+        {"EditingBatchJobList": []},
+    ),
     (
         "list_batch_media_producing_jobs",
         {
@@ -198,7 +223,12 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
     ),
     (
         "submit_screen_media_highlights_job",
-        {"input_config": INPUT, "output_config": OUTPUT, "editing_config": EDITING, "user_data": DATA},
+        {
+            "input_config": INPUT,
+            "output_config": OUTPUT,
+            "editing_config": EDITING,
+            "user_data": DATA,
+        },
         sdk.SubmitScreenMediaHighlightsJobRequest(
             input_config=INPUT, output_config=OUTPUT, editing_config=EDITING, user_data=DATA
         ),
@@ -207,7 +237,9 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
     (
         "submit_sports_highlights_job",
         {"input_config": SPORTS, "output_config": OUTPUT, "user_data": DATA, "client_token": "k"},
-        sdk.SubmitSportsHighlightsJobRequest(input_config=SPORTS, output_config=OUTPUT, user_data=DATA, client_token="k"),
+        sdk.SubmitSportsHighlightsJobRequest(
+            input_config=SPORTS, output_config=OUTPUT, user_data=DATA, client_token="k"
+        ),
         SUBMITTED,
     ),
     (
@@ -251,13 +283,17 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
     (
         "submit_scene_batch_editing_job",
         {"project_ids": ["p1", "p2"], "output_config": SCENE, "user_data": DATA},
-        sdk.SubmitSceneBatchEditingJobRequest(project_ids="p1,p2", output_config=SCENE, user_data=DATA),
+        sdk.SubmitSceneBatchEditingJobRequest(
+            project_ids="p1,p2", output_config=SCENE, user_data=DATA
+        ),
         SUBMITTED,
     ),
 ]
 
 
-def ours(server: CaptureServer, name: str, arguments: dict[str, Any], credentials: Credentials = KEYS) -> Request:
+def ours(
+    server: CaptureServer, name: str, arguments: dict[str, Any], credentials: Credentials = KEYS
+) -> Request:
     with IceClient(server.settings(), FixedCredentials(credentials)) as client:
         found = getattr(client, name)(**arguments)
         if name.startswith("list"):
@@ -265,7 +301,9 @@ def ours(server: CaptureServer, name: str, arguments: dict[str, Any], credential
     return server.take()
 
 
-async def ours_async(server: CaptureServer, name: str, arguments: dict[str, Any], credentials: Credentials = KEYS) -> Request:
+async def ours_async(
+    server: CaptureServer, name: str, arguments: dict[str, Any], credentials: Credentials = KEYS
+) -> Request:
     async with AsyncIceClient(server.settings(), FixedCredentials(credentials)) as client:
         found = getattr(client, f"a{name}")(**arguments)
         if name.startswith("list"):
@@ -277,7 +315,12 @@ async def ours_async(server: CaptureServer, name: str, arguments: dict[str, Any]
 
 
 def theirs(server: CaptureServer, name: str, request: Any, **keys: str) -> Request:
-    getattr(server.sdk_client(**(keys or {"access_key_id": "testid", "access_key_secret": "testsecret"})), name)(request)
+    getattr(
+        server.sdk_client(
+            **(keys or {"access_key_id": "testid", "access_key_secret": "testsecret"})
+        ),
+        name,
+    )(request)
     return server.take()
 
 
@@ -286,13 +329,19 @@ def acs_headers(request: Request) -> dict[str, str]:
     own = {"x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
     kept = {"host", "accept", "content-type"}
     return {
-        name: value for name, value in request.headers.items() if (name.startswith("x-acs-") and name not in own) or name in kept
+        name: value
+        for name, value in request.headers.items()
+        if (name.startswith("x-acs-") and name not in own) or name in kept
     }
 
 
 @pytest.mark.parametrize(("name", "arguments", "request_", "reply"), CALLS)
 async def test_each_action_sends_what_the_sdk_sends(
-    server: CaptureServer, name: str, arguments: dict[str, Any], request_: Any, reply: dict[str, Any]
+    server: CaptureServer,
+    name: str,
+    arguments: dict[str, Any],
+    request_: Any,
+    reply: dict[str, Any],
 ) -> None:
     server.body = reply
     expected = theirs(server, name, request_)
@@ -306,7 +355,11 @@ async def test_each_action_sends_what_the_sdk_sends(
 
 @pytest.mark.parametrize(("name", "arguments", "request_", "reply"), CALLS)
 async def test_the_sdk_s_signer_signs_our_requests_the_same(
-    server: CaptureServer, name: str, arguments: dict[str, Any], request_: Any, reply: dict[str, Any]
+    server: CaptureServer,
+    name: str,
+    arguments: dict[str, Any],
+    request_: Any,
+    reply: dict[str, Any],
 ) -> None:
     server.body = reply
     for request in (ours(server, name, arguments), await ours_async(server, name, arguments)):
@@ -326,7 +379,11 @@ async def test_the_sdk_s_signer_signs_our_requests_the_same(
     [
         (
             Credentials("testid", "testsecret", "tok+en/==", provider_name="static_sts"),
-            {"access_key_id": "testid", "access_key_secret": "testsecret", "security_token": "tok+en/=="},
+            {
+                "access_key_id": "testid",
+                "access_key_secret": "testsecret",
+                "security_token": "tok+en/==",
+            },
         ),
         (Credentials(bearer_token="bt"), {"bearer_token": "bt"}),
     ],
@@ -335,7 +392,12 @@ async def test_each_kind_of_credential_sends_what_the_sdk_sends(
     server: CaptureServer, credentials: Credentials, keys: dict[str, str]
 ) -> None:
     server.body = JOB
-    expected = theirs(server, "get_batch_media_producing_job", sdk.GetBatchMediaProducingJobRequest(job_id="J"), **keys)
+    expected = theirs(
+        server,
+        "get_batch_media_producing_job",
+        sdk.GetBatchMediaProducingJobRequest(job_id="J"),
+        **keys,
+    )
     for request in (
         ours(server, "get_batch_media_producing_job", {"job_id": "J"}, credentials),
         await ours_async(server, "get_batch_media_producing_job", {"job_id": "J"}, credentials),
@@ -347,7 +409,9 @@ async def test_each_kind_of_credential_sends_what_the_sdk_sends(
 
 def test_a_bearer_token_is_announced_in_the_query(server: CaptureServer) -> None:
     server.body = JOB
-    request = ours(server, "get_batch_media_producing_job", {"job_id": "J"}, Credentials(bearer_token="bt"))
+    request = ours(
+        server, "get_batch_media_producing_job", {"job_id": "J"}, Credentials(bearer_token="bt")
+    )
     assert request.query == {"JobId": "J", "SignatureType": "BEARERTOKEN"}
     assert request.headers["x-acs-bearer-token"] == "bt"
     assert "authorization" not in request.headers
@@ -356,7 +420,9 @@ def test_a_bearer_token_is_announced_in_the_query(server: CaptureServer) -> None
 def test_the_query_is_sent_exactly_as_it_was_signed(server: CaptureServer) -> None:
     server.body = SUBMITTED
     request = ours(
-        server, "submit_batch_media_producing_job", {"input_config": INPUT, "output_config": OUTPUT, "user_data": DATA}
+        server,
+        "submit_batch_media_producing_job",
+        {"input_config": INPUT, "output_config": OUTPUT, "user_data": DATA},
     )
     assert request.target == "/?" + signature.canonical_query(request.query)
 
@@ -369,7 +435,9 @@ def test_we_say_who_we_are(server: CaptureServer) -> None:
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-async def test_every_try_has_its_own_nonce_and_signature(server: CaptureServer, colour: str) -> None:
+async def test_every_try_has_its_own_nonce_and_signature(
+    server: CaptureServer, colour: str
+) -> None:
     server.body, server.answers = JOB, [(503, "busy"), (503, "busy"), (503, "busy")]
     if colour == "sync":
         with IceClient(server.settings(tries=4), FixedCredentials(KEYS)) as client:
@@ -387,7 +455,9 @@ async def test_every_try_has_its_own_nonce_and_signature(server: CaptureServer, 
 async def test_every_try_has_the_date_and_the_credentials_of_its_moment(
     server: CaptureServer, colour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moments = iter([datetime(2026, 1, 1, 0, 0, 0, tzinfo=UTC), datetime(2026, 1, 1, 0, 20, 0, tzinfo=UTC)])
+    moments = iter(
+        [datetime(2026, 1, 1, 0, 0, 0, tzinfo=UTC), datetime(2026, 1, 1, 0, 20, 0, tzinfo=UTC)]
+    )
 
     class Clock:
         @staticmethod
@@ -412,14 +482,23 @@ async def test_every_try_has_the_date_and_the_credentials_of_its_moment(
     else:
         async with AsyncIceClient(server.settings(tries=2), Rotating()) as aclient:
             await aclient.aget_batch_media_producing_job("J")
-    assert [request.headers["x-acs-date"] for request in server.requests] == ["2026-01-01T00:00:00Z", "2026-01-01T00:20:00Z"]
-    used = [signature.parse_authorization(request.headers["authorization"]).access_key_id for request in server.requests]
+    assert [request.headers["x-acs-date"] for request in server.requests] == [
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T00:20:00Z",
+    ]
+    used = [
+        signature.parse_authorization(request.headers["authorization"]).access_key_id
+        for request in server.requests
+    ]
     assert used == ["first", "second"]
 
 
 def test_a_redirect_is_not_followed(server: CaptureServer) -> None:
     server.answers = [(302, "")]
-    with IceClient(server.settings(), FixedCredentials(KEYS)) as client, pytest.raises(IceError) as caught:
+    with (
+        IceClient(server.settings(), FixedCredentials(KEYS)) as client,
+        pytest.raises(IceError) as caught,
+    ):
         client.get_batch_media_producing_job("J")
     assert caught.value.http_status == 302
     assert len(server.requests) == 1
@@ -428,9 +507,15 @@ def test_a_redirect_is_not_followed(server: CaptureServer) -> None:
 def test_a_later_page_is_asked_for_with_its_token(server: CaptureServer) -> None:
     token = "mRZkKAovub0xWVfH14he4Q=="
     rows = {"EditingBatchJobList": [{"JobId": "a"}], "NextToken": token}
-    server.answers = [(200, json.dumps(rows)), (200, json.dumps({"EditingBatchJobList": [{"JobId": "b"}], "NextToken": ""}))]
+    server.answers = [
+        (200, json.dumps(rows)),
+        (200, json.dumps({"EditingBatchJobList": [{"JobId": "b"}], "NextToken": ""})),
+    ]
     with IceClient(server.settings(), FixedCredentials(KEYS)) as client:
-        assert [job.job_id for job in client.list_batch_media_producing_jobs(page_size=1)] == ["a", "b"]
+        assert [job.job_id for job in client.list_batch_media_producing_jobs(page_size=1)] == [
+            "a",
+            "b",
+        ]
     ours_ = server.requests[1]
     server.requests.clear()
     request = sdk.ListBatchMediaProducingJobsRequest(max_results=1, next_token=token)

@@ -16,8 +16,12 @@ MIX = {"MediaArray": ["media-1", "media-2"], "SpeechTextArray": TEXTS, "TitleArr
 SPORTS = {
     "SportsCategory": "basketball",
     "InputMedia": "http://xxx.oss-cn-shanghai.aliyuncs.com/game.mp4",
-    "FaceRegister": [{"FaceUrls": ["http://xxx.oss-cn-shanghai.aliyuncs.com/front.jpg"], "Name": "James"}],
-    "SlowMotionLogoRegister": {"SlowMotionLogoUrls": ["http://xxx.oss-cn-shanghai.aliyuncs.com/logo.png"]},
+    "FaceRegister": [
+        {"FaceUrls": ["http://xxx.oss-cn-shanghai.aliyuncs.com/front.jpg"], "Name": "James"}
+    ],
+    "SlowMotionLogoRegister": {
+        "SlowMotionLogoUrls": ["http://xxx.oss-cn-shanghai.aliyuncs.com/logo.png"]
+    },
     "TransferNameRegister": [{"OriginalName": "IND", "TransferName": "Indiana"}],
 }
 
@@ -27,12 +31,25 @@ def text(value: Any) -> str:
 
 
 SUBMITS = [
-    ("submit_batch_media_producing_job", models.SubmitBatchMediaProducingJobRequest, {"input_config": text(GROUPS)}, "Script"),
-    ("submit_batch_media_producing_job", models.SubmitBatchMediaProducingJobRequest, {"input_config": text(MIX)}, "Smart_Mix"),
+    (
+        "submit_batch_media_producing_job",
+        models.SubmitBatchMediaProducingJobRequest,
+        {"input_config": text(GROUPS)},
+        "Script",
+    ),
+    (
+        "submit_batch_media_producing_job",
+        models.SubmitBatchMediaProducingJobRequest,
+        {"input_config": text(MIX)},
+        "Smart_Mix",
+    ),
     (
         "submit_screen_media_highlights_job",
         models.SubmitScreenMediaHighlightsJobRequest,
-        {"input_config": text({"MediaArray": ["media-1"]}), "editing_config": text({"MediaConfig": {"Volume": 1}})},
+        {
+            "input_config": text({"MediaArray": ["media-1"]}),
+            "editing_config": text({"MediaConfig": {"Volume": 1}}),
+        },
         "Screen_Media_Highlights",
     ),
     (
@@ -47,7 +64,13 @@ SUBMITS = [
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize(("method", "request_class", "arguments", "job_type"), SUBMITS)
 async def test_a_submitted_job_becomes_videos(
-    ice: LocalIce, sdk: Sdk, colour: str, method: str, request_class: Any, arguments: dict[str, Any], job_type: str
+    ice: LocalIce,
+    sdk: Sdk,
+    colour: str,
+    method: str,
+    request_class: Any,
+    arguments: dict[str, Any],
+    job_type: str,
 ) -> None:
     user_data = '{ "Key": "中文 + * ~",  "NotifyAddress": "ice-callback-demo"}'
     request = request_class(output_config=text(OUTPUT), user_data=user_data, **arguments)
@@ -65,7 +88,12 @@ async def test_a_submitted_job_becomes_videos(
         job = sdk.client.get_batch_media_producing_job(wanted).body.editing_batch_job
     else:
         job = (await sdk.client.get_batch_media_producing_job_async(wanted)).body.editing_batch_job
-    assert (job.job_id, job.job_type, job.status, job.extend) == (job_id, job_type, "Finished", "{}")
+    assert (job.job_id, job.job_type, job.status, job.extend) == (
+        job_id,
+        job_type,
+        "Finished",
+        "{}",
+    )
     # Configurations come back byte for byte.
     assert job.input_config == arguments["input_config"]
     assert job.output_config == text(OUTPUT)
@@ -75,7 +103,10 @@ async def test_a_submitted_job_becomes_videos(
         "http://shop.oss-cn-shanghai.aliyuncs.com/day/v_0.mp4",
         "http://shop.oss-cn-shanghai.aliyuncs.com/day/v_1.mp4",
     ]
-    assert all(len(sub_job.project_id) == 32 and sub_job.duration > 0 and not sub_job.error_code for sub_job in job.sub_job_list)
+    assert all(
+        len(sub_job.project_id) == 32 and sub_job.duration > 0 and not sub_job.error_code
+        for sub_job in job.sub_job_list
+    )
     assert len({sub_job.media_id for sub_job in job.sub_job_list}) == 2
 
 
@@ -83,7 +114,9 @@ async def test_a_submitted_job_becomes_videos(
 async def test_select_organize_and_edit_are_a_chain(ice: LocalIce, sdk: Sdk, kind: str) -> None:
     selected = await sdk.client.submit_scene_media_selection_job_async(
         models.SubmitSceneMediaSelectionJobRequest(
-            input_config=text(MIX), job_type=f"{kind}_Media_Select", output_config=text({"Count": 2})
+            input_config=text(MIX),
+            job_type=f"{kind}_Media_Select",
+            output_config=text({"Count": 2}),
         )
     )
     ice.finish_all()
@@ -93,7 +126,13 @@ async def test_select_organize_and_edit_are_a_chain(ice: LocalIce, sdk: Sdk, kin
     sentences = result["textMatchMediaOutputList"][0]["textMatchMediaSentenceOutputList"]
     assert sentences[0]["text"] == "A new shop has opened nearby,"
     assert set(sentences[0]) == {"duration", "matchClipList", "text", "textId"}
-    assert set(sentences[0]["matchClipList"][0]) == {"clipId", "endTime", "mediaId", "score", "startTime"}
+    assert set(sentences[0]["matchClipList"][0]) == {
+        "clipId",
+        "endTime",
+        "mediaId",
+        "score",
+        "startTime",
+    }
 
     organized = sdk.client.submit_scene_timeline_organization_job(
         models.SubmitSceneTimelineOrganizationJobRequest(
@@ -115,7 +154,9 @@ async def test_select_organize_and_edit_are_a_chain(ice: LocalIce, sdk: Sdk, kin
     ids = [sub_job.project_id for sub_job in projects.sub_job_list]
     output = {name: value for name, value in OUTPUT.items() if name != "Count"}
     edited = sdk.client.submit_scene_batch_editing_job(
-        models.SubmitSceneBatchEditingJobRequest(project_ids=",".join(ids), output_config=text(output))
+        models.SubmitSceneBatchEditingJobRequest(
+            project_ids=",".join(ids), output_config=text(output)
+        )
     )
     ice.finish_all()
     job = sdk.get(edited.body.job_id)
@@ -128,7 +169,12 @@ def test_a_preview_has_a_project_and_no_media(ice: LocalIce, sdk: Sdk) -> None:
     job_id = sdk.submit(output={"GeneratePreviewOnly": True})
     ice.finish_all()
     for sub_job in sdk.get(job_id).sub_job_list:
-        assert (sub_job.status, sub_job.media_id, sub_job.media_url, sub_job.duration) == ("Success", None, None, None)
+        assert (sub_job.status, sub_job.media_id, sub_job.media_url, sub_job.duration) == (
+            "Success",
+            None,
+            None,
+            None,
+        )
         assert len(sub_job.project_id) == 32
 
 
@@ -143,7 +189,12 @@ async def test_a_sub_job_is_a_media_producing_job(ice: LocalIce, sdk: Sdk) -> No
     assert 0 < job.progress < 100
     ice.finish_all()
     job = (await sdk.client.get_media_producing_job_async(request)).body.media_producing_job
-    assert (job.status, job.progress, job.duration, job.user_data) == ("Success", 100, 1.5, '{"a":1}')
+    assert (job.status, job.progress, job.duration, job.user_data) == (
+        "Success",
+        100,
+        1.5,
+        '{"a":1}',
+    )
     assert json.loads(job.sub_job_materials) == {"Title": "First title", "SpeechText": ""}
     failed = models.GetMediaProducingJobRequest(job_id=sdk.get(job_id).sub_job_list[1].job_id)
     job = sdk.client.get_media_producing_job(failed).body.media_producing_job
@@ -165,7 +216,12 @@ async def test_media_info_by_id_and_by_url(ice: LocalIce, sdk: Sdk) -> None:
     assert by_id.media_basic_info.status == "Normal"
     raw = by_id.to_map()["FileInfoList"][0]["FileBasicInfo"]
     assert all(isinstance(value, str) for value in raw.values())
-    assert (raw["FileType"], raw["Width"], raw["Height"], raw["Duration"]) == ("source_file", "320", "180", "1.500000")
+    assert (raw["FileType"], raw["Width"], raw["Height"], raw["Duration"]) == (
+        "source_file",
+        "320",
+        "180",
+        "1.500000",
+    )
 
 
 def test_list_shows_rows_without_sub_jobs(ice: LocalIce, sdk: Sdk) -> None:
@@ -175,7 +231,12 @@ def test_list_shows_rows_without_sub_jobs(ice: LocalIce, sdk: Sdk) -> None:
     assert page.max_results == 10
     assert not page.next_token
     (row,) = page.editing_batch_job_list
-    assert (row.job_id, row.status, row.user_data, row.extend) == (job_id, "Finished", '{"a":1}', "{}")
+    assert (row.job_id, row.status, row.user_data, row.extend) == (
+        job_id,
+        "Finished",
+        '{"a":1}',
+        "{}",
+    )
     assert set(row.to_map()) == {
         *("JobId", "JobType", "Status", "InputConfig", "OutputConfig", "UserData"),
         *("Extend", "CreateTime", "ModifiedTime", "CompleteTime"),

@@ -41,7 +41,9 @@ def temporary() -> Iterator[LocalIce]:
         ({"security_token": "any"}, 400, "InvalidSecurityToken.Malformed"),
     ],
 )
-async def test_the_sdk_with_bad_credentials_is_refused(ice: LocalIce, config: dict[str, str], status: int, code: str) -> None:
+async def test_the_sdk_with_bad_credentials_is_refused(
+    ice: LocalIce, config: dict[str, str], status: int, code: str
+) -> None:
     client = Sdk(ice, **config).client
     request = models.ListBatchMediaProducingJobsRequest()
     with pytest.raises(ClientException) as caught:
@@ -52,7 +54,9 @@ async def test_the_sdk_with_bad_credentials_is_refused(ice: LocalIce, config: di
     assert (caught.value.status_code, caught.value.code) == (status, code)
 
 
-async def test_temporary_credentials_and_bearer_tokens_pass_when_configured(temporary: LocalIce) -> None:
+async def test_temporary_credentials_and_bearer_tokens_pass_when_configured(
+    temporary: LocalIce,
+) -> None:
     request = models.ListBatchMediaProducingJobsRequest()
     for sdk in (Sdk(temporary), Sdk(temporary, security_token="tok+en/==")):
         assert sdk.client.list_batch_media_producing_jobs(request).status_code == 200
@@ -65,7 +69,10 @@ async def test_temporary_credentials_and_bearer_tokens_pass_when_configured(temp
 def test_wrong_tokens_are_refused(temporary: LocalIce) -> None:
     wire = Wire(temporary)
     sts = wire.call(ACTION, credentials=replace(wire.credentials, security_token="other"))
-    assert (sts.status_code, sts.json()["Code"]) == (400, "InvalidSecurityToken.MismatchWithAccessKey")
+    assert (sts.status_code, sts.json()["Code"]) == (
+        400,
+        "InvalidSecurityToken.MismatchWithAccessKey",
+    )
     bearer = Credentials(bearer_token="other")
     refused = wire.call(ACTION, bearer_query(bearer), credentials=bearer)
     assert (refused.status_code, refused.json()["Code"]) == (400, "InvalidBearerToken")
@@ -86,7 +93,8 @@ def test_a_refused_request_does_not_use_its_nonce_up(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "code"), [(-16, "InvalidTimeStamp.Expired"), (16, "InvalidTimeStamp.Expired"), (-14, None), (14, None)]
+    ("minutes", "code"),
+    [(-16, "InvalidTimeStamp.Expired"), (16, "InvalidTimeStamp.Expired"), (-14, None), (14, None)],
 )
 def test_the_clock_may_be_fifteen_minutes_off(wire: Wire, minutes: int, code: str | None) -> None:
     reply = wire.call(ACTION, now=datetime.now(UTC) + timedelta(minutes=minutes))
@@ -119,11 +127,31 @@ def signing_less(name: str) -> Any:
         (without("x-acs-signature-nonce"), 400, "IncompleteSignature"),
         (signing_less("host"), 400, "IncompleteSignature"),
         (signing_less("x-acs-action"), 400, "IncompleteSignature"),
-        (lambda headers: headers.update({"x-acs-date": "yesterday"}), 400, "InvalidTimeStamp.Format"),
-        (lambda headers: headers.update({"x-acs-action": "DeleteEverything"}), 404, "InvalidAction.NotFound"),
-        (lambda headers: headers.update({"x-acs-content-sha256": "0" * 64}), 400, "SignatureDoesNotMatch"),
-        (lambda headers: headers.update({"authorization": "Basic abc"}), 400, "IncompleteSignature"),
-        (lambda headers: headers.update({"authorization": "ACS3-HMAC-SHA256 Credential=testid"}), 400, "IncompleteSignature"),
+        (
+            lambda headers: headers.update({"x-acs-date": "yesterday"}),
+            400,
+            "InvalidTimeStamp.Format",
+        ),
+        (
+            lambda headers: headers.update({"x-acs-action": "DeleteEverything"}),
+            404,
+            "InvalidAction.NotFound",
+        ),
+        (
+            lambda headers: headers.update({"x-acs-content-sha256": "0" * 64}),
+            400,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            lambda headers: headers.update({"authorization": "Basic abc"}),
+            400,
+            "IncompleteSignature",
+        ),
+        (
+            lambda headers: headers.update({"authorization": "ACS3-HMAC-SHA256 Credential=testid"}),
+            400,
+            "IncompleteSignature",
+        ),
     ],
 )
 def test_a_request_with_a_flaw_is_refused(wire: Wire, change: Any, status: int, code: str) -> None:

@@ -59,7 +59,9 @@ def receiver() -> Iterator[Receiver]:
     running.close()
 
 
-def test_a_job_tells_its_end_and_that_of_its_sub_jobs(ice: LocalIce, sdk: Sdk, receiver: Receiver) -> None:
+def test_a_job_tells_its_end_and_that_of_its_sub_jobs(
+    ice: LocalIce, sdk: Sdk, receiver: Receiver
+) -> None:
     ice.fault("sub_jobs_fail", indexes=[1], code="ProduceFailed", message="no")
     user_data = json.dumps({"NotifyAddress": receiver.address, "Key": 1})
     job_id = sdk.submit(user_data=user_data)
@@ -77,7 +79,11 @@ def test_a_job_tells_its_end_and_that_of_its_sub_jobs(ice: LocalIce, sdk: Sdk, r
         "MessageBody": {"Status": "Finished", "UserData": user_data, "JobId": job_id},
     }
     good, bad = (by_job[sub_job.job_id]["MessageBody"] for sub_job in job.sub_job_list)
-    assert (good["Status"], good["ErrorCode"], good["MediaURL"]) == ("Success", "", job.sub_job_list[0].media_url)
+    assert (good["Status"], good["ErrorCode"], good["MediaURL"]) == (
+        "Success",
+        "",
+        job.sub_job_list[0].media_url,
+    )
     assert (bad["Status"], bad["ErrorCode"], bad["ErrorMessage"]) == ("Fail", "ProduceFailed", "no")
     assert "X-ICE-SIGNATURE" not in {name.upper() for name in receiver.received[0][1]}
 
@@ -90,12 +96,16 @@ def test_a_callback_is_sent_though_nobody_looks(receiver: Receiver) -> None:
 
 def test_callbacks_are_signed_with_the_key(receiver: Receiver) -> None:
     with LocalIce(render=False, job_seconds=0, callback_auth_key="Test123") as ice:
-        Sdk(ice).submit(user_data=json.dumps({"NotifyAddress": receiver.address}), output={"Count": 1})
+        Sdk(ice).submit(
+            user_data=json.dumps({"NotifyAddress": receiver.address}), output={"Count": 1}
+        )
         receiver.wait_for(2)
     headers = {name.upper(): value for name, value in receiver.received[0][1].items()}
     moment = headers["X-ICE-TIMESTAMP"]
     assert len(moment) == 10
-    expected = hashlib.md5(f"{receiver.address}|{moment}|Test123".encode(), usedforsecurity=False).hexdigest()
+    expected = hashlib.md5(
+        f"{receiver.address}|{moment}|Test123".encode(), usedforsecurity=False
+    ).hexdigest()
     assert headers["X-ICE-SIGNATURE"] == expected
 
 
@@ -103,7 +113,9 @@ def test_three_tries_a_second_apart(receiver: Receiver) -> None:
     receiver.statuses = [500, 302]
     with LocalIce(render=False, job_seconds=0) as ice:
         started = time.monotonic()
-        Sdk(ice).submit(user_data=json.dumps({"NotifyAddress": receiver.address}), output={"Count": 1})
+        Sdk(ice).submit(
+            user_data=json.dumps({"NotifyAddress": receiver.address}), output={"Count": 1}
+        )
         receiver.wait_for(3)
     assert 1.9 < time.monotonic() - started < 15
     assert len({body["MessageBody"]["JobId"] for _, _, body in receiver.received[:3]}) == 1

@@ -8,7 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
+from alibabacloud_tea_openapi.exceptions import (
+    ClientException,
+    ServerException,
+    ThrottlingException,
+)
 
 from airflow_ice.emulator.local import LocalIce
 from tests.contract.conftest import GROUPS, OUTPUT, Sdk, Wire
@@ -25,17 +29,27 @@ SUBMIT = {"InputConfig": json.dumps(GROUPS), "OutputConfig": json.dumps(OUTPUT)}
         ("throttle", {"status": 429, "code": "Throttling.Api"}, 429, "Throttling.Api"),
         ("throttle", {"status": 403, "code": "RequestsTooFrequent"}, 403, "RequestsTooFrequent"),
         ("error", {}, 503, "ServiceUnAvailable"),
-        ("error", {"status": 500, "code": "InternalError", "message": "oops"}, 500, "InternalError"),
+        (
+            "error",
+            {"status": 500, "code": "InternalError", "message": "oops"},
+            500,
+            "InternalError",
+        ),
         ("unauthorized_ram", {}, 403, "Forbidden.RAM"),
     ],
 )
-def test_errors(ice: LocalIce, wire: Wire, kind: str, options: dict[str, Any], status: int, code: str) -> None:
+def test_errors(
+    ice: LocalIce, wire: Wire, kind: str, options: dict[str, Any], status: int, code: str
+) -> None:
     ice.fault(kind, **options)
     reply = wire.call(LIST)
     assert (reply.status_code, reply.json()["Code"]) == (status, code)
     assert options.get("message", "") in reply.json()["Message"]
     assert wire.call(LIST).status_code == 200
-    assert [(seen["http_status"], seen["code"]) for seen in ice.requests(LIST)] == [(status, code), (200, "")]
+    assert [(seen["http_status"], seen["code"]) for seen in ice.requests(LIST)] == [
+        (status, code),
+        (200, ""),
+    ]
 
 
 def test_the_sdk_recognises_the_errors(ice: LocalIce, sdk: Sdk) -> None:
@@ -98,7 +112,10 @@ def test_an_empty_job(ice: LocalIce, sdk: Sdk) -> None:
 def test_faults_match_by_action_and_count(ice: LocalIce, wire: Wire) -> None:
     ice.fault("throttle", action=GET, times=2)
     ice.fault("error", action=LIST, times=-1)
-    assert [wire.call(GET, {"JobId": "x"}).json()["Code"] for _ in range(3)] == [*["Throttling.User"] * 2, "ResourceNotFound"]
+    assert [wire.call(GET, {"JobId": "x"}).json()["Code"] for _ in range(3)] == [
+        *["Throttling.User"] * 2,
+        "ResourceNotFound",
+    ]
     assert [wire.call(LIST).status_code for _ in range(4)] == [503] * 4
     ice.clear_faults()
     assert wire.call(LIST).status_code == 200
@@ -121,7 +138,9 @@ def test_a_fault_does_not_excuse_a_bad_signature(ice: LocalIce, wire: Wire) -> N
         ("slow", {"seconds": "long"}),
     ],
 )
-def test_a_fault_that_could_never_bite_is_an_error(ice: LocalIce, kind: str, options: dict[str, Any]) -> None:
+def test_a_fault_that_could_never_bite_is_an_error(
+    ice: LocalIce, kind: str, options: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match=r"fault|times"):
         ice.fault(kind, **options)
 
@@ -137,8 +156,15 @@ def test_job_fails(ice: LocalIce, sdk: Sdk) -> None:
     extend = json.loads(sdk.get(first).extend)
     assert extend["ErrorCode"] == "InvalidMaterial.NotFound"
     assert GROUPS["MediaGroupArray"][0]["MediaArray"][0] in extend["ErrorMessage"]  # type: ignore[index]
-    assert json.loads(sdk.get(second).extend) == {"ErrorCode": "QuotaExceeded", "ErrorMessage": "no more"}
-    assert [sdk.get(job_id).status for job_id in (first, second, third)] == ["Failed", "Failed", "Finished"]
+    assert json.loads(sdk.get(second).extend) == {
+        "ErrorCode": "QuotaExceeded",
+        "ErrorMessage": "no more",
+    }
+    assert [sdk.get(job_id).status for job_id in (first, second, third)] == [
+        "Failed",
+        "Failed",
+        "Finished",
+    ]
 
 
 def test_settle_lag(ice: LocalIce, sdk: Sdk) -> None:
@@ -146,7 +172,10 @@ def test_settle_lag(ice: LocalIce, sdk: Sdk) -> None:
     job_id = sdk.submit()
     ice.advance(101)
     job = sdk.get(job_id)
-    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == ("Finished", ["Success", "Processing"])
+    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == (
+        "Finished",
+        ["Success", "Processing"],
+    )
     ice.advance(30)
     assert [sub_job.status for sub_job in sdk.get(job_id).sub_job_list] == ["Success", "Success"]
 
@@ -169,7 +198,9 @@ def test_list_lag(ice: LocalIce, sdk: Sdk) -> None:
     for seconds in (1, 40, 60, 40):
         ice.advance(seconds)
         rows = sdk.list().editing_batch_job_list
-        seen.append((sdk.get(job_id).status, [(row.status, row.complete_time is None) for row in rows]))
+        seen.append(
+            (sdk.get(job_id).status, [(row.status, row.complete_time is None) for row in rows])
+        )
     assert seen == [
         ("Init", []),
         ("Processing", [("Init", True)]),
@@ -189,7 +220,11 @@ def test_doc_quirks(ice: LocalIce, wire: Wire) -> None:
     assert "EmulatorExtraField" in job
     (sub_job, _) = job["SubJobList"]
     assert sub_job["MediaURL"] == "http:/shop.oss-cn-shanghai.aliyuncs.com/day/v_0.mp4"
-    assert (sub_job["Status"], sub_job["ErrorCode"], sub_job["Duration"]) == ("Success", "InvalidMaterial.NotFound", "1.5")
+    assert (sub_job["Status"], sub_job["ErrorCode"], sub_job["Duration"]) == (
+        "Success",
+        "InvalidMaterial.NotFound",
+        "1.5",
+    )
     (row,) = wire.call(LIST).json()["EditingBatchJobList"]
     assert row["JobId"] == f"{job_id}\n"
 
@@ -200,7 +235,10 @@ def test_stuck(ice: LocalIce, sdk: Sdk) -> None:
     ice.finish_all()
     ice.advance(300 * 86_400)
     job = sdk.get(job_id)
-    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == ("Processing", ["Processing", "Processing"])
+    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == (
+        "Processing",
+        ["Processing", "Processing"],
+    )
 
 
 def test_a_status_nobody_knows(ice: LocalIce, sdk: Sdk) -> None:
@@ -228,7 +266,9 @@ def test_control_over_http(ice: LocalIce, sdk: Sdk) -> None:
     with httpx.Client(base_url=f"{ice.url}/_control", trust_env=False) as control:
         assert control.get("/health").json()["status"] == "ok"
         asked = control.post("/faults", json={"kind": "sub_jobs_fail", "times": 1, "indexes": [0]})
-        assert asked.json()["faults"] == [{"kind": "sub_jobs_fail", "action": None, "times": 1, "indexes": [0]}]
+        assert asked.json()["faults"] == [
+            {"kind": "sub_jobs_fail", "action": None, "times": 1, "indexes": [0]}
+        ]
         assert control.delete("/faults").json() == {"faults": []}
         assert control.post("/faults", json={"kind": "nothing"}).status_code == 400
         assert control.post("/faults", content=b"no json").status_code == 400
@@ -240,5 +280,7 @@ def test_control_over_http(ice: LocalIce, sdk: Sdk) -> None:
         (job,) = control.get("/jobs").json()["jobs"]
         assert (job["job_id"], job["status"], len(job["sub_jobs"])) == (job_id, "Finished", 2)
         assert control.post("/clock", json={"frozen": False}).json()["frozen"] is False
-        assert [seen["action"] for seen in control.get("/requests").json()["requests"]] == ["SubmitBatchMediaProducingJob"]
+        assert [seen["action"] for seen in control.get("/requests").json()["requests"]] == [
+            "SubmitBatchMediaProducingJob"
+        ]
         assert control.get("/media").json() == {"media": []}

@@ -20,7 +20,13 @@ def test_the_life_of_a_job(ice: LocalIce, sdk: Sdk) -> None:
     for seconds in (0, 20, 40, 50):
         ice.advance(seconds)
         job = sdk.get(job_id)
-        seen.append((job.status, [sub_job.status for sub_job in job.sub_job_list], job.complete_time is not None))
+        seen.append(
+            (
+                job.status,
+                [sub_job.status for sub_job in job.sub_job_list],
+                job.complete_time is not None,
+            )
+        )
     assert seen == [
         ("Init", [], False),
         ("Processing", ["Processing", "Init"], False),
@@ -28,7 +34,10 @@ def test_the_life_of_a_job(ice: LocalIce, sdk: Sdk) -> None:
         ("Finished", ["Success", "Success"], True),
     ]
     job = sdk.get(job_id)
-    created, completed = (datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z") for text in (job.create_time, job.complete_time))
+    created, completed = (
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+        for text in (job.create_time, job.complete_time)
+    )
     assert 99 <= (completed - created).total_seconds() <= 101
     assert job.modified_time == job.complete_time
 
@@ -95,9 +104,9 @@ def test_a_failed_sub_job_leaves_the_job_finished(ice: LocalIce, sdk: Sdk) -> No
     ice.finish_all()
     job = sdk.get(job_id)
     assert job.status == "Finished"
-    assert [(sub_job.status, sub_job.error_code, sub_job.error_message) for sub_job in job.sub_job_list] == [
-        ("Failed", "QueryMaterialFailed", "no")
-    ] * 2
+    assert [
+        (sub_job.status, sub_job.error_code, sub_job.error_message) for sub_job in job.sub_job_list
+    ] == [("Failed", "QueryMaterialFailed", "no")] * 2
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,9 @@ def test_a_failed_sub_job_leaves_the_job_finished(ice: LocalIce, sdk: Sdk) -> No
         "http://127.0.0.1:1/objects/ice-emulator/gone.mp4",
     ],
 )
-def test_material_missing_from_the_emulators_own_store_fails_the_job(ice: LocalIce, sdk: Sdk, url: str) -> None:
+def test_material_missing_from_the_emulators_own_store_fails_the_job(
+    ice: LocalIce, sdk: Sdk, url: str
+) -> None:
     job_id = sdk.submit(inputs={"MediaGroupArray": [{"GroupName": "a", "MediaArray": [url]}]})
     assert sdk.get(job_id).extend == "{}"
     ice.finish_all()
@@ -122,7 +133,9 @@ def test_material_missing_from_the_emulators_own_store_fails_the_job(ice: LocalI
 
 
 def test_a_url_with_one_slash_is_taken_and_fails_later(ice: LocalIce, sdk: Sdk) -> None:
-    job_id = sdk.submit(output={"MediaURL": "http:/shop.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4"})
+    job_id = sdk.submit(
+        output={"MediaURL": "http:/shop.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4"}
+    )
     ice.finish_all()
     assert sdk.get(job_id).status == "Failed"
 
@@ -223,4 +236,11 @@ def test_list_is_quick_among_many_jobs(ice: LocalIce, sdk: Sdk) -> None:
         sdk.submit(inputs=GROUPS, output=OUTPUT)
     page = sdk.list(max_results=100, status="Init")
     assert len(page.editing_batch_job_list) == 100
-    assert len(sdk.list(max_results=100, status="Init", next_token=page.next_token).editing_batch_job_list) == 20
+    assert (
+        len(
+            sdk.list(
+                max_results=100, status="Init", next_token=page.next_token
+            ).editing_batch_job_list
+        )
+        == 20
+    )

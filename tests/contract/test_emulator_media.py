@@ -23,7 +23,9 @@ SMALL = {"Width": 192, "Height": 128}
 
 
 def make_clip(path: Path, index: int, seconds: float) -> None:
-    render(Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)), [None], path, lambda: False)
+    render(
+        Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)), [None], path, lambda: False
+    )
 
 
 def make_image(path: Path, colour: bytes) -> None:
@@ -70,7 +72,14 @@ def facts(path: Path) -> tuple[str, str, int, int, int, float]:
         picture, sound = container.streams.video[0], container.streams.audio[0]
         pictures = sum(1 for _ in container.decode(picture))
         seconds = (container.duration or 0) / av.time_base
-        return picture.codec_context.name, sound.codec_context.name, picture.width, picture.height, pictures, seconds
+        return (
+            picture.codec_context.name,
+            sound.codec_context.name,
+            picture.width,
+            picture.height,
+            pictures,
+            seconds,
+        )
 
 
 def middle_pixel(path: Path, picture_number: int) -> tuple[int, int, int]:
@@ -121,9 +130,21 @@ def test_own_clips_are_cut_and_joined(studio: LocalIce) -> None:
     ids = {item["key"]: item["media_id"] for item in studio.media()}
     assert set(ids) == {"a.mp4", "sub/b.mp4", "red.png", "blue.png", "broken.mp4"}
     groups = [
-        {"GroupName": "one", "MediaArray": [ids["red.png"], "oss://ice-emulator/blue.png"], "Duration": 1},
-        {"GroupName": "two", "MediaArray": ["http://ice-emulator.oss-cn-beijing.aliyuncs.com/blue.png"], "Duration": 0.6},
-        {"GroupName": "three", "MediaArray": [f"{studio.url}/objects/ice-emulator/sub/b.mp4"], "Duration": 1},
+        {
+            "GroupName": "one",
+            "MediaArray": [ids["red.png"], "oss://ice-emulator/blue.png"],
+            "Duration": 1,
+        },
+        {
+            "GroupName": "two",
+            "MediaArray": ["http://ice-emulator.oss-cn-beijing.aliyuncs.com/blue.png"],
+            "Duration": 0.6,
+        },
+        {
+            "GroupName": "three",
+            "MediaArray": [f"{studio.url}/objects/ice-emulator/sub/b.mp4"],
+            "Duration": 1,
+        },
     ]
     job_id = sdk.submit(
         inputs={"MediaGroupArray": groups},
@@ -132,7 +153,9 @@ def test_own_clips_are_cut_and_joined(studio: LocalIce) -> None:
     )
     studio.finish_all()
     job = sdk.get(job_id)
-    assert [(sub_job.status, sub_job.duration) for sub_job in job.sub_job_list] == [("Success", 2.6)] * 2
+    assert [(sub_job.status, sub_job.duration) for sub_job in job.sub_job_list] == [
+        ("Success", 2.6)
+    ] * 2
     files = [studio.settings.data_dir / "objects" / "shop" / f"own_{index}.mp4" for index in (0, 1)]
     for path in files:
         assert facts(path)[:5] == ("h264", "aac", 192, 128, 65)
@@ -143,7 +166,10 @@ def test_own_clips_are_cut_and_joined(studio: LocalIce) -> None:
 
     # The output of one job is material for the next, by media id and by URL.
     media = [job.sub_job_list[0].media_id, job.sub_job_list[1].media_url]
-    second = sdk.submit(inputs={"MediaGroupArray": [{"GroupName": "a", "MediaArray": media, "Duration": 0.4}]}, output=SMALL)
+    second = sdk.submit(
+        inputs={"MediaGroupArray": [{"GroupName": "a", "MediaArray": media, "Duration": 0.4}]},
+        output=SMALL,
+    )
     studio.finish_all()
     assert [sub_job.status for sub_job in sdk.get(second).sub_job_list] == ["Success"] * 2
     again = studio.settings.data_dir / "objects" / "shop" / "day" / "v_0.mp4"
@@ -177,16 +203,33 @@ def test_a_project_is_rendered_at_the_size_asked_for(studio: LocalIce) -> None:
     job_id = sdk.client.submit_scene_batch_editing_job(request).body.job_id
     studio.finish_all()
     assert sdk.get(job_id).sub_job_list[0].duration == 1.5
-    assert facts(studio.settings.data_dir / "objects" / "shop" / "p_0.mp4")[:5] == ("h264", "aac", 128, 160, 38)
+    assert facts(studio.settings.data_dir / "objects" / "shop" / "p_0.mp4")[:5] == (
+        "h264",
+        "aac",
+        128,
+        160,
+        38,
+    )
 
 
-def test_a_render_that_fails_fails_its_sub_job(studio: LocalIce, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_render_that_fails_fails_its_sub_job(
+    studio: LocalIce, caplog: pytest.LogCaptureFixture
+) -> None:
     sdk = Sdk(studio)
-    groups = [{"GroupName": "one", "MediaArray": ["oss://ice-emulator/a.mp4", "oss://ice-emulator/broken.mp4"], "Duration": 0.4}]
+    groups = [
+        {
+            "GroupName": "one",
+            "MediaArray": ["oss://ice-emulator/a.mp4", "oss://ice-emulator/broken.mp4"],
+            "Duration": 0.4,
+        }
+    ]
     job_id = sdk.submit(inputs={"MediaGroupArray": groups}, output=SMALL)
     studio.finish_all()
     job = sdk.get(job_id)
-    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == ("Finished", ["Success", "Failed"])
+    assert (job.status, [sub_job.status for sub_job in job.sub_job_list]) == (
+        "Finished",
+        ["Success", "Failed"],
+    )
     failed = job.sub_job_list[1]
     assert failed.error_code == "InvalidParameter.ResourceContentBad"
     assert failed.error_message == "The resource operated InputFile is bad"
@@ -204,7 +247,9 @@ def test_renders_go_on_after_a_restart(studio: LocalIce) -> None:
     job = sdk.get(job_id)
     assert [sub_job.status for sub_job in job.sub_job_list] == ["Success"] * 4
     for index in range(4):
-        assert facts(studio.settings.data_dir / "objects" / "shop" / "day" / f"v_{index}.mp4")[4] == 38
+        assert (
+            facts(studio.settings.data_dir / "objects" / "shop" / "day" / f"v_{index}.mp4")[4] == 38
+        )
     assert list((studio.settings.data_dir / "unfinished").iterdir()) == []
 
 
@@ -256,6 +301,10 @@ def test_no_key_leads_out_of_the_store(studio: LocalIce, media_dir: Path) -> Non
     ):
         assert fetch(f"{studio.url}{path}").status_code in (400, 403, 404)
     sdk = Sdk(studio)
-    for name in ("oss://ice-emulator/../secret.txt", "oss://ice-emulator/%2e%2e/secret.txt", "oss://shop/link.txt"):
+    for name in (
+        "oss://ice-emulator/../secret.txt",
+        "oss://ice-emulator/%2e%2e/secret.txt",
+        "oss://shop/link.txt",
+    ):
         with pytest.raises(ClientException, match="Resource not found"):
             sdk.media(input_url=name)

@@ -32,12 +32,17 @@ print("stopped cleanly")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "data")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().rsplit(" ")[-1].strip()
         for _ in range(2000):
             try:
-                assert httpx.get(f"{address}/_control/health", trust_env=False).json()["status"] == "ok"
+                assert (
+                    httpx.get(f"{address}/_control/health", trust_env=False).json()["status"]
+                    == "ok"
+                )
                 break
             except httpx.ConnectError:
                 time.sleep(0.01)
@@ -80,12 +85,16 @@ def test_outside_its_block_it_says_so() -> None:
 async def test_many_requests_at_once(ice: LocalIce, sdk: Sdk) -> None:
     job_id = sdk.submit()
     request = models.GetBatchMediaProducingJobRequest(job_id=job_id)
-    replies = await asyncio.gather(*(sdk.client.get_batch_media_producing_job_async(request) for _ in range(50)))
+    replies = await asyncio.gather(
+        *(sdk.client.get_batch_media_producing_job_async(request) for _ in range(50))
+    )
     assert {reply.body.editing_batch_job.job_id for reply in replies} == {job_id}
     assert len(ice.requests("GetBatchMediaProducingJob")) == 50
 
 
-def test_a_failure_of_the_emulator_is_an_answer(ice: LocalIce, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_emulator_is_an_answer(
+    ice: LocalIce, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow_ice.emulator import replies
 
     monkeypatch.setattr(replies, "list_row", lambda job: 1 / 0)

@@ -19,7 +19,11 @@ def groups(*groups: Any, **more: Any) -> dict[str, Any]:
 
 
 def output(**changes: Any) -> dict[str, Any]:
-    return {"OutputConfig": {name: value for name, value in {**OUTPUT, **changes}.items() if value is not None}}
+    return {
+        "OutputConfig": {
+            name: value for name, value in {**OUTPUT, **changes}.items() if value is not None
+        }
+    }
 
 
 def media_url(url: str) -> dict[str, Any]:
@@ -33,17 +37,45 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"InputConfig": "{not json"}, "InvalidParameter", "InputConfig"),
     ({"InputConfig": "[]"}, "InvalidParameter", "InputConfig"),
     ({"InputConfig": {"TitleArray": []}}, "InvalidParameter", "InputConfig"),
-    (groups(*({**GROUP, "GroupName": str(n)} for n in range(41))), "InvalidParameter", "InputConfig.MediaGroupArray"),
+    (
+        groups(*({**GROUP, "GroupName": str(n)} for n in range(41))),
+        "InvalidParameter",
+        "InputConfig.MediaGroupArray",
+    ),
     (groups(GROUP, GROUP), "InvalidParameter", "InputConfig.MediaGroupArray.GroupName"),
     (groups({"MediaArray": ["m"]}), "InvalidParameter", "InputConfig.MediaGroupArray.GroupName"),
-    (groups({**GROUP, "MediaArray": []}), "InvalidParameter", "InputConfig.MediaGroupArray.MediaArray"),
-    (groups({**GROUP, "MediaArray": ["m"] * 201}), "InvalidParameter", "InputConfig.MediaGroupArray.MediaArray"),
-    (groups({**GROUP, "SplitMode": "Half"}), "InvalidParameter", "InputConfig.MediaGroupArray.SplitMode"),
+    (
+        groups({**GROUP, "MediaArray": []}),
+        "InvalidParameter",
+        "InputConfig.MediaGroupArray.MediaArray",
+    ),
+    (
+        groups({**GROUP, "MediaArray": ["m"] * 201}),
+        "InvalidParameter",
+        "InputConfig.MediaGroupArray.MediaArray",
+    ),
+    (
+        groups({**GROUP, "SplitMode": "Half"}),
+        "InvalidParameter",
+        "InputConfig.MediaGroupArray.SplitMode",
+    ),
     (groups({**GROUP, "Duration": -1}), "InvalidParameter", "InputConfig.MediaGroupArray.Duration"),
-    (groups({**GROUP, "SpeechTextArray": ["a"]}, SpeechTextArray=["b"]), "InvalidParameter", "InputConfig.SpeechTextArray"),
+    (
+        groups({**GROUP, "SpeechTextArray": ["a"]}, SpeechTextArray=["b"]),
+        "InvalidParameter",
+        "InputConfig.SpeechTextArray",
+    ),
     (groups(GROUP, TitleArray=["x" * 51]), "InvalidParameter", "InputConfig.TitleArray"),
-    (groups(GROUP, SpeechTextArray=["x" * 1001]), "InvalidParameter", "InputConfig.SpeechTextArray"),
-    (groups(GROUP, SubHeadingArray=[{"Level": 6}]), "InvalidParameter", "InputConfig.SubHeadingArray"),
+    (
+        groups(GROUP, SpeechTextArray=["x" * 1001]),
+        "InvalidParameter",
+        "InputConfig.SpeechTextArray",
+    ),
+    (
+        groups(GROUP, SubHeadingArray=[{"Level": 6}]),
+        "InvalidParameter",
+        "InputConfig.SubHeadingArray",
+    ),
     (
         groups({**GROUP, "MediaArray": ["http://b.oss-cn-beijing.aliyuncs.com/a.mp4"]}),
         "InvalidParameter",
@@ -58,16 +90,48 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (output(Width=2162, Height=2162), "InvalidParameter", "OutputConfig.Width"),
     (output(Video={"Crf": 52}), "InvalidParameter", "OutputConfig.Video.Crf"),
     (output(MaxDuration=5, FixedDuration=5), "InvalidParameter", "OutputConfig.FixedDuration"),
-    ({**groups(GROUP, SpeechTextArray=["b"]), **output(FixedDuration=5)}, "InvalidParameter", "OutputConfig.FixedDuration"),
+    (
+        {**groups(GROUP, SpeechTextArray=["b"]), **output(FixedDuration=5)},
+        "InvalidParameter",
+        "OutputConfig.FixedDuration",
+    ),
     (output(GeneratePreviewOnly="yes"), "InvalidParameter", "OutputConfig.GeneratePreviewOnly"),
     (output(MediaURL=None), "MissingParameter", "OutputConfig.MediaURL"),
-    (media_url("http://shop.oss-cn-shanghai.aliyuncs.com/v.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    (media_url("http://shop.oss-cn-beijing.aliyuncs.com/v_{index}.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    (media_url("https://cdn.example.com/v_{index}.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    (media_url("http://shop.oss-cn-shanghai.aliyuncs.com/../v_{index}.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    (media_url("http://shop.oss-cn-shanghai.aliyuncs.com/%2e%2e/v_{index}.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    (media_url("http://127.0.0.1:1/objects/shop/..%2F..%2Fv_{index}.mp4"), "InvalidParameter", "OutputConfig.MediaURL"),
-    ({"EditingConfig": {"MediaConfig": {"Volume": 11}}}, "InvalidParameter", "EditingConfig.MediaConfig.Volume"),
+    (
+        media_url("http://shop.oss-cn-shanghai.aliyuncs.com/v.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        media_url("http://shop.oss-cn-beijing.aliyuncs.com/v_{index}.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        media_url("https://cdn.example.com/v_{index}.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        media_url("http://shop.oss-cn-shanghai.aliyuncs.com/../v_{index}.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        media_url("http://shop.oss-cn-shanghai.aliyuncs.com/%2e%2e/v_{index}.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        media_url("http://127.0.0.1:1/objects/shop/..%2F..%2Fv_{index}.mp4"),
+        "InvalidParameter",
+        "OutputConfig.MediaURL",
+    ),
+    (
+        {"EditingConfig": {"MediaConfig": {"Volume": 11}}},
+        "InvalidParameter",
+        "EditingConfig.MediaConfig.Volume",
+    ),
     ({"TemplateConfig": {"a": 1}}, "InvalidParameter", "TemplateConfig"),
     ({"UserData": "no json"}, "InvalidParameter", "UserData"),
     ({"UserData": {"Key": "中" * 170}}, "InvalidParameter", "UserData"),
@@ -91,7 +155,9 @@ def query_of(parameters: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def check_refused(wire: Wire, action: str, parameters: dict[str, Any], code: str, name: str) -> None:
+def check_refused(
+    wire: Wire, action: str, parameters: dict[str, Any], code: str, name: str
+) -> None:
     before = len(wire.ice.jobs())
     reply = wire.call(action, query_of(parameters))
     assert (reply.status_code, reply.json()["Code"]) == (400, code), reply.text
@@ -113,8 +179,18 @@ def test_what_a_batch_submit_refuses(wire: Wire) -> None:
             "InvalidParameter",
             "InputConfig.MediaArray",
         ),
-        ("ListBatchMediaProducingJobs", {"MaxResults": "9" * 5000}, "InvalidParameter", "MaxResults"),
-        ("SubmitScreenMediaHighlightsJob", {"InputConfig": {}, "OutputConfig": OUTPUT}, "InvalidParameter", "InputConfig"),
+        (
+            "ListBatchMediaProducingJobs",
+            {"MaxResults": "9" * 5000},
+            "InvalidParameter",
+            "MaxResults",
+        ),
+        (
+            "SubmitScreenMediaHighlightsJob",
+            {"InputConfig": {}, "OutputConfig": OUTPUT},
+            "InvalidParameter",
+            "InputConfig",
+        ),
         (
             "SubmitSportsHighlightsJob",
             {"InputConfig": {"SportsCategory": "chess", "InputMedia": "m"}, "OutputConfig": OUTPUT},
@@ -122,10 +198,19 @@ def test_what_a_batch_submit_refuses(wire: Wire) -> None:
             "InputConfig.SportsCategory",
         ),
         ("SubmitSceneMediaSelectionJob", {**BATCH}, "MissingParameter", "JobType"),
-        ("SubmitSceneMediaSelectionJob", {**BATCH, "JobType": "Script"}, "InvalidParameter", "JobType"),
+        (
+            "SubmitSceneMediaSelectionJob",
+            {**BATCH, "JobType": "Script"},
+            "InvalidParameter",
+            "JobType",
+        ),
         (
             "SubmitSceneTimelineOrganizationJob",
-            {"InputConfig": {"MediaArray": ["m"]}, "OutputConfig": OUTPUT, "JobType": "Smart_Mix_Timeline_Organize"},
+            {
+                "InputConfig": {"MediaArray": ["m"]},
+                "OutputConfig": OUTPUT,
+                "JobType": "Smart_Mix_Timeline_Organize",
+            },
             "MissingParameter",
             "MediaSelectResult",
         ),
@@ -141,25 +226,49 @@ def test_what_a_batch_submit_refuses(wire: Wire) -> None:
             "MediaSelectResult",
         ),
         ("SubmitSceneBatchEditingJob", {"OutputConfig": OUTPUT}, "MissingParameter", "ProjectIds"),
-        ("SubmitSceneBatchEditingJob", {"ProjectIds": "a", "OutputConfig": OUTPUT}, "InvalidParameter", "OutputConfig.Count"),
+        (
+            "SubmitSceneBatchEditingJob",
+            {"ProjectIds": "a", "OutputConfig": OUTPUT},
+            "InvalidParameter",
+            "OutputConfig.Count",
+        ),
         ("GetBatchMediaProducingJob", {}, "MissingParameter", "JobId"),
         ("GetMediaProducingJob", {}, "MissingParameter", "JobId"),
         ("GetMediaInfo", {}, "MissingParameter", "MediaId"),
-        ("GetMediaInfo", {"MediaId": "a", "AuthTimeout": "86401"}, "InvalidParameter", "AuthTimeout"),
+        (
+            "GetMediaInfo",
+            {"MediaId": "a", "AuthTimeout": "86401"},
+            "InvalidParameter",
+            "AuthTimeout",
+        ),
         ("ListBatchMediaProducingJobs", {"MaxResults": "101"}, "InvalidParameter", "MaxResults"),
         ("ListBatchMediaProducingJobs", {"SortBy": "up"}, "InvalidParameter", "SortBy"),
         ("ListBatchMediaProducingJobs", {"Status": "Done"}, "InvalidParameter", "Status"),
         ("ListBatchMediaProducingJobs", {"JobType": "Film"}, "InvalidParameter", "JobType"),
-        ("ListBatchMediaProducingJobs", {"StartTime": "2024-01-01"}, "InvalidParameter", "StartTime"),
+        (
+            "ListBatchMediaProducingJobs",
+            {"StartTime": "2024-01-01"},
+            "InvalidParameter",
+            "StartTime",
+        ),
         ("ListBatchMediaProducingJobs", {"NextToken": "AAAA"}, "InvalidParameter", "NextToken"),
-        ("ListBatchMediaProducingJobs", {"NextToken": "A" * 21 + "B=="}, "InvalidParameter", "NextToken"),
+        (
+            "ListBatchMediaProducingJobs",
+            {"NextToken": "A" * 21 + "B=="},
+            "InvalidParameter",
+            "NextToken",
+        ),
     ],
 )
-def test_what_the_other_actions_refuse(wire: Wire, action: str, parameters: dict[str, Any], code: str, name: str) -> None:
+def test_what_the_other_actions_refuse(
+    wire: Wire, action: str, parameters: dict[str, Any], code: str, name: str
+) -> None:
     check_refused(wire, action, parameters, code, name)
 
 
-@pytest.mark.parametrize("action", ["GetBatchMediaProducingJob", "GetMediaProducingJob", "GetMediaInfo"])
+@pytest.mark.parametrize(
+    "action", ["GetBatchMediaProducingJob", "GetMediaProducingJob", "GetMediaInfo"]
+)
 def test_an_unknown_id_is_not_found(wire: Wire, action: str) -> None:
     reply = wire.call(action, {"MediaId" if action == "GetMediaInfo" else "JobId": "0" * 32})
     assert (reply.status_code, reply.json()["Code"]) == (404, "ResourceNotFound")
@@ -174,8 +283,16 @@ def test_an_unknown_project_is_not_found(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"InputConfig": {"MediaSearchInput": {"LibSearchCondition": {"SearchLibs": ["lib"], "SearchText": "a shop"}}}},
-        {"InputConfig": '{"MediaGroupArray":[{"GroupName":"a","MediaArray":["m"]}],"TitleArray":["one"\n "two", "th\\"ree"]}'},
+        {
+            "InputConfig": {
+                "MediaSearchInput": {
+                    "LibSearchCondition": {"SearchLibs": ["lib"], "SearchText": "a shop"}
+                }
+            }
+        },
+        {
+            "InputConfig": '{"MediaGroupArray":[{"GroupName":"a","MediaArray":["m"]}],"TitleArray":["one"\n "two", "th\\"ree"]}'
+        },
         {"EditingConfig": ""},
         {"EditingConfig": {"MediaConfig": {"Volume": "0.35"}}},
         output(Count="3"),
@@ -189,7 +306,9 @@ def test_an_unknown_project_is_not_found(wire: Wire) -> None:
         },
         media_url("http://127.0.0.1:8765/objects/shop/v_{index}.mp4"),
         {"TemplateConfig": ["****b4549d46c88681030f6e****"]},
-        groups({**GROUP, "MediaArray": ["http://ice-emulator.oss-us-west-1.aliyuncs.com/gone.mp4"]}),
+        groups(
+            {**GROUP, "MediaArray": ["http://ice-emulator.oss-us-west-1.aliyuncs.com/gone.mp4"]}
+        ),
     ],
 )
 def test_what_a_batch_submit_takes(wire: Wire, changes: dict[str, Any]) -> None:

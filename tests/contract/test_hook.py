@@ -33,7 +33,9 @@ from tests.three_modes import Run, task_runner
 
 __all__ = ["task_runner"]
 
-GROUPS: dict[str, Any] = {"MediaGroupArray": [{"GroupName": "a", "MediaArray": ["icepublic-1", "icepublic-2"]}]}
+GROUPS: dict[str, Any] = {
+    "MediaGroupArray": [{"GroupName": "a", "MediaArray": ["icepublic-1", "icepublic-2"]}]
+}
 URL = "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4"
 OUTPUT: dict[str, Any] = {"MediaURL": URL, "Count": 2, "Width": 320, "Height": 240}
 BATCH: dict[str, Any] = {"input_config": GROUPS, "output_config": OUTPUT}
@@ -47,7 +49,11 @@ def ice(connected_ice: LocalIce) -> LocalIce:
     return connected_ice
 
 
-ACTIONS = [name for name, member in vars(Calls).items() if callable(member) and not name.startswith("_") and name != "call"]
+ACTIONS = [
+    name
+    for name, member in vars(Calls).items()
+    if callable(member) and not name.startswith("_") and name != "call"
+]
 
 
 def test_every_action_has_both_colours() -> None:
@@ -55,14 +61,25 @@ def test_every_action_has_both_colours() -> None:
     for name in ACTIONS:
         assert callable(getattr(IceHook, name))
         twin = getattr(IceHook, f"a{name}")
-        assert list(inspect.signature(twin).parameters) == list(inspect.signature(getattr(IceHook, name)).parameters)
-    assert {name.removeprefix("a") for name in vars(AsyncCalls) if name.startswith(("aget", "asubmit", "alist"))} == set(ACTIONS)
+        assert list(inspect.signature(twin).parameters) == list(
+            inspect.signature(getattr(IceHook, name)).parameters
+        )
+    assert {
+        name.removeprefix("a")
+        for name in vars(AsyncCalls)
+        if name.startswith(("aget", "asubmit", "alist"))
+    } == set(ACTIONS)
 
 
 def test_the_journey_of_a_batch(ice: LocalIce) -> None:
     hook = IceHook()
-    job_id = hook.submit_batch_media_producing_job(**BATCH, user_data={"Shop": "7"}, client_token="t-1")
-    assert hook.submit_batch_media_producing_job(**BATCH, user_data={"Shop": "7"}, client_token="t-1") == job_id
+    job_id = hook.submit_batch_media_producing_job(
+        **BATCH, user_data={"Shop": "7"}, client_token="t-1"
+    )
+    assert (
+        hook.submit_batch_media_producing_job(**BATCH, user_data={"Shop": "7"}, client_token="t-1")
+        == job_id
+    )
     ice.finish_all()
     job = hook.get_batch_media_producing_job(job_id)
     assert (job.job_id, job.job_type, job.status) == (job_id, "Script", "Finished")
@@ -81,21 +98,31 @@ async def test_the_same_journey_in_the_other_colour(ice: LocalIce) -> None:
         assert [sub.status for sub in job.sub_jobs] == ["Success", "Success"]
         sub = await hook.aget_media_producing_job(job.sub_jobs[0].job_id)
         assert sub.media_id == job.sub_jobs[0].media_id
-        rows = [row.job_id async for row in hook.alist_batch_media_producing_jobs(status="Finished", page_size=1)]
+        rows = [
+            row.job_id
+            async for row in hook.alist_batch_media_producing_jobs(status="Finished", page_size=1)
+        ]
         assert job_id in rows
 
 
 SUBMITS: dict[str, dict[str, Any]] = {
     "submit_batch_media_producing_job": BATCH,
     "submit_screen_media_highlights_job": {"input_config": CLIPS, "output_config": OUTPUT},
-    "submit_scene_media_selection_job": {"job_type": "Smart_Mix_Media_Select", "input_config": CLIPS, "output_config": OUTPUT},
+    "submit_scene_media_selection_job": {
+        "job_type": "Smart_Mix_Media_Select",
+        "input_config": CLIPS,
+        "output_config": OUTPUT,
+    },
 }
 
 
 @pytest.mark.parametrize("name", SUBMITS)
 async def test_submits_in_both_colours(name: str, ice: LocalIce) -> None:
     hook = IceHook()
-    jobs = [await asyncio.to_thread(getattr(hook, name), **SUBMITS[name]), await getattr(hook, f"a{name}")(**SUBMITS[name])]
+    jobs = [
+        await asyncio.to_thread(getattr(hook, name), **SUBMITS[name]),
+        await getattr(hook, f"a{name}")(**SUBMITS[name]),
+    ]
     assert jobs == [job["job_id"] for job in ice.jobs()][-2:]
 
 
@@ -106,11 +133,15 @@ async def test_the_scene_actions_pass_their_results_on(ice: LocalIce) -> None:
 
     hook = IceHook()
     scene: dict[str, Any] = {"input_config": CLIPS, "output_config": OUTPUT}
-    selected = await asyncio.to_thread(ended, hook.submit_scene_media_selection_job(job_type="Smart_Mix_Media_Select", **scene))
+    selected = await asyncio.to_thread(
+        ended, hook.submit_scene_media_selection_job(job_type="Smart_Mix_Media_Select", **scene)
+    )
     arranged = await asyncio.to_thread(
         ended,
         await hook.asubmit_scene_timeline_organization_job(
-            job_type="Smart_Mix_Timeline_Organize", media_select_result=selected.extend_output, **scene
+            job_type="Smart_Mix_Timeline_Organize",
+            media_select_result=selected.extend_output,
+            **scene,
         ),
     )
     assert len(arranged.sub_jobs) == 2
@@ -124,7 +155,9 @@ async def test_the_scene_actions_pass_their_results_on(ice: LocalIce) -> None:
     assert [bool(sub.media_id) for sub in edited.sub_jobs] == [True, True]
 
 
-def test_a_block_shares_one_connection_and_calls_alone_do_not(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_shares_one_connection_and_calls_alone_do_not(
+    ice: LocalIce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Any] = []
     enter = client.IceClient.__enter__
 
@@ -142,7 +175,9 @@ def test_a_block_shares_one_connection_and_calls_alone_do_not(ice: LocalIce, mon
     assert len(opened) == 2
 
 
-def test_the_connection_is_read_once_and_not_when_the_hook_is_made(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connection_is_read_once_and_not_when_the_hook_is_made(
+    ice: LocalIce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[str] = []
 
     def counted(_cls: type[IceHook], conn_id: str) -> Any:
@@ -160,7 +195,9 @@ def test_the_connection_is_read_once_and_not_when_the_hook_is_made(ice: LocalIce
 # The async path
 
 
-async def test_the_async_path_reads_and_sends_nothing_that_blocks(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_async_path_reads_and_sends_nothing_that_blocks(
+    ice: LocalIce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with IceHook() as warm:  # what is loaded once is not the path's business
         [job async for job in warm.alist_batch_media_producing_jobs()]
 
@@ -191,7 +228,9 @@ async def anew(ice: LocalIce) -> str:
     return (await hook.aget_batch_media_producing_job(job_id)).sub_jobs[0].job_id
 
 
-async def test_the_async_path_leaves_the_loop_to_others(ice: LocalIce, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_async_path_leaves_the_loop_to_others(
+    ice: LocalIce, caplog: pytest.LogCaptureFixture
+) -> None:
     loop = asyncio.get_running_loop()
     async with IceHook() as warm:
         [job async for job in warm.alist_batch_media_producing_jobs()]
@@ -212,7 +251,11 @@ async def test_the_async_path_leaves_the_loop_to_others(ice: LocalIce, caplog: p
         await asyncio.gather(*(listed(hook) for _ in range(4)))
     watcher.cancel()
     assert max(lags) < 0.2
-    assert not [record for record in caplog.records if record.name == "asyncio" and "took" in record.getMessage()]
+    assert not [
+        record
+        for record in caplog.records
+        if record.name == "asyncio" and "took" in record.getMessage()
+    ]
 
 
 async def listed(hook: IceHook) -> int:
@@ -237,7 +280,9 @@ async def test_a_tls_context_is_made_outside_of_the_loop(
     assert threading.main_thread() not in made_in
 
 
-async def test_tasks_that_begin_together_share_one_client(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tasks_that_begin_together_share_one_client(
+    ice: LocalIce, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entered: list[Any] = []
     enter = client.AsyncIceClient.__aenter__
 
@@ -273,7 +318,9 @@ class Library:
 
 
 @pytest.fixture
-def library(ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch) -> type[Library]:
+def library(
+    ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> type[Library]:
     """Let `ice_default` take its credentials from a library that counts."""
 
     class Own(Library):
@@ -300,7 +347,9 @@ async def test_a_process_asks_one_client_for_its_credentials(library: type[Libra
     assert library.made == 1
 
 
-def test_so_does_a_sensor_that_pokes(library: type[Library], ice: LocalIce, task_runner: None) -> None:
+def test_so_does_a_sensor_that_pokes(
+    library: type[Library], ice: LocalIce, task_runner: None
+) -> None:
     ice.freeze()
     job_id = IceHook().submit_batch_media_producing_job(**BATCH, client_token="t-poke")
     before = len(library.asked)
@@ -310,7 +359,9 @@ def test_so_does_a_sensor_that_pokes(library: type[Library], ice: LocalIce, task
     assert library.made == 1
 
 
-def test_a_sensor_reads_its_connection_once(ice: LocalIce, monkeypatch: pytest.MonkeyPatch, task_runner: None) -> None:
+def test_a_sensor_reads_its_connection_once(
+    ice: LocalIce, monkeypatch: pytest.MonkeyPatch, task_runner: None
+) -> None:
     ice.freeze()
     job_id = IceHook().submit_batch_media_producing_job(**BATCH, client_token="t-read")
     read: list[str] = []
@@ -326,17 +377,27 @@ def test_a_sensor_reads_its_connection_once(ice: LocalIce, monkeypatch: pytest.M
 
 
 def test_changed_settings_are_another_source(
-    library: type[Library], ice: LocalIce, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+    library: type[Library],
+    ice: LocalIce,
+    set_connection: SetConnection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("airflow_ice.hooks.MOST_SOURCES", 2)
     for read_timeout in (1, 2, 2, 1, 3):
-        set_connection(ice, login=None, password=None, extra={"credential_type": "default", "read_timeout": read_timeout})
+        set_connection(
+            ice,
+            login=None,
+            password=None,
+            extra={"credential_type": "default", "read_timeout": read_timeout},
+        )
         list(IceHook().list_batch_media_producing_jobs())
     assert library.made == 3
     assert len(hooks._sources) == 2, "an old one is let go"
 
 
-async def test_credentials_that_are_refused_are_had_anew(library: type[Library], ice: LocalIce) -> None:
+async def test_credentials_that_are_refused_are_had_anew(
+    library: type[Library], ice: LocalIce
+) -> None:
     good = library.keys
     hook = IceHook()
     refusals: list[Callable[[], Any]] = [
@@ -357,7 +418,9 @@ async def test_credentials_that_are_refused_are_had_anew(library: type[Library],
     assert library.made == 4
 
 
-async def test_what_the_library_hands_out_is_masked_once(library: type[Library], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_library_hands_out_is_masked_once(
+    library: type[Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
     masked: list[str] = []
 
     async def amask(secret: str) -> None:
@@ -394,7 +457,12 @@ class Rotating:
 
 def test_no_thread_is_left_for_each_hook() -> None:
     # In a process of its own: the thread of the library's client for ECS roles outlives it.
-    extra = {"credential_type": "ecs_ram_role", "role_name": "worker", "connect_timeout": 0.1, "read_timeout": 0.1}
+    extra = {
+        "credential_type": "ecs_ram_role",
+        "role_name": "worker",
+        "connect_timeout": 0.1,
+        "read_timeout": 0.1,
+    }
     fields = {"conn_type": "alibaba_ice", "host": UNUSED, "extra": extra}
     code = """if True:
         import os, threading
@@ -409,7 +477,9 @@ def test_no_thread_is_left_for_each_hook() -> None:
         os._exit(0)
     """
     environment = {**os.environ, "AIRFLOW_CONN_ICE_DEFAULT": json.dumps(fields)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.stdout.splitlines()[-1] == "1", done.stderr
 
 
@@ -437,12 +507,24 @@ def test_it_works_as_airflow_calls_it(ice: LocalIce) -> None:
 @pytest.mark.parametrize(
     ("fields", "fault", "says"),
     [
-        ({"password": "wr0ng-s3cret"}, {}, "AccessKey secret of the connection (password) is wrong"),
+        (
+            {"password": "wr0ng-s3cret"},
+            {},
+            "AccessKey secret of the connection (password) is wrong",
+        ),
         ({"login": "LTAIunknown"}, {}, "AccessKey ID of the connection (login) does not exist"),
         ({"login": ""}, {}, "login"),
         ({}, {"kind": "unauthorized_ram"}, "ice:ListBatchMediaProducingJobs"),
-        ({}, {"kind": "error", "status": 403, "code": "OperationDenied"}, "Open Intelligent Media Services"),
-        ({}, {"kind": "error", "status": 403, "code": "Forbidden.SubscriptionRequired"}, "subscription"),
+        (
+            {},
+            {"kind": "error", "status": 403, "code": "OperationDenied"},
+            "Open Intelligent Media Services",
+        ),
+        (
+            {},
+            {"kind": "error", "status": 403, "code": "Forbidden.SubscriptionRequired"},
+            "subscription",
+        ),
         ({}, {"kind": "throttle"}, "Throttling"),
         ({}, {"kind": "html"}, "502"),
         ({}, {"kind": "reset"}, "no reply"),
@@ -466,7 +548,11 @@ def test_it_works_as_airflow_calls_it(ice: LocalIce) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_words_that_help(
-    fields: dict[str, Any], fault: dict[str, Any], says: str, ice: LocalIce, set_connection: SetConnection
+    fields: dict[str, Any],
+    fault: dict[str, Any],
+    says: str,
+    ice: LocalIce,
+    set_connection: SetConnection,
 ) -> None:
     set_connection(ice, **fields)
     if fault:
@@ -499,7 +585,9 @@ def test_it_does_not_retry(ice: LocalIce) -> None:
 # Secrets
 
 
-async def test_secrets_are_masked_in_both_colours(set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_secrets_are_masked_in_both_colours(
+    set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     masked: list[str] = []
 
     async def amask(secret: str) -> None:
@@ -507,7 +595,9 @@ async def test_secrets_are_masked_in_both_colours(set_connection: SetConnection,
 
     monkeypatch.setattr("airflow_ice.hooks.mask_secret", masked.append)
     monkeypatch.setattr("airflow_ice.hooks.amask_secret", amask)
-    set_connection(extra={"security_token": "t0k3n-of-sts", "proxy": "http://user:hunter22@proxy.example:1"})
+    set_connection(
+        extra={"security_token": "t0k3n-of-sts", "proxy": "http://user:hunter22@proxy.example:1"}
+    )
     secrets = {"testsecret", "t0k3n-of-sts", "hunter22"}
     IceHook()._read()
     assert set(masked) == secrets
@@ -516,7 +606,9 @@ async def test_secrets_are_masked_in_both_colours(set_connection: SetConnection,
     assert set(masked) == secrets
 
 
-def test_nothing_is_logged_that_is_secret(ice: LocalIce, set_connection: SetConnection, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_that_is_secret(
+    ice: LocalIce, set_connection: SetConnection, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     set_connection(ice, password="wr0ng-s3cret")
     hook = IceHook()

@@ -47,8 +47,12 @@ FAILED = job("Failed", error=JobError("InvalidMaterial.NotFound", "no such clip"
 RESET = IceTransportError("the connection broke", action="GetBatchMediaProducingJob")
 BUSY = IceThrottledError("slow down", code="Throttling.User", http_status=400, retry_after=45.0)
 DOWN = IceUnavailableError("HTTP 502", http_status=502)
-UNKNOWN = IceJobNotFoundError("Resource not found", code="ResourceNotFound", http_status=404, request_id="R-2")
-WRONG_KEY = IceAuthenticationError("no", code="SignatureDoesNotMatch", http_status=400, request_id="R-3")
+UNKNOWN = IceJobNotFoundError(
+    "Resource not found", code="ResourceNotFound", http_status=404, request_id="R-2"
+)
+WRONG_KEY = IceAuthenticationError(
+    "no", code="SignatureDoesNotMatch", http_status=400, request_id="R-3"
+)
 NO_CONNECTION = AirflowNotFoundException("The conn_id `ice_default` isn't defined")
 HOUR: dict[str, Any] = {"timeout": 3600}
 
@@ -70,48 +74,157 @@ def told(**options: Any) -> dict[str, Any]:
     return HOUR | options
 
 
-JOB_FAILED: dict[str, Any] = {"ends": "UnretriedIceJobFailedError", "code": "InvalidMaterial.NotFound", "says": "no such clip"}
-TIMED_OUT: dict[str, Any] = {"ends": "AirflowSensorTimeout", "says": "goes on in ICE and stays billed"}
+JOB_FAILED: dict[str, Any] = {
+    "ends": "UnretriedIceJobFailedError",
+    "code": "InvalidMaterial.NotFound",
+    "says": "no such clip",
+}
+TIMED_OUT: dict[str, Any] = {
+    "ends": "AirflowSensorTimeout",
+    "says": "goes on in ICE and stays billed",
+}
 
 HISTORIES = [
     History("finished at the first look", [FINISHED], "succeeded"),
     History("finished", [job("Init"), RUNNING, RUNNING, FINISHED], "succeeded"),
-    History("finished with an error in Extend", [RUNNING, job("Finished", error=JobError("E", "e"))], "succeeded"),
+    History(
+        "finished with an error in Extend",
+        [RUNNING, job("Finished", error=JobError("E", "e"))],
+        "succeeded",
+    ),
     History("an unknown state, then finished", [job("Paused"), job(""), FINISHED], "succeeded"),
-    History("transient errors, then finished", [RESET, BUSY, RUNNING, DOWN, DOWN, RESET, FINISHED], "succeeded"),
+    History(
+        "transient errors, then finished",
+        [RESET, BUSY, RUNNING, DOWN, DOWN, RESET, FINISHED],
+        "succeeded",
+    ),
     History("failed", [RUNNING, FAILED], **JOB_FAILED),
     History("failed at the first look", [FAILED], **JOB_FAILED),
     History("failed, soft_fail", [RUNNING, FAILED], **JOB_FAILED, sensor=told(soft_fail=True)),
-    History("failed at the first look, soft_fail", [FAILED], **JOB_FAILED, sensor=told(soft_fail=True)),
+    History(
+        "failed at the first look, soft_fail", [FAILED], **JOB_FAILED, sensor=told(soft_fail=True)
+    ),
     History("failed, silent_fail", [RUNNING, FAILED], **JOB_FAILED, sensor=told(silent_fail=True)),
-    History("failed, never_fail", [RUNNING, FAILED], "skipped", says="no such clip", sensor=told(never_fail=True)),
-    History("a permanent error", [RUNNING, WRONG_KEY], "IceAuthenticationError", retried=True, code="SignatureDoesNotMatch"),
-    History("a permanent error at once", [WRONG_KEY], "IceAuthenticationError", retried=True, code="SignatureDoesNotMatch"),
-    History("a permanent error, soft_fail", [RUNNING, WRONG_KEY], "IceAuthenticationError", True, sensor=told(soft_fail=True)),
-    History("a permanent error, never_fail", [RUNNING, WRONG_KEY], "skipped", sensor=told(never_fail=True)),
     History(
-        "a permanent error, silent_fail", [RUNNING, WRONG_KEY, WRONG_KEY, FINISHED], "succeeded", sensor=told(silent_fail=True)
+        "failed, never_fail",
+        [RUNNING, FAILED],
+        "skipped",
+        says="no such clip",
+        sensor=told(never_fail=True),
     ),
     History(
-        "an unknown job that becomes known", [UNKNOWN, UNKNOWN, RUNNING, FINISHED], "succeeded", sensor=told(poke_interval=10)
+        "a permanent error",
+        [RUNNING, WRONG_KEY],
+        "IceAuthenticationError",
+        retried=True,
+        code="SignatureDoesNotMatch",
     ),
     History(
-        "an unknown job for good", [UNKNOWN], "IceJobNotFoundError", True, code="ResourceNotFound", sensor=told(poke_interval=10)
+        "a permanent error at once",
+        [WRONG_KEY],
+        "IceAuthenticationError",
+        retried=True,
+        code="SignatureDoesNotMatch",
     ),
-    History("a job that becomes unknown", [RUNNING, RUNNING, RUNNING, UNKNOWN], "IceJobNotFoundError", True, "ResourceNotFound"),
+    History(
+        "a permanent error, soft_fail",
+        [RUNNING, WRONG_KEY],
+        "IceAuthenticationError",
+        True,
+        sensor=told(soft_fail=True),
+    ),
+    History(
+        "a permanent error, never_fail",
+        [RUNNING, WRONG_KEY],
+        "skipped",
+        sensor=told(never_fail=True),
+    ),
+    History(
+        "a permanent error, silent_fail",
+        [RUNNING, WRONG_KEY, WRONG_KEY, FINISHED],
+        "succeeded",
+        sensor=told(silent_fail=True),
+    ),
+    History(
+        "an unknown job that becomes known",
+        [UNKNOWN, UNKNOWN, RUNNING, FINISHED],
+        "succeeded",
+        sensor=told(poke_interval=10),
+    ),
+    History(
+        "an unknown job for good",
+        [UNKNOWN],
+        "IceJobNotFoundError",
+        True,
+        code="ResourceNotFound",
+        sensor=told(poke_interval=10),
+    ),
+    History(
+        "a job that becomes unknown",
+        [RUNNING, RUNNING, RUNNING, UNKNOWN],
+        "IceJobNotFoundError",
+        True,
+        "ResourceNotFound",
+    ),
     History("timeout", [RUNNING], **TIMED_OUT),
     History("timeout in errors", [RUNNING, DOWN], "AirflowSensorTimeout", says="HTTP 502"),
     History("timeout of nothing", [RUNNING], **TIMED_OUT, sensor={"timeout": 0}),
-    History("timeout, soft_fail", [RUNNING], "skipped", says="had not ended", sensor=told(soft_fail=True)),
-    History("timeout, never_fail", [RUNNING], "skipped", says="had not ended", sensor=told(never_fail=True)),
-    History("timeout, silent_fail", [RUNNING, WRONG_KEY], "AirflowSensorTimeout", sensor=told(silent_fail=True)),
-    History("finished at the deadline", [RUNNING, RUNNING, FINISHED], "succeeded", sensor={"timeout": 50}),
-    History("exponential backoff", [RUNNING] * 6 + [FINISHED], "succeeded", sensor=told(exponential_backoff=True)),
-    History("no such connection", [NO_CONNECTION], "AirflowNotFoundException", True, says="ice_default"),
-    History("no such connection, soft_fail", [NO_CONNECTION], "AirflowNotFoundException", True, sensor=told(soft_fail=True)),
-    History("no such connection, never_fail", [NO_CONNECTION], "skipped", sensor=told(never_fail=True)),
-    History("no such connection, silent_fail", [NO_CONNECTION, RUNNING, FINISHED], "succeeded", sensor=told(silent_fail=True)),
-    History("a connection out of reach for a time", [RUNNING, NO_CONNECTION, NO_CONNECTION, FINISHED], "succeeded"),
+    History(
+        "timeout, soft_fail",
+        [RUNNING],
+        "skipped",
+        says="had not ended",
+        sensor=told(soft_fail=True),
+    ),
+    History(
+        "timeout, never_fail",
+        [RUNNING],
+        "skipped",
+        says="had not ended",
+        sensor=told(never_fail=True),
+    ),
+    History(
+        "timeout, silent_fail",
+        [RUNNING, WRONG_KEY],
+        "AirflowSensorTimeout",
+        sensor=told(silent_fail=True),
+    ),
+    History(
+        "finished at the deadline",
+        [RUNNING, RUNNING, FINISHED],
+        "succeeded",
+        sensor={"timeout": 50},
+    ),
+    History(
+        "exponential backoff",
+        [RUNNING] * 6 + [FINISHED],
+        "succeeded",
+        sensor=told(exponential_backoff=True),
+    ),
+    History(
+        "no such connection", [NO_CONNECTION], "AirflowNotFoundException", True, says="ice_default"
+    ),
+    History(
+        "no such connection, soft_fail",
+        [NO_CONNECTION],
+        "AirflowNotFoundException",
+        True,
+        sensor=told(soft_fail=True),
+    ),
+    History(
+        "no such connection, never_fail", [NO_CONNECTION], "skipped", sensor=told(never_fail=True)
+    ),
+    History(
+        "no such connection, silent_fail",
+        [NO_CONNECTION, RUNNING, FINISHED],
+        "succeeded",
+        sensor=told(silent_fail=True),
+    ),
+    History(
+        "a connection out of reach for a time",
+        [RUNNING, NO_CONNECTION, NO_CONNECTION, FINISHED],
+        "succeeded",
+    ),
 ]
 
 
@@ -140,7 +253,9 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.name)
-def test_the_same_history_has_the_same_outcome(history: History, mode: Mode, clock: Clock, show: Show) -> None:
+def test_the_same_history_has_the_same_outcome(
+    history: History, mode: Mode, clock: Clock, show: Show
+) -> None:
     show(history.looks)
     run = Run(mode, clock, **history.sensor)
     outcome = run.outcome()
@@ -152,7 +267,10 @@ def test_the_same_history_has_the_same_outcome(history: History, mode: Mode, clo
     if isinstance(outcome.error, IceError):
         assert outcome.error.code == history.code or history.code is None
         # Airflow retries any exception but these two kinds.
-        assert isinstance(outcome.error, (AirflowFailException, AirflowSensorTimeout)) is not history.retried
+        assert (
+            isinstance(outcome.error, (AirflowFailException, AirflowSensorTimeout))
+            is not history.retried
+        )
     if outcome.kind == "UnretriedIceJobFailedError":
         assert isinstance(outcome.error, IceJobFailedError)
         assert (outcome.error.job_id, outcome.error.request_id) == ("job-1", "R-1")
@@ -161,12 +279,16 @@ def test_the_same_history_has_the_same_outcome(history: History, mode: Mode, clo
         assert clock.passed == pytest.approx(history.sensor["timeout"], abs=0.001)
 
 
-def test_an_unknown_job_is_given_a_minute_and_no_more_in_every_mode(clock: Clock, show: Show) -> None:
+def test_an_unknown_job_is_given_a_minute_and_no_more_in_every_mode(
+    clock: Clock, show: Show
+) -> None:
     for mode in MODES:
         show([UNKNOWN])
         clock.began = clock.now
         clock.slept.clear()
-        assert Run(mode, clock, timeout=3600, poke_interval=10).outcome().kind == "IceJobNotFoundError"
+        assert (
+            Run(mode, clock, timeout=3600, poke_interval=10).outcome().kind == "IceJobNotFoundError"
+        )
         assert 60 <= clock.passed <= (70 if mode == "reschedule" else 60.2)
 
 
@@ -196,11 +318,16 @@ def test_a_rescheduled_look_comes_no_sooner_than_poke_interval(clock: Clock, sho
     assert min(clock.slept[:-1]) == pytest.approx(60, abs=0.001)
 
 
-def test_looks_of_a_rescheduled_sensor_are_as_far_apart_as_the_others(clock: Clock, show: Show) -> None:
+def test_looks_of_a_rescheduled_sensor_are_as_far_apart_as_the_others(
+    clock: Clock, show: Show
+) -> None:
     show([RUNNING] * 5 + [FINISHED])
     run = Run("reschedule", clock, timeout=3600, poke_interval=60)
     run.outcome()
-    gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(run.reschedule_dates)]
+    gaps = [
+        (later - earlier).total_seconds()
+        for earlier, later in itertools.pairwise(run.reschedule_dates)
+    ]
     assert len(run.reschedule_dates) == 5
     assert gaps == pytest.approx([60] * 4, abs=0.001)
 
@@ -209,7 +336,9 @@ def test_exponential_backoff_grows_alike_in_every_mode(clock: Clock, show: Show)
     for mode in MODES:
         show([RUNNING] * 9 + [FINISHED])
         clock.slept.clear()
-        Run(mode, clock, timeout=86400, poke_interval=10, exponential_backoff=True, max_wait=400).outcome()
+        Run(
+            mode, clock, timeout=86400, poke_interval=10, exponential_backoff=True, max_wait=400
+        ).outcome()
         assert clock.slept[-1] == pytest.approx(380, abs=20)
         assert clock.slept[3] > 2 * clock.slept[1]
 
@@ -250,7 +379,9 @@ def test_a_trigger_that_starts_after_its_deadline_takes_one_look(clock: Clock, s
     assert asyncio.run(first_event(revived(trigger))) == {"job_id": "job-1", "outcome": "finished"}
 
 
-def test_the_grace_of_an_unknown_job_does_not_begin_anew_with_a_trigger(clock: Clock, show: Show) -> None:
+def test_the_grace_of_an_unknown_job_does_not_begin_anew_with_a_trigger(
+    clock: Clock, show: Show
+) -> None:
     show([RUNNING, UNKNOWN])
     trigger = deferred_by(Run("deferrable", clock, timeout=1000)).trigger
     clock.sleep(61)
@@ -277,17 +408,25 @@ def test_a_trigger_that_crashes_fails_the_task(soft_fail: bool, clock: Clock, sh
     show([RUNNING, RuntimeError("a bug")])
     outcome = Run("deferrable", clock, timeout=3600, soft_fail=soft_fail).outcome()
     assert isinstance(outcome.error, TaskDeferralError)
-    assert "waited for batch job job-1 has crashed (Trigger failure). The job goes on in ICE and stays billed" in str(
-        outcome.error
+    assert (
+        "waited for batch job job-1 has crashed (Trigger failure). The job goes on in ICE and stays billed"
+        in str(outcome.error)
     )
     show([RUNNING, RuntimeError("a bug")])
     assert Run("deferrable", clock, timeout=3600, never_fail=True).outcome().kind == "skipped"
 
 
 @pytest.mark.parametrize(
-    ("options", "ends"), [({}, "AirflowSensorTimeout"), ({"soft_fail": True}, "skipped"), ({"never_fail": True}, "skipped")]
+    ("options", "ends"),
+    [
+        ({}, "AirflowSensorTimeout"),
+        ({"soft_fail": True}, "skipped"),
+        ({"never_fail": True}, "skipped"),
+    ],
 )
-def test_the_net_is_a_timeout_like_any_other(options: dict[str, Any], ends: str, clock: Clock) -> None:
+def test_the_net_is_a_timeout_like_any_other(
+    options: dict[str, Any], ends: str, clock: Clock
+) -> None:
     run = Run("deferrable", clock, timeout=3600, **options)
     outcome = run.ended_by(lambda: run.resumed_with("__fail__", {"error": "Trigger timeout"}))
     assert outcome.kind == ends
@@ -312,7 +451,9 @@ def test_the_net_is_a_timeout_like_any_other(options: dict[str, Any], ends: str,
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"soft_fail": True}])
-def test_an_event_that_is_not_the_triggers_own_is_a_clear_error(event: Any, options: dict[str, Any]) -> None:
+def test_an_event_that_is_not_the_triggers_own_is_a_clear_error(
+    event: Any, options: dict[str, Any]
+) -> None:
     run = Run("deferrable", timeout=3600, **options)
     with pytest.raises(RuntimeError, match="job-1 sent an event that is not its own"):
         run.resumed_with("execute_complete", {"event": event})
@@ -327,7 +468,9 @@ def test_no_line_for_each_look(mode: Mode, clock: Clock, show: Show) -> None:
     with structlog.testing.capture_logs() as lines:
         assert Run(mode, clock, timeout=86400, poke_interval=30).outcome().kind == "succeeded"
     said = [line["event"] for line in lines if "job-1" in str(line)]
-    assert 3 <= len(said) <= 14, said  # three states, heartbeats at 1, 3, 7, 15, 31, 61 and 91 minutes, and the end
+    assert 3 <= len(said) <= 14, (
+        said
+    )  # three states, heartbeats at 1, 3, 7, 15, 31, 61 and 91 minutes, and the end
     assert sum("still" in line for line in said) >= 5
 
 
@@ -383,7 +526,9 @@ def end_after(ice: LocalIce, looks: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_job_is_waited_for_through_faults(mode: Mode, ice: LocalIce, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_waited_for_through_faults(
+    mode: Mode, ice: LocalIce, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = look_count(ice)
     ice.fault("reset", action="GetBatchMediaProducingJob")
     ice.fault("throttle", action="GetBatchMediaProducingJob", retry_after_ms=20)
@@ -422,15 +567,27 @@ def test_the_first_look_of_an_empty_reply_is_an_unknown_job_in_its_grace(
     for mode in MODES:
         ice.fault("empty_job", times=2)
         end_after(ice, 4, monkeypatch)
-        assert Run(mode, job_id=job_id, timeout=20, poke_interval=0.01).outcome().kind == "succeeded"
+        assert (
+            Run(mode, job_id=job_id, timeout=20, poke_interval=0.01).outcome().kind == "succeeded"
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_that_is_kept_or_logged_holds_a_secret(
-    mode: Mode, ice: LocalIce, job_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    mode: Mode,
+    ice: LocalIce,
+    job_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG")
-    ice.fault("error", action="GetBatchMediaProducingJob", status=400, code="SignatureDoesNotMatch", message=LEAKY)
+    ice.fault(
+        "error",
+        action="GetBatchMediaProducingJob",
+        status=400,
+        code="SignatureDoesNotMatch",
+        message=LEAKY,
+    )
     run = Run(mode, job_id=job_id, timeout=20, poke_interval=0.01)
     with structlog.testing.capture_logs() as lines:
         outcomes = [run.outcome()]
@@ -438,7 +595,11 @@ def test_nothing_that_is_kept_or_logged_holds_a_secret(
         again = Run(mode, job_id=job_id, timeout=20, poke_interval=0.01)
         outcomes.append(again.outcome())
     assert [outcome.kind for outcome in outcomes] == ["IceAuthenticationError", "succeeded"]
-    kept = [found.deferred.trigger.serialize() for found in (run, again) if found.deferred] + run.events + again.events
+    kept = (
+        [found.deferred.trigger.serialize() for found in (run, again) if found.deferred]
+        + run.events
+        + again.events
+    )
     shown = json.dumps(kept) + str(outcomes) + str(lines) + caplog.text + str(outcomes[0].error)
     assert job_id in shown
     for secret in (ice.access_key_secret, "Signature=", "c0ffee", "tok3n"):

@@ -29,7 +29,9 @@ def old_job(ice: LocalIce, sdk: Sdk, set_connection: Any, task_runner: None) -> 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_waiting_for_it_ends_and_names_the_year(mode: Mode, old_job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_it_ends_and_names_the_year(
+    mode: Mode, old_job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("airflow_ice.waiting.UNKNOWN_JOB_GRACE", 0.1)
     outcome = Run(mode, job_id=old_job, timeout=60, poke_interval=0.1).outcome()
     assert isinstance(outcome.error, IceJobNotFoundError)
@@ -51,7 +53,9 @@ def test_the_emulator_shows_a_job_for_a_year_and_no_longer(ice: LocalIce, sdk: S
     assert sdk.get(job_id).status == "Finished"
     assert [row.job_id for row in sdk.list().editing_batch_job_list] == [new, job_id]
     ice.advance(200)
-    assert [row.job_id for row in sdk.list(start_time="2020-01-01T00:00:00Z").editing_batch_job_list] == [new]
+    assert [
+        row.job_id for row in sdk.list(start_time="2020-01-01T00:00:00Z").editing_batch_job_list
+    ] == [new]
     assert [row.job_id for row in sdk.list(sort_by="asc").editing_batch_job_list] == [new]
     assert sdk.list(job_id=job_id).editing_batch_job_list == []
     with pytest.raises(ClientException, match="Resource not found"):

@@ -24,13 +24,17 @@ def ices() -> Iterator[dict[str, LocalIce]]:
     """A local ICE for each scenario; connection `ice_NAME` leads to it."""
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(LocalIce(job_seconds=3.0, render=name == "default", access_key_secret=SECRET))
+            name: stack.enter_context(
+                LocalIce(job_seconds=3.0, render=name == "default", access_key_secret=SECRET)
+            )
             for name in SCENARIOS
         }
 
 
 @pytest.fixture(scope="session")
-def airflow(ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def airflow(
+    ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     """A real Airflow with the example DAGs and those of the tests."""
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
@@ -38,12 +42,19 @@ def airflow(ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory)
     for source in (*(ROOT / "dags").glob("*.py"), *(ROOT / "tests/e2e/dags").glob("*.py")):
         shutil.copy(source, dags)
     connections = {
-        f"ice_{name}": {"conn_type": "alibaba_ice", "host": ice.url, "login": ice.access_key_id, "password": SECRET}
+        f"ice_{name}": {
+            "conn_type": "alibaba_ice",
+            "host": ice.url,
+            "login": ice.access_key_id,
+            "password": SECRET,
+        }
         for name, ice in ices.items()
     }
     settings = {
         "CORE__PARALLELISM": "8",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
     }
-    with LocalAirflow(folder / "home", dags, connections=connections, settings=settings, apart=True) as airflow:
+    with LocalAirflow(
+        folder / "home", dags, connections=connections, settings=settings, apart=True
+    ) as airflow:
         yield airflow

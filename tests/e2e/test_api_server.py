@@ -25,7 +25,9 @@ def test_the_connection_form_is_the_one_of_the_provider_info(airflow: LocalAirfl
 
 
 @pytest.mark.parametrize(("secret", "good"), [(SECRET, True), ("wr0ng-s3cret", False)])
-def test_the_test_button_answers_in_words(airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool) -> None:
+def test_the_test_button_answers_in_words(
+    airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
+) -> None:
     body: dict[str, Any] = {
         "connection_id": "from_the_form",
         "conn_type": "alibaba_ice",

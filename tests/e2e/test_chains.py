@@ -41,13 +41,19 @@ class Run:
         return self.airflow.xcom(self.dag_id, self.run_id, task_id, key, map_index)
 
     def states(self, task_id: str) -> list[str]:
-        rows = [row for row in self.airflow.tasks(self.dag_id, self.run_id) if row["task_id"] == task_id]
+        rows = [
+            row for row in self.airflow.tasks(self.dag_id, self.run_id) if row["task_id"] == task_id
+        ]
         return [row["state"] for row in sorted(rows, key=lambda row: int(row["map_index"]))]
 
     def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return the jobs at the emulator whose UserData holds a key of this task."""
-        started = datetime.fromisoformat(self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")["start_date"])
-        family = Intent(self.dag_id, self.run_id, task_id, map_index, 0, 0, run_started=started.isoformat()).family
+        started = datetime.fromisoformat(
+            self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")["start_date"]
+        )
+        family = Intent(
+            self.dag_id, self.run_id, task_id, map_index, 0, 0, run_started=started.isoformat()
+        ).family
         return [job for job in self.ice.jobs() if key_of(job).startswith(f"{family}-")]
 
     def published(self, count: int) -> list[Path]:
@@ -63,7 +69,12 @@ def campaign(name: str, count: int, clip: str) -> dict[str, Any]:
     return {
         "user_data": {"campaign": name},
         "input_config": {"MediaGroupArray": [{"GroupName": "all", "MediaArray": [clip]}]},
-        "output_config": {"MediaURL": f"{BUCKET}/{name}_{{index}}.mp4", "Count": count, "FixedDuration": 1, **SMALL},
+        "output_config": {
+            "MediaURL": f"{BUCKET}/{name}_{{index}}.mp4",
+            "Count": count,
+            "FixedDuration": 1,
+            **SMALL,
+        },
     }
 
 
@@ -75,7 +86,9 @@ def pictures(file: Path) -> tuple[int, int, int]:
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(
+    airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
     """All chains, begun together, by name. Each test waits for its own."""
     ice = ices["default"]
     clip = "0" * 32
@@ -85,29 +98,47 @@ def runs(airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pyt
             REVIEW,
             {
                 "input_config": {"MediaGroupArray": groups},
-                "preview_config": {"MediaURL": f"{BUCKET}/preview_{{index}}.mp4", "Count": 3, "FixedDuration": 1, **SMALL},
+                "preview_config": {
+                    "MediaURL": f"{BUCKET}/preview_{{index}}.mp4",
+                    "Count": 3,
+                    "FixedDuration": 1,
+                    **SMALL,
+                },
                 "render_config": {"MediaURL": f"{BUCKET}/picked_{{index}}.mp4", **SMALL},
             },
         ),
         "scenes": (
             SCENES,
             {
-                "input_config": {"MediaArray": [clip], "SpeechTextArray": ["Come in. Not this. Try it."]},
+                "input_config": {
+                    "MediaArray": [clip],
+                    "SpeechTextArray": ["Come in. Not this. Try it."],
+                },
                 "leave_out": ["Not this."],
                 "project_config": {"Count": 2, **SMALL},
                 "render_config": {"MediaURL": f"{BUCKET}/scene_{{index}}.mp4", **SMALL},
             },
         ),
-        "campaigns": (CAMPAIGNS, {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]}),
+        "campaigns": (
+            CAMPAIGNS,
+            {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]},
+        ),
         # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as the service does.
         "one_bad": (
             CAMPAIGNS,
-            {"campaigns": [campaign("bad", 1, f"http://{own_bucket(ice)}/missing.mp4"), campaign("good", 1, clip)]},
+            {
+                "campaigns": [
+                    campaign("bad", 1, f"http://{own_bucket(ice)}/missing.mp4"),
+                    campaign("good", 1, clip),
+                ]
+            },
         ),
     }
     found = {}
     for name, (dag_id, conf) in begun.items():
-        run_id = airflow.trigger(dag_id, {**conf, "publish_folder": str(tmp_path_factory.mktemp(name))})
+        run_id = airflow.trigger(
+            dag_id, {**conf, "publish_folder": str(tmp_path_factory.mktemp(name))}
+        )
         found[name] = Run(airflow, ice, dag_id, run_id)
     return found
 
@@ -128,7 +159,9 @@ def question(runs: dict[str, Run]) -> dict[str, Any]:
     return asked
 
 
-def test_a_person_is_shown_each_preview_and_may_pick_several(runs: dict[str, Run], question: dict[str, Any]) -> None:
+def test_a_person_is_shown_each_preview_and_may_pick_several(
+    runs: dict[str, Run], question: dict[str, Any]
+) -> None:
     rows = runs["review"].xcom("preview", "media")
     assert [row["index"] for row in rows] == [0, 1, 2]
     assert [row["media_id"] for row in rows] == [None, None, None]
@@ -151,13 +184,17 @@ def test_only_the_picked_previews_are_rendered_and_published(runs: dict[str, Run
     assert run.states("publish") == ["success", "success"]
     assert [pictures(file) for file in run.published(2)] == [(320, 180, 25)] * 2
     rows = run.xcom("render")
-    assert [row["media_url"] for row in rows] == [f"{BUCKET}/picked_{index}.mp4" for index in (0, 1)]
+    assert [row["media_url"] for row in rows] == [
+        f"{BUCKET}/picked_{index}.mp4" for index in (0, 1)
+    ]
 
 
 def test_an_edited_selection_becomes_projects_and_then_videos(runs: dict[str, Run]) -> None:
     run = runs["scenes"]
     assert run.ended() == "success"
-    [select], [organize], [render] = (run.jobs(task_id) for task_id in ("select", "organize", "render"))
+    [select], [organize], [render] = (
+        run.jobs(task_id) for task_id in ("select", "organize", "render")
+    )
 
     def sentences(selection: Any) -> Sequence[str]:
         [script] = selection["textMatchMediaOutputList"]
@@ -178,9 +215,15 @@ def test_many_campaigns_are_one_job_each_and_one_list_of_videos(runs: dict[str, 
     jobs = [run.jobs("submit", place) for place in (0, 1)]
     assert [len(found) for found in jobs] == [1, 1]
     assert [json.loads(job["user_data"])["campaign"] for [job] in jobs] == ["one", "two"]
-    names = [row["rendered_map_index"] for row in run.airflow.tasks(run.dag_id, run.run_id) if row["task_id"] == "submit"]
+    names = [
+        row["rendered_map_index"]
+        for row in run.airflow.tasks(run.dag_id, run.run_id)
+        if row["task_id"] == "submit"
+    ]
     assert sorted(names) == ["one", "two"]
-    assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/{name}.mp4" for name in ("one_0", "one_1", "two_0")]
+    assert [row["media_url"] for row in run.xcom("flatten")] == [
+        f"{BUCKET}/{name}.mp4" for name in ("one_0", "one_1", "two_0")
+    ]
     assert run.states("publish") == ["success"] * 3
     assert [pictures(file) for file in run.published(3)] == [(320, 180, 25)] * 3
     assert run.states("some_failed") == ["skipped"]
@@ -190,7 +233,9 @@ def test_a_bad_campaign_turns_the_run_red_and_holds_up_no_other(runs: dict[str, 
     run = runs["one_bad"]
     assert run.ended() == "failed"
     assert run.states("wait") == ["failed", "success"]
-    assert "InvalidMaterial.NotFound" in run.airflow.task_log(run.dag_id, run.run_id, "wait", map_index=0)
+    assert "InvalidMaterial.NotFound" in run.airflow.task_log(
+        run.dag_id, run.run_id, "wait", map_index=0
+    )
     assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/good_0.mp4"]
     assert run.states("publish") == ["success"]
     assert pictures(run.published(1)[0]) == (320, 180, 25)
@@ -198,7 +243,9 @@ def test_a_bad_campaign_turns_the_run_red_and_holds_up_no_other(runs: dict[str, 
 
 
 @pytest.mark.usefixtures("question")
-def test_each_submitting_task_made_one_job_that_holds_its_key(runs: dict[str, Run], ices: dict[str, LocalIce]) -> None:
+def test_each_submitting_task_made_one_job_that_holds_its_key(
+    runs: dict[str, Run], ices: dict[str, LocalIce]
+) -> None:
     for run in runs.values():
         run.ended()
     tasks = {
@@ -214,4 +261,7 @@ def test_each_submitting_task_made_one_job_that_holds_its_key(runs: dict[str, Ru
 
 
 def is_of_a_chain(job: dict[str, Any]) -> bool:
-    return BUCKET in job["output_config"] or job["job_type"] in {"Smart_Mix_Media_Select", "Smart_Mix_Timeline_Organize"}
+    return BUCKET in job["output_config"] or job["job_type"] in {
+        "Smart_Mix_Media_Select",
+        "Smart_Mix_Timeline_Organize",
+    }

@@ -17,7 +17,15 @@ import pytest
 def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the demo with its temporary files below `folder`, by which its processes are known."""
     return subprocess.Popen(
-        [sys.executable, "-m", "airflow_ice.cli", "demo", "--output", str(folder / "out"), *arguments],
+        [
+            sys.executable,
+            "-m",
+            "airflow_ice.cli",
+            "demo",
+            "--output",
+            str(folder / "out"),
+            *arguments,
+        ],
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,7 +80,10 @@ def test_the_demo_leaves_playable_videos_and_nothing_else(tmp_path: Path) -> Non
         with av.open(str(video)) as container:
             picture = container.streams.video[0]
             assert (picture.width, picture.height) == (540, 960)
-            frames = [frame.reformat(format="rgb24", width=8, height=8) for frame in container.decode(video=0)]
+            frames = [
+                frame.reformat(format="rgb24", width=8, height=8)
+                for frame in container.decode(video=0)
+            ]
         assert len(frames) == 100
         # Half of the video is cut from the red clip and half from the blue one.
         first, last = (bytes(frames[place].planes[0])[:3] for place in (5, -5))
@@ -129,7 +140,9 @@ def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clips", [[], ["notes.txt"]])
-def test_a_folder_without_clips_is_said_before_anything_starts(tmp_path: Path, clips: list[str]) -> None:
+def test_a_folder_without_clips_is_said_before_anything_starts(
+    tmp_path: Path, clips: list[str]
+) -> None:
     (tmp_path / "clips").mkdir()
     for name in clips:
         (tmp_path / "clips" / name).write_text("no clip")

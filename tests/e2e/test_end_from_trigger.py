@@ -15,4 +15,6 @@ def test_the_task_succeeds_without_a_second_worker(airflow: LocalAirflow) -> Non
     assert airflow.xcom(DAG_ID, run_id, "take") == job_id
     log = airflow.task_log(DAG_ID, run_id, "wait")
     assert f"Batch job {job_id} is Finished" in log  # what the trigger saw
-    assert f"Batch job {job_id} has ended" not in log  # what execute_complete() would have written on a worker
+    assert (
+        f"Batch job {job_id} has ended" not in log
+    )  # what execute_complete() would have written on a worker

@@ -113,7 +113,10 @@ class Task:
         deadline = time.monotonic() + WITHIN
         while not happened():
             if time.monotonic() > deadline:
-                rows = [(row["map_index"], row["state"], row["try_number"]) for row in self.board.rows(self.name)]
+                rows = [
+                    (row["map_index"], row["state"], row["try_number"])
+                    for row in self.board.rows(self.name)
+                ]
                 raise LocalAirflowError(
                     f"{self.name}: not {what} after {WITHIN:.0f} s; it is {rows}; logs in {self.airflow.home}"
                 )
@@ -124,7 +127,9 @@ class Task:
 
         def there() -> bool:
             rows = self.board.rows(self.name)
-            return bool(rows) and all(row["state"] in states and row["try_number"] >= tries for row in rows)
+            return bool(rows) and all(
+                row["state"] in states and row["try_number"] >= tries for row in rows
+            )
 
         self.until(there, f"{' or '.join(states)} in try {tries}")
 
@@ -133,7 +138,9 @@ class Task:
         self.until_state(state, tries=tries)
         # XCom alone would not do: Airflow leaves it as it was until the next try has begun.
         word = "reattaching" if tries > 1 else "Submitting"
-        self.until(lambda: word in self.airflow.task_log(DAG, self.run_id, self.name, attempt=tries), word)
+        self.until(
+            lambda: word in self.airflow.task_log(DAG, self.run_id, self.name, attempt=tries), word
+        )
         self.until(lambda: self._shown() is not None, "showing its job id")
         return str(self._shown())
 
@@ -157,12 +164,16 @@ class Task:
 
     def mark_failed(self) -> None:
         """Mark the task as failed, whatever it does."""
-        self.board.change(lambda: self.airflow.api("PATCH", self._path, json={"new_state": "failed"}))
+        self.board.change(
+            lambda: self.airflow.api("PATCH", self._path, json={"new_state": "failed"})
+        )
 
     def put_record(self, value: Any) -> None:
         """Overwrite what Airflow's state store holds of the submission."""
         body = {"value": value, "expires_at": None}
-        self.board.change(lambda: self.airflow.api("PUT", f"{self._path}/state-store/ice_submission", json=body))
+        self.board.change(
+            lambda: self.airflow.api("PUT", f"{self._path}/state-store/ice_submission", json=body)
+        )
 
     def lose_record(self) -> None:
         """Discard what Airflow's state store holds of the task, as a clear is to do from Airflow 3.4 on."""
@@ -202,12 +213,16 @@ def reply_lost_and_list_lags(ice: LocalIce) -> None:
 
 
 def looked_for_in_vain(task: Task) -> None:
-    task.until(lambda: task.sent("ListBatchMediaProducingJobs") >= 2 or len(task.jobs) > 1, "looked for")
+    task.until(
+        lambda: task.sent("ListBatchMediaProducingJobs") >= 2 or len(task.jobs) > 1, "looked for"
+    )
     task.ice.unfreeze()
 
 
 def refused_as_mismatch(task: Task) -> None:
-    task.until(lambda: any(seen["code"] == MISMATCH for seen in task.ice.requests(BATCH)), "refused")
+    task.until(
+        lambda: any(seen["code"] == MISMATCH for seen in task.ice.requests(BATCH)), "refused"
+    )
     task.ice.unfreeze()
 
 
@@ -325,8 +340,12 @@ STORIES: dict[str, Story] = {
     "store_unreadable": Story(),
     "store_unwritable": Story(),
     "record_damaged": Story(LocalIce.freeze, record_damaged),
-    "marked_failed_while_running": Story(LocalIce.freeze, marked_failed_while("running", "Killed while batch job")),
-    "marked_failed_while_deferred": Story(LocalIce.freeze, marked_failed_while("deferred", "was ended, by a user")),
+    "marked_failed_while_running": Story(
+        LocalIce.freeze, marked_failed_while("running", "Killed while batch job")
+    ),
+    "marked_failed_while_deferred": Story(
+        LocalIce.freeze, marked_failed_while("deferred", "was ended, by a user")
+    ),
 }
 
 
@@ -338,12 +357,26 @@ def told(airflow: LocalAirflow) -> Iterator[Told]:
     """All stories, begun together; called with a name, it waits for the end of that one and returns its task."""
     with ExitStack() as stack:
         ices = {
-            name: stack.enter_context(LocalIce(**{"job_seconds": 2.0, "render": False, "access_key_secret": SECRET, **story.ice}))
+            name: stack.enter_context(
+                LocalIce(
+                    **{
+                        "job_seconds": 2.0,
+                        "render": False,
+                        "access_key_secret": SECRET,
+                        **story.ice,
+                    }
+                )
+            )
             for name, story in STORIES.items()
         }
         for name, ice in ices.items():
             STORIES[name].begin(ice)
-            fields = {"conn_type": "alibaba_ice", "host": ice.url, "login": ice.access_key_id, "password": SECRET}
+            fields = {
+                "conn_type": "alibaba_ice",
+                "host": ice.url,
+                "login": ice.access_key_id,
+                "password": SECRET,
+            }
             airflow.api("POST", "connections", json={"connection_id": f"once_{name}", **fields})
         run_id = airflow.trigger(DAG)
         board = Board(airflow, run_id)
@@ -374,10 +407,16 @@ def assert_delivered(task: Task, job: Mapping[str, Any], map_index: int = -1) ->
     assert row["state"] == "success", task.log
     result = task.xcom(map_index=map_index)
     assert (result["job_id"], result["status"], result["failed"]) == (job["job_id"], "Finished", [])
-    assert [media["subjob_id"] for media in result["media"]] == [sub["job_id"] for sub in job["sub_jobs"]]
+    assert [media["subjob_id"] for media in result["media"]] == [
+        sub["job_id"] for sub in job["sub_jobs"]
+    ]
     assert len(result["media"]) == 2
     assert task.xcom("job_id", map_index) == job["job_id"]
-    for key, value in (("media_ids", "media_id"), ("media_urls", "media_url"), ("project_ids", "project_id")):
+    for key, value in (
+        ("media_ids", "media_id"),
+        ("media_urls", "media_url"),
+        ("project_ids", "project_id"),
+    ):
         assert task.xcom(key, map_index) == [sub[value] for sub in job["sub_jobs"]]
     assert task.xcom("media", map_index) == result["media"]
     assert task.xcom("failed", map_index) == []
@@ -389,7 +428,11 @@ def test_the_first_run_submits_one_job_and_shows_its_id_while_it_runs(told: Told
     assert_delivered(task, job)
     assert keys(task) == [job["client_token"]]
     record = task.record()
-    assert (record["key"], record["job_id"], record["delivered"]) == (job["client_token"], job["job_id"], True)
+    assert (record["key"], record["job_id"], record["delivered"]) == (
+        job["client_token"],
+        job["job_id"],
+        True,
+    )
     assert task.row["try_number"] == 1
 
 
@@ -402,7 +445,9 @@ def test_the_first_run_submits_one_job_and_shows_its_id_while_it_runs(told: Told
         ("reply_lost_and_list_lags", HIGHLIGHTS, 1),
     ],
 )
-def test_a_job_whose_reply_was_lost_is_found_within_the_same_try(told: Told, name: str, action: str, sent: int) -> None:
+def test_a_job_whose_reply_was_lost_is_found_within_the_same_try(
+    told: Told, name: str, action: str, sent: int
+) -> None:
     task = told(name)
     (job,) = task.jobs
     assert_delivered(task, job)
@@ -411,8 +456,13 @@ def test_a_job_whose_reply_was_lost_is_found_within_the_same_try(told: Told, nam
     assert ("found by its key" in task.log) == (name != "reply_lost_with_token")
 
 
-@pytest.mark.parametrize(("name", "action"), [("killed_before_send_with_token", BATCH), ("killed_before_send", HIGHLIGHTS)])
-def test_a_process_killed_before_the_send_leaves_the_job_to_the_retry(told: Told, name: str, action: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [("killed_before_send_with_token", BATCH), ("killed_before_send", HIGHLIGHTS)],
+)
+def test_a_process_killed_before_the_send_leaves_the_job_to_the_retry(
+    told: Told, name: str, action: str
+) -> None:
     task = told(name)
     (job,) = task.jobs
     assert_delivered(task, job)
@@ -429,7 +479,9 @@ def test_a_process_killed_before_the_send_leaves_the_job_to_the_retry(told: Told
         ("killed_before_save_and_list_lags", HIGHLIGHTS),
     ],
 )
-def test_a_process_killed_between_accept_and_save_loses_the_id_and_not_the_job(told: Told, name: str, action: str) -> None:
+def test_a_process_killed_between_accept_and_save_loses_the_id_and_not_the_job(
+    told: Told, name: str, action: str
+) -> None:
     task = told(name)
     (job,) = task.jobs
     assert_delivered(task, job)
@@ -490,14 +542,18 @@ def test_a_failed_job_fails_the_task_for_good(told: Told, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["failed_and_resubmit", "failed_while_deferred_and_resubmit"])
-def test_a_failed_job_is_followed_by_one_new_job_where_the_user_wants_it(told: Told, name: str) -> None:
+def test_a_failed_job_is_followed_by_one_new_job_where_the_user_wants_it(
+    told: Told, name: str
+) -> None:
     task = told(name)
     assert [job["status"] for job in task.jobs] == ["Failed", "Finished"]
     assert_delivered(task, task.jobs[1])
     assert len(set(keys(task))) == 2
 
 
-@pytest.mark.parametrize("name", ["cleared_while_running", "cleared_while_deferred", "cleared_without_record"])
+@pytest.mark.parametrize(
+    "name", ["cleared_while_running", "cleared_while_deferred", "cleared_without_record"]
+)
 def test_a_clear_before_delivery_reattaches(told: Told, name: str) -> None:
     task = told(name)
     (job,) = task.jobs
@@ -543,7 +599,9 @@ def test_changed_inputs_fail_and_say_what_changed(told: Told) -> None:
     task = told("changed_and_fail")
     assert len(task.jobs) == 1
     assert (task.row["state"], task.row["try_number"]) == ("failed", 2)
-    assert re.search(rf"OutputConfig changed since job {task.jobs[0]['job_id']} was submitted", task.log)
+    assert re.search(
+        rf"OutputConfig changed since job {task.jobs[0]['job_id']} was submitted", task.log
+    )
     assert "on_changed_inputs" in task.log
 
 
@@ -555,7 +613,9 @@ def test_changed_inputs_reattach_where_the_user_wants_it(told: Told, name: str) 
     assert "try_1_0.mp4" in task.xcom("media_urls")[0]
 
 
-def test_changed_inputs_whose_job_the_list_does_not_show_yet_are_not_sent_under_a_new_key(told: Told) -> None:
+def test_changed_inputs_whose_job_the_list_does_not_show_yet_are_not_sent_under_a_new_key(
+    told: Told,
+) -> None:
     task = told("changed_and_list_lags")
     codes = {request["code"] for request in task.ice.requests(BATCH)}
     assert codes == {"", MISMATCH}
@@ -578,7 +638,9 @@ def test_a_store_that_cannot_be_read_never_means_submit(told: Told) -> None:
     assert "could not be read from Airflow's state store" in task.log
 
 
-def test_a_store_that_cannot_be_written_stops_the_send_and_does_not_lose_the_job(told: Told) -> None:
+def test_a_store_that_cannot_be_written_stops_the_send_and_does_not_lose_the_job(
+    told: Told,
+) -> None:
     task = told("store_unwritable")
     (job,) = task.jobs
     assert_delivered(task, job)
@@ -601,12 +663,18 @@ def test_a_task_that_a_user_ends_says_that_its_job_goes_on(told: Told, name: str
     (job,) = task.jobs
     assert_delivered(task, job)
     assert task.sent(HIGHLIGHTS) == 1
-    (said,) = [line for line in task.log.splitlines() if "Killed while" in line or "was ended, by a user" in line]
+    (said,) = [
+        line
+        for line in task.log.splitlines()
+        if "Killed while" in line or "was ended, by a user" in line
+    ]
     assert job["job_id"] in said
     assert "stays billed" in said
 
 
-def test_no_two_jobs_share_a_key_and_no_task_is_without_a_story(told: Told, airflow: LocalAirflow) -> None:
+def test_no_two_jobs_share_a_key_and_no_task_is_without_a_story(
+    told: Told, airflow: LocalAirflow
+) -> None:
     tasks = [told(name) for name in STORIES]
     found = [key for task in tasks for key in keys(task)]
     assert len(found) == len(set(found))

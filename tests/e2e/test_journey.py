@@ -26,7 +26,11 @@ SCENARIOS = "ice_scenarios"
 
 
 # A connection that leads to these does not hold them: Airflow cannot have masked them by itself.
-ISSUED = {"AccessKeyId": "STS.issued", "AccessKeySecret": "issued-s3cret-of-nobody", "SecurityToken": "issued-t0ken-of-nobody"}
+ISSUED = {
+    "AccessKeyId": "STS.issued",
+    "AccessKeySecret": "issued-s3cret-of-nobody",
+    "SecurityToken": "issued-t0ken-of-nobody",
+}
 TICKET = "t1cket-in-the-uri"
 
 
@@ -46,7 +50,9 @@ def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    keys = dict(zip(("access_key_id", "access_key_secret", "security_token"), ISSUED.values(), strict=True))
+    keys = dict(
+        zip(("access_key_id", "access_key_secret", "security_token"), ISSUED.values(), strict=True)
+    )
     with (
         LocalIce(job_seconds=3.0, render=False, **keys) as ice,
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), Issuer) as server,
@@ -55,7 +61,12 @@ def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
         thread.start()
         uri = f"http://127.0.0.1:{server.server_address[1]}/keys?ticket={TICKET}"
         extra = json.dumps({"credential_type": "credentials_uri", "credentials_uri": uri})
-        fields = {"connection_id": "ice_issued", "conn_type": "alibaba_ice", "host": ice.url, "extra": extra}
+        fields = {
+            "connection_id": "ice_issued",
+            "conn_type": "alibaba_ice",
+            "host": ice.url,
+            "extra": extra,
+        }
         airflow.api("POST", "connections", json=fields)
         yield ice
         server.shutdown()
@@ -64,12 +75,22 @@ def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
 
 @pytest.fixture(scope="module")
 def runs(
-    airflow: LocalAirflow, ices: dict[str, LocalIce], issued: LocalIce, tmp_path_factory: pytest.TempPathFactory
+    airflow: LocalAirflow,
+    ices: dict[str, LocalIce],
+    issued: LocalIce,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """All scenarios, begun together; scenario to run id. Each test waits for its own."""
-    ices["failing"].fault("job_fails", code="InvalidMaterial.NotFound", message="The specified clips id not found")
+    ices["failing"].fault(
+        "job_fails", code="InvalidMaterial.NotFound", message="The specified clips id not found"
+    )
     for name in ("half", "half_any"):
-        ices[name].fault("sub_jobs_fail", indexes=[1, 3], code="InvalidParameter.ResourceContentBad", message="bad file")
+        ices[name].fault(
+            "sub_jobs_fail",
+            indexes=[1, 3],
+            code="InvalidParameter.ResourceContentBad",
+            message="bad file",
+        )
     ices["throttled"].fault("throttle", action="GetBatchMediaProducingJob", times=6)
     ices["throttled"].fault("html", action="GetBatchMediaProducingJob", times=2)
     published = tmp_path_factory.mktemp("published")
@@ -80,8 +101,14 @@ def runs(
         "Height": 180,
         "FixedDuration": 2,
     }
-    begun = {EXAMPLE: airflow.trigger(EXAMPLE, {"output_config": output, "publish_folder": str(published)})}
-    begun["no_clip"] = airflow.trigger(EXAMPLE, _conf(DemoOptions(published, count=1), {"all": ["gone.mp4"]}, "ice-emulator"))
+    begun = {
+        EXAMPLE: airflow.trigger(
+            EXAMPLE, {"output_config": output, "publish_folder": str(published)}
+        )
+    }
+    begun["no_clip"] = airflow.trigger(
+        EXAMPLE, _conf(DemoOptions(published, count=1), {"all": ["gone.mp4"]}, "ice-emulator")
+    )
     issued.fault("throttle", action="GetBatchMediaProducingJob", times=2)
     for name in ("failing", "half", "half_any", "throttled", "issued"):
         conf = {"connection": f"ice_{name}", "require": "any" if name == "half_any" else "all"}
@@ -100,7 +127,9 @@ def states(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
     return found
 
 
-def test_the_example_dag_publishes_playable_videos(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+def test_the_example_dag_publishes_playable_videos(
+    airflow: LocalAirflow, runs: dict[str, str]
+) -> None:
     run_id = runs[EXAMPLE]
     assert airflow.wait_for_run(EXAMPLE, run_id) == "success"
     rows = airflow.xcom(EXAMPLE, run_id, "collect")
@@ -116,11 +145,17 @@ def test_the_example_dag_publishes_playable_videos(airflow: LocalAirflow, runs: 
     assert airflow.xcom(EXAMPLE, run_id, "collect", "job")["status"] == "Finished"
 
 
-def test_a_failed_job_is_red_at_once_in_both_modes_and_is_not_retried(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+def test_a_failed_job_is_red_at_once_in_both_modes_and_is_not_retried(
+    airflow: LocalAirflow, runs: dict[str, str]
+) -> None:
     run_id = runs["failing"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "failed"
     found = states(airflow, SCENARIOS, run_id)
-    assert (found["wait_deferred"], found["wait_poking"], found["collect"]) == ("failed", "failed", "upstream_failed")
+    assert (found["wait_deferred"], found["wait_poking"], found["collect"]) == (
+        "failed",
+        "failed",
+        "upstream_failed",
+    )
     for task_id in ("wait_deferred", "wait_poking"):
         tries = {row["task_id"]: row["try_number"] for row in airflow.tasks(SCENARIOS, run_id)}
         assert tries[task_id] == 1
@@ -129,11 +164,17 @@ def test_a_failed_job_is_red_at_once_in_both_modes_and_is_not_retried(airflow: L
         assert "waiting again cannot help" in log
 
 
-def test_a_half_failed_job_delivers_its_rows_and_fails_when_all_are_required(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+def test_a_half_failed_job_delivers_its_rows_and_fails_when_all_are_required(
+    airflow: LocalAirflow, runs: dict[str, str]
+) -> None:
     run_id = runs["half"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "failed"
     found = states(airflow, SCENARIOS, run_id)
-    assert (found["collect"], found["clean_up"], found["publish"]) == ("failed", "success", "upstream_failed")
+    assert (found["collect"], found["clean_up"], found["publish"]) == (
+        "failed",
+        "success",
+        "upstream_failed",
+    )
     assert [row["index"] for row in airflow.xcom(SCENARIOS, run_id, "collect", "media")] == [0, 2]
     failed = airflow.xcom(SCENARIOS, run_id, "collect", "failed")
     assert [(row["index"], row["error_code"]) for row in failed] == [
@@ -143,7 +184,9 @@ def test_a_half_failed_job_delivers_its_rows_and_fails_when_all_are_required(air
     assert airflow.xcom(SCENARIOS, run_id, "clean_up") == 2
 
 
-def test_a_half_failed_job_publishes_what_is_good_when_any_is_enough(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+def test_a_half_failed_job_publishes_what_is_good_when_any_is_enough(
+    airflow: LocalAirflow, runs: dict[str, str]
+) -> None:
     run_id = runs["half_any"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "success"
     assert states(airflow, SCENARIOS, run_id)["publish"] == ["success", "success"]
@@ -155,12 +198,17 @@ def test_the_demo_follows_a_run_that_fails_and_says_why(
     airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
 ) -> None:
     shown = io.StringIO()
-    with _client(ices["default"]) as client, pytest.raises(DemoError, match=r"^task wait failed: .*InvalidMaterial\.NotFound"):
+    with (
+        _client(ices["default"]) as client,
+        pytest.raises(DemoError, match=r"^task wait failed: .*InvalidMaterial\.NotFound"),
+    ):
         _follow(airflow, client, runs["no_clip"], Console(file=shown, width=200))
     assert "wait failed, collect upstream_failed" in shown.getvalue()
 
 
-def test_a_throttled_account_only_takes_longer(airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]) -> None:
+def test_a_throttled_account_only_takes_longer(
+    airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
+) -> None:
     run_id = runs["throttled"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "success"
     codes = [request["code"] for request in ices["throttled"].requests("GetBatchMediaProducingJob")]
@@ -175,7 +223,9 @@ def ended(airflow: LocalAirflow, runs: dict[str, str]) -> None:
         airflow.wait_for_run(EXAMPLE if name in {EXAMPLE, "no_clip"} else SCENARIOS, run_id)
 
 
-def test_issued_keys_serve_a_whole_run(airflow: LocalAirflow, runs: dict[str, str], issued: LocalIce) -> None:
+def test_issued_keys_serve_a_whole_run(
+    airflow: LocalAirflow, runs: dict[str, str], issued: LocalIce
+) -> None:
     assert airflow.wait_for_run(SCENARIOS, runs["issued"]) == "success"
     assert len(issued.jobs()) == 1
 
@@ -194,7 +244,12 @@ def test_no_secret_and_no_signature_is_in_any_log_or_xcom(airflow: LocalAirflow)
         "security-token",
         "ACS3-HMAC-SHA256",
     )
-    leaks = [(file.name, mark) for file in logs for mark in marks if mark in file.read_text(errors="replace")]
+    leaks = [
+        (file.name, mark)
+        for file in logs
+        for mark in marks
+        if mark in file.read_text(errors="replace")
+    ]
     assert leaks == []
     with sqlite3.connect(airflow.home / "airflow.db") as database:
         xcoms = database.execute("select * from xcom").fetchall()

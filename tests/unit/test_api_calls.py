@@ -18,7 +18,9 @@ T = TypeVar("T")
 ACTIONS = [
     name
     for name, found in vars(operations).items()
-    if inspect.isfunction(found) and not name.startswith("_") and found.__module__ == operations.__name__
+    if inspect.isfunction(found)
+    and not name.startswith("_")
+    and found.__module__ == operations.__name__
     if name != "list_job_states"  # a glance at what list_batch_media_producing_jobs reads whole
 ]
 
@@ -43,7 +45,9 @@ class Recorder(Calls, AsyncCalls):
 
 
 def page(token: str | None, *job_ids: str) -> BatchMediaProducingJobPage:
-    return BatchMediaProducingJobPage(tuple(BatchMediaProducingJob(job_id) for job_id in job_ids), token)
+    return BatchMediaProducingJobPage(
+        tuple(BatchMediaProducingJob(job_id) for job_id in job_ids), token
+    )
 
 
 PAGES = (page("t1", "a", "b"), page("t2"), page(None, "c"))
@@ -60,7 +64,9 @@ def test_every_action_is_a_method_in_both_colours() -> None:
 def test_a_method_looks_like_its_description(name: str) -> None:
     description = inspect.signature(getattr(operations, name))
     for method in (getattr(Calls, name), getattr(AsyncCalls, f"a{name}")):
-        assert list(inspect.signature(method).parameters.values())[1:] == list(description.parameters.values())
+        assert list(inspect.signature(method).parameters.values())[1:] == list(
+            description.parameters.values()
+        )
         assert method.__doc__ == getattr(operations, name).__doc__
     assert getattr(Calls, name).__name__ == name
     assert getattr(AsyncCalls, f"a{name}").__name__ == f"a{name}"
@@ -71,7 +77,10 @@ def test_a_method_calls_its_description() -> None:
     answer = BatchMediaProducingJob("J")
     recorder = Recorder(answer)
     assert recorder.get_batch_media_producing_job("J") is answer
-    assert (recorder.called[0].action, recorder.called[0].query) == ("GetBatchMediaProducingJob", {"JobId": "J"})
+    assert (recorder.called[0].action, recorder.called[0].query) == (
+        "GetBatchMediaProducingJob",
+        {"JobId": "J"},
+    )
 
 
 async def test_an_async_method_calls_its_description() -> None:
@@ -116,7 +125,9 @@ class TestList:
             assert next(jobs).job_id == "a"
             assert next(jobs).job_id == "b"
         else:
-            ajobs: AsyncIterator[BatchMediaProducingJob] = recorder.alist_batch_media_producing_jobs()
+            ajobs: AsyncIterator[BatchMediaProducingJob] = (
+                recorder.alist_batch_media_producing_jobs()
+            )
             assert recorder.called == []
             assert (await anext(ajobs)).job_id == "a"
             assert (await anext(ajobs)).job_id == "b"

@@ -65,14 +65,22 @@ class CredentialsServer:
 
 def good(key: str, lifetime: timedelta, **more: Any) -> str:
     expires = (datetime.now(UTC) + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = {"Code": "Success", "AccessKeyId": key, "AccessKeySecret": SECRET, "SecurityToken": TOKEN, "Expiration": expires}
+    body = {
+        "Code": "Success",
+        "AccessKeyId": key,
+        "AccessKeySecret": SECRET,
+        "SecurityToken": TOKEN,
+        "Expiration": expires,
+    }
     return json.dumps({**body, **more})
 
 
 @pytest.fixture
 def server() -> Iterator[CredentialsServer]:
     found = CredentialsServer()
-    thread = threading.Thread(target=lambda: found.http.serve_forever(poll_interval=0.01), daemon=True)
+    thread = threading.Thread(
+        target=lambda: found.http.serve_forever(poll_interval=0.01), daemon=True
+    )
     thread.start()
     yield found
     found.http.shutdown()
@@ -82,7 +90,9 @@ def server() -> Iterator[CredentialsServer]:
 
 def library(url: str) -> LibraryCredentials:
     return LibraryCredentials(
-        lambda: Client(Config(type="credentials_uri", credentials_uri=url, connect_timeout=200, timeout=200))
+        lambda: Client(
+            Config(type="credentials_uri", credentials_uri=url, connect_timeout=200, timeout=200)
+        )
     )
 
 
@@ -116,7 +126,9 @@ def test_the_library_s_credentials(server: CredentialsServer) -> None:
 
 async def test_the_library_s_credentials_asynchronously(server: CredentialsServer) -> None:
     server.answer(("STS.one", timedelta(hours=2)))
-    assert await library(server.url).aget() == Credentials("STS.one", SECRET, TOKEN, provider_name="credential_uri")
+    assert await library(server.url).aget() == Credentials(
+        "STS.one", SECRET, TOKEN, provider_name="credential_uri"
+    )
 
 
 def test_credentials_that_are_about_to_expire_are_refreshed(server: CredentialsServer) -> None:
@@ -144,7 +156,13 @@ def test_the_client_is_made_once_by_any_number_of_threads() -> None:
     def make_client() -> Any:
         made.append(1)
         time.sleep(0.02)
-        model = SimpleNamespace(access_key_id="i", access_key_secret="s", security_token="", bearer_token=None, provider_name="p")
+        model = SimpleNamespace(
+            access_key_id="i",
+            access_key_secret="s",
+            security_token="",
+            bearer_token=None,
+            provider_name="p",
+        )
         return SimpleNamespace(get_credential=lambda: model)
 
     source = LibraryCredentials(make_client)
@@ -164,7 +182,13 @@ def test_a_bearer_token_of_the_library() -> None:
 
 
 def test_a_library_without_an_access_key() -> None:
-    model = SimpleNamespace(access_key_id="", access_key_secret=None, security_token=None, bearer_token=None, provider_name="p")
+    model = SimpleNamespace(
+        access_key_id="",
+        access_key_secret=None,
+        security_token=None,
+        bearer_token=None,
+        provider_name="p",
+    )
     with pytest.raises(IceCredentialsError, match="returned no AccessKey"):
         LibraryCredentials(lambda: SimpleNamespace(get_credential=lambda: model)).get()
 
@@ -180,9 +204,12 @@ def everything_shown(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize(
-    ("status", "transient"), [(500, True), (503, True), (429, True), (400, False), (403, False), (404, False)]
+    ("status", "transient"),
+    [(500, True), (503, True), (429, True), (400, False), (403, False), (404, False)],
 )
-def test_a_refusal_whose_body_holds_keys_shows_none(server: CredentialsServer, status: int, transient: bool) -> None:
+def test_a_refusal_whose_body_holds_keys_shows_none(
+    server: CredentialsServer, status: int, transient: bool
+) -> None:
     server.replies = [(status, good("STS.one", timedelta(hours=2)))]
     error = refusal(library(server.url))
     assert not any(leak in everything_shown(error) for leak in (SECRET, TOKEN, "STS.one"))
@@ -194,19 +221,30 @@ def test_a_refusal_whose_body_holds_keys_shows_none(server: CredentialsServer, s
     "body",
     [
         good("STS.one", timedelta(hours=2), Code="Failed"),
-        json.dumps({"Code": "Success", "AccessKeyId": "STS.one", "AccessKeySecret": SECRET, "SecurityToken": TOKEN}),
+        json.dumps(
+            {
+                "Code": "Success",
+                "AccessKeyId": "STS.one",
+                "AccessKeySecret": SECRET,
+                "SecurityToken": TOKEN,
+            }
+        ),
         good("STS.one", timedelta(hours=2), Expiration="soon"),
         good("STS.one", timedelta(hours=2))[:-20],
         f"<html>{SECRET}{TOKEN}STS.one</html>",
         "",
     ],
 )
-def test_a_reply_that_is_no_set_of_credentials_shows_none(server: CredentialsServer, body: str) -> None:
+def test_a_reply_that_is_no_set_of_credentials_shows_none(
+    server: CredentialsServer, body: str
+) -> None:
     server.replies = [(200, body)]
     error = refusal(library(server.url))
     assert not any(leak in everything_shown(error) for leak in (SECRET, TOKEN, "STS.one"))
     assert not error.transient
-    assert error.__suppress_context__, "the library's own message, keys included, is not printed as a cause"
+    assert error.__suppress_context__, (
+        "the library's own message, keys included, is not printed as a cause"
+    )
 
 
 def test_a_server_that_is_down_is_transient(server: CredentialsServer) -> None:
@@ -238,20 +276,30 @@ def everything_written(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[
 
 
 @pytest.mark.parametrize("status", [200, 403, 503])
-def test_the_library_logs_no_keys(server: CredentialsServer, everything_written: Callable[[], str], status: int) -> None:
+def test_the_library_logs_no_keys(
+    server: CredentialsServer, everything_written: Callable[[], str], status: int
+) -> None:
     server.replies = [(status, good("STS.one", timedelta(hours=2), Code="Failed"))]
     refusal(library(f"{server.url}?token={TOKEN}"))
     assert everything_written() == ""
 
 
 def test_nor_does_a_role_whose_sts_is_out_of_reach(everything_written: Callable[[], str]) -> None:
-    keys = {"access_key_id": "LTAItest", "access_key_secret": SECRET, "role_arn": "acs:ram::1:role/r"}
-    config = Config(type="ram_role_arn", sts_endpoint="127.0.0.1:9", connect_timeout=200, timeout=200, **keys)
+    keys = {
+        "access_key_id": "LTAItest",
+        "access_key_secret": SECRET,
+        "role_arn": "acs:ram::1:role/r",
+    }
+    config = Config(
+        type="ram_role_arn", sts_endpoint="127.0.0.1:9", connect_timeout=200, timeout=200, **keys
+    )
     refusal(LibraryCredentials(lambda: Client(config)))
     assert everything_written() == ""
 
 
-def test_credentials_that_come_are_not_logged_either(server: CredentialsServer, everything_written: Callable[[], str]) -> None:
+def test_credentials_that_come_are_not_logged_either(
+    server: CredentialsServer, everything_written: Callable[[], str]
+) -> None:
     server.answer(("STS.one", timedelta(minutes=10)), ("STS.two", timedelta(hours=2)))
     source = library(f"{server.url}?token={TOKEN}")
     source.get()
@@ -278,7 +326,9 @@ def test_a_refresh_in_a_thread_of_the_librarys_own_is_silent_too(
     assert everything_written() == ""
 
 
-def test_what_others_log_to_the_same_loggers_stays(server: CredentialsServer, everything_written: Callable[[], str]) -> None:
+def test_what_others_log_to_the_same_loggers_stays(
+    server: CredentialsServer, everything_written: Callable[[], str]
+) -> None:
     server.answer(("STS.one", timedelta(hours=2)))
     library(server.url).get()
     for name in ("credentials", "urllib3.connectionpool"):
@@ -307,14 +357,18 @@ def test_an_error_is_not_kept(server: CredentialsServer) -> None:
         ("invalid type option, support: ...", False),
     ],
 )
-def test_what_the_library_says_decides_whether_asking_again_may_help(said: str, transient: bool) -> None:
+def test_what_the_library_says_decides_whether_asking_again_may_help(
+    said: str, transient: bool
+) -> None:
     def make_client() -> Any:
         raise CredentialException(said)
 
     assert refusal(LibraryCredentials(make_client)).transient is transient
 
 
-@pytest.mark.parametrize("cause", [ValueError("role_arn cannot be empty"), OSError("no route"), KeyError("x")])
+@pytest.mark.parametrize(
+    "cause", [ValueError("role_arn cannot be empty"), OSError("no route"), KeyError("x")]
+)
 def test_whatever_the_library_raises_is_one_clear_error(cause: Exception) -> None:
     def make_client() -> Any:
         raise cause
@@ -339,7 +393,9 @@ def test_a_failed_client_is_made_again() -> None:
     assert source.get().bearer_token == "b"
 
 
-@pytest.mark.parametrize("name", ["access_key_id", "security_token", "bearer_token", "provider_name"])
+@pytest.mark.parametrize(
+    "name", ["access_key_id", "security_token", "bearer_token", "provider_name"]
+)
 @pytest.mark.parametrize("value", ["hunter2\n", " hunter2", "hunter 2", "hunter2密"])
 def test_what_cannot_travel_in_a_header_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(IceCredentialsError) as caught:

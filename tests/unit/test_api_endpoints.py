@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_ice.api.endpoints import DEFAULT_REGION, REGIONS, Endpoint, endpoint, is_loopback, region_endpoint
+from airflow_ice.api.endpoints import (
+    DEFAULT_REGION,
+    REGIONS,
+    Endpoint,
+    endpoint,
+    is_loopback,
+    region_endpoint,
+)
 from airflow_ice.api.errors import IceInputError
 
 
-@pytest.mark.parametrize("region", ["cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us-west-1", "ap-southeast-1"])
+@pytest.mark.parametrize(
+    "region",
+    ["cn-shanghai", "cn-beijing", "cn-hangzhou", "cn-shenzhen", "us-west-1", "ap-southeast-1"],
+)
 def test_the_table(region: str) -> None:
     assert region in REGIONS
     assert region_endpoint(region).url == f"https://ice.{region}.aliyuncs.com/"
@@ -17,16 +27,33 @@ def test_the_table(region: str) -> None:
 
 def test_the_table_holds_six_regions_and_the_default_is_shanghai() -> None:
     assert len(REGIONS) == 6
-    assert endpoint() == region_endpoint() == region_endpoint(DEFAULT_REGION) == Endpoint("https", "ice.cn-shanghai.aliyuncs.com")
+    assert (
+        endpoint()
+        == region_endpoint()
+        == region_endpoint(DEFAULT_REGION)
+        == Endpoint("https", "ice.cn-shanghai.aliyuncs.com")
+    )
 
 
 def test_a_region_that_the_table_does_not_know_follows_its_rule() -> None:
     assert endpoint(region_id="cn-zhangjiakou").host == "ice.cn-zhangjiakou.aliyuncs.com"
-    assert endpoint(region_id="eu-central-1", network="vpc").host == "ice-vpc.eu-central-1.aliyuncs.com"
+    assert (
+        endpoint(region_id="eu-central-1", network="vpc").host
+        == "ice-vpc.eu-central-1.aliyuncs.com"
+    )
 
 
 @pytest.mark.parametrize(
-    "region", ["", "shanghai", "cn_shanghai", "CN-SHANGHAI", "cn-shanghai.evil.com", "cn-x/", "cn-" + "a" * 70]
+    "region",
+    [
+        "",
+        "shanghai",
+        "cn_shanghai",
+        "CN-SHANGHAI",
+        "cn-shanghai.evil.com",
+        "cn-x/",
+        "cn-" + "a" * 70,
+    ],
 )
 def test_what_cannot_be_a_region_is_refused(region: str) -> None:
     with pytest.raises(IceInputError) as caught:
@@ -75,7 +102,13 @@ def test_no_host_is_the_region_s(host: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["http://ice.cn-shanghai.aliyuncs.com", "http://10.0.0.7:8765", "http://0.0.0.0:8765", "http://127.0.0.1.evil.com"]
+    "host",
+    [
+        "http://ice.cn-shanghai.aliyuncs.com",
+        "http://10.0.0.7:8765",
+        "http://0.0.0.0:8765",
+        "http://127.0.0.1.evil.com",
+    ],
 )
 def test_plain_http_is_for_loopback_hosts_only(host: str) -> None:
     with pytest.raises(IceInputError, match="must be https: plain http is for loopback hosts only"):
@@ -112,11 +145,16 @@ def test_a_port_that_cannot_be_is_refused() -> None:
         endpoint(host="127.0.0.1", port=70000)
 
 
-@pytest.mark.parametrize("host", ["https://user:hunter2@host", "user:hunter2@host", "https://user:hunter2@[bad"])
+@pytest.mark.parametrize(
+    "host", ["https://user:hunter2@host", "user:hunter2@host", "https://user:hunter2@[bad"]
+)
 def test_a_password_in_a_host_is_refused_and_not_shown(host: str) -> None:
     with pytest.raises(IceInputError) as caught:
         endpoint(host=host)
-    assert "hunter2" not in f"{caught.value} {caught.value!r} {caught.value.as_dict()} {caught.value.value}"
+    assert (
+        "hunter2"
+        not in f"{caught.value} {caught.value!r} {caught.value.as_dict()} {caught.value.value}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,9 @@ CLASSES = list(every_class())
 
 def test_there_is_one_tree() -> None:
     assert len(CLASSES) == 17
-    documented = set(re.findall(r"Ice\w+Error|IceError", (errors.__doc__ or "").split("Codes and statuses")[0]))
+    documented = set(
+        re.findall(r"Ice\w+Error|IceError", (errors.__doc__ or "").split("Codes and statuses")[0])
+    )
     assert documented == {kind.__name__ for kind in CLASSES}
     assert issubclass(IceInputError, ValueError)
 
@@ -112,7 +114,12 @@ def test_every_error_carries_its_facts_and_speaks(kind: type[IceError]) -> None:
     error = made(kind)
     if not isinstance(error, IceInputError):
         assert {name: getattr(error, name) for name in FACTS} == FACTS
-        for fact in ("Code=Some.Code", "HTTP status=418", "RequestId=R-1", f"Recommend={RECOMMEND}"):
+        for fact in (
+            "Code=Some.Code",
+            "HTTP status=418",
+            "RequestId=R-1",
+            f"Recommend={RECOMMEND}",
+        ):
             assert fact in str(error)
     assert "Do this." in str(error)
     assert error.message in str(error)
@@ -148,7 +155,12 @@ def test_whether_an_error_is_transient_travels_too() -> None:
 
 
 def test_an_unknown_or_empty_description_is_a_plain_error() -> None:
-    for fields in ({}, {"error": "NewerError", "message": "m"}, {"error": "Exception"}, {"message": None}):
+    for fields in (
+        {},
+        {"error": "NewerError", "message": "m"},
+        {"error": "Exception"},
+        {"message": None},
+    ):
         error = error_from_dict(fields)
         assert type(error) is IceError
         assert not error.transient
@@ -237,8 +249,12 @@ def test_the_forms_of_an_unknown_job(status: int, code: str, message: str) -> No
 
 def test_what_is_no_unknown_job() -> None:
     assert type(answered(404, "ResourceNotFound", job_id=None)) is IceNotFoundError
-    assert type(answered(400, "InvalidParameter", '... "JobId" ...', job_id=None)) is IceParameterError
-    missing = 'The input parameter "JobId" that is mandatory for processing this request is not supplied.'
+    assert (
+        type(answered(400, "InvalidParameter", '... "JobId" ...', job_id=None)) is IceParameterError
+    )
+    missing = (
+        'The input parameter "JobId" that is mandatory for processing this request is not supplied.'
+    )
     assert type(answered(400, "MissingParameter", missing)) is IceParameterError
     assert type(answered(403, "Forbidden.RAM", '"JobId"')) is IcePermissionError
 
@@ -260,7 +276,9 @@ def test_what_is_no_unknown_job() -> None:
         (403, None, "unknown"),
     ],
 )
-def test_whether_a_failed_submit_may_have_made_a_job(status: int, code: str | None, submitted: str) -> None:
+def test_whether_a_failed_submit_may_have_made_a_job(
+    status: int, code: str | None, submitted: str
+) -> None:
     error = answered(status, code, submit=True)
     assert error.submitted == submitted
     assert ("No job was made" in str(error)) is (submitted == "no")
@@ -271,42 +289,69 @@ def test_whether_a_failed_submit_may_have_made_a_job(status: int, code: str | No
 def test_a_page_of_html_keeps_its_status_and_loses_its_tags() -> None:
     error = answered(502, None, (SAMPLES / "error_502.html").read_text())
     assert error.http_status == 502
-    assert error.message == "HTTP 502 with a body that is not ICE's ('502 Bad Gateway 502 Bad Gateway tengine')"
+    assert (
+        error.message
+        == "HTTP 502 with a body that is not ICE's ('502 Bad Gateway 502 Bad Gateway tengine')"
+    )
     assert answered(504, None, "").message == "HTTP 504 with an empty body"
 
 
 def test_field_names_may_come_in_lower_case() -> None:
     body = {"requestId": "R-1", "code": "InvalidParameter", "message": " m \n", "recommend": None}
     error = error_from_reply(status=400, body=body, action="A", submit=False)
-    assert (error.code, error.request_id, error.message, error.recommend) == ("InvalidParameter", "R-1", "m", None)
+    assert (error.code, error.request_id, error.message, error.recommend) == (
+        "InvalidParameter",
+        "R-1",
+        "m",
+        None,
+    )
 
 
 def test_a_body_of_odd_types_is_still_an_error() -> None:
-    error = error_from_reply(status=400, body={"Code": 400, "Message": {"a": 1}, "RequestId": 7}, action="A", submit=False)
+    error = error_from_reply(
+        status=400,
+        body={"Code": 400, "Message": {"a": 1}, "RequestId": 7},
+        action="A",
+        submit=False,
+    )
     assert (error.code, error.request_id) == ("400", "7")
     assert str(error)
 
 
 def test_a_denied_action_is_named() -> None:
-    error = error_from_reply(status=403, body=sample("error_forbidden_ram.json"), action="A", submit=False)
+    error = error_from_reply(
+        status=403, body=sample("error_forbidden_ram.json"), action="A", submit=False
+    )
     assert type(error) is IcePermissionError
     assert "Allow ice:GetBatchMediaProducingJob in the RAM policy" in str(error)
     assert "denied explicitly" in str(error)
     assert "AQ==" not in str(error)
     assert (
-        error_from_reply(status=403, body={"Code": "NoPermission", "AccessDeniedDetail": "x"}, action="A", submit=False).advice
+        error_from_reply(
+            status=403,
+            body={"Code": "NoPermission", "AccessDeniedDetail": "x"},
+            action="A",
+            submit=False,
+        ).advice
         is None
     )
 
 
-@pytest.mark.parametrize("code", ["InvalidAction.NotFound", "InvalidApi.NotFound"])  # both are seen for the same mistake
+@pytest.mark.parametrize(
+    "code", ["InvalidAction.NotFound", "InvalidApi.NotFound"]
+)  # both are seen for the same mistake
 def test_an_endpoint_that_is_not_ices_is_named_as_the_cause(code: str) -> None:
-    assert "This endpoint does not know the action; check host and region_id." in str(answered(404, code))
+    assert "This endpoint does not know the action; check host and region_id." in str(
+        answered(404, code)
+    )
 
 
 def test_a_signature_mismatch_does_not_repeat_the_request() -> None:
     error = error_from_reply(
-        status=400, body=sample("error_signature_does_not_match.json"), action="GetBatchMediaProducingJob", submit=False
+        status=400,
+        body=sample("error_signature_does_not_match.json"),
+        action="GetBatchMediaProducingJob",
+        submit=False,
     )
     shown = f"{error} {error!r} {error.as_dict()} {error.__dict__}"
     for leak in ("tok+en", "nonce123", "2c8f0a9d1be1", "CanonicalRequest"):
@@ -322,7 +367,10 @@ def test_the_older_signature_mismatch_does_not_either() -> None:
 
 
 def test_a_recommend_link_of_someone_else_loses_its_query() -> None:
-    assert answered(400, "X", Recommend="https://evil.example/?Signature=abc").recommend == "https://evil.example/?***"
+    assert (
+        answered(400, "X", Recommend="https://evil.example/?Signature=abc").recommend
+        == "https://evil.example/?***"
+    )
 
 
 TOKEN = "CAISzwEkTOP"
@@ -405,7 +453,9 @@ FORM = st.sampled_from(
 
 
 @given(PLAIN, FORM, FIELD, SECRET, PLAIN)
-def test_redact_hides_a_secret_wherever_it_stands(before: str, form: str, field: str, secret: str, after: str) -> None:
+def test_redact_hides_a_secret_wherever_it_stands(
+    before: str, form: str, field: str, secret: str, after: str
+) -> None:
     text = f"{before} {form.format(f=field, s=secret)} {after}"
     shown = redact(text)
     if secret not in f"{before} {after}":
@@ -443,7 +493,10 @@ def test_an_input_error_names_field_value_and_rule() -> None:
     assert str(error) == "OutputConfig.Count is 101, but it must be 1 to 100. Nothing was sent."
     assert (error.field, error.value, error.rule) == ("OutputConfig.Count", 101, "must be 1 to 100")
     assert str(IceInputError("x", "y" * 1000, "must be short")).count("y") < 80
-    assert str(IceInputError("proxy", None, "must be an address")) == "proxy must be an address. Nothing was sent."
+    assert (
+        str(IceInputError("proxy", None, "must be an address"))
+        == "proxy must be an address. Nothing was sent."
+    )
 
 
 def test_an_input_error_survives_a_value_that_cannot_be_pickled() -> None:
@@ -453,10 +506,16 @@ def test_an_input_error_survives_a_value_that_cannot_be_pickled() -> None:
 
 
 def test_what_a_failure_means_for_the_paid_job() -> None:
-    assert "goes on in ICE and stays billed" in str(IceTransportError("m", action="GetBatchMediaProducingJob"))
-    assert "goes on in ICE and stays billed" in str(IceTransportError("m", action="GetMediaProducingJob"))
+    assert "goes on in ICE and stays billed" in str(
+        IceTransportError("m", action="GetBatchMediaProducingJob")
+    )
+    assert "goes on in ICE and stays billed" in str(
+        IceTransportError("m", action="GetMediaProducingJob")
+    )
     assert "job" not in str(IceTransportError("m", action="GetMediaInfo")).lower()
-    assert "No job is touched by this" in str(IceTransportError("m", action="ListBatchMediaProducingJobs"))
+    assert "No job is touched by this" in str(
+        IceTransportError("m", action="ListBatchMediaProducingJobs")
+    )
     assert "billed" not in str(IceTransportError("m", action="ListBatchMediaProducingJobs"))
     assert "waiting again cannot help" in str(IceJobFailedError("m", job_id="J"))
     assert "stays billed" in str(IceJobNotEndedError("m", job_id="J"))

@@ -35,12 +35,18 @@ def test_no_module_knows_airflow_or_the_rest_of_the_package(module: str) -> None
 
 def test_only_the_client_speaks_http() -> None:
     assert [module for module in MODULES if "httpx" in imported(module)] == ["client"]
-    assert not [module for module in MODULES if any(name.startswith("alibabacloud") for name in imported(module))]
+    assert not [
+        module
+        for module in MODULES
+        if any(name.startswith("alibabacloud") for name in imported(module))
+    ]
 
 
 def loaded_after(statement: str) -> set[str]:
     script = f"import sys\n{statement}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     return {name.partition(".")[0] for name in done.stdout.split()}
 
 
@@ -49,7 +55,16 @@ def test_descriptions_errors_and_models_cost_next_to_nothing() -> None:
         "import airflow_ice.api.calls, airflow_ice.api.credentials, airflow_ice.api.endpoints, airflow_ice.api.errors, "
         "airflow_ice.api.limits, airflow_ice.api.models, airflow_ice.api.operations, airflow_ice.api.rate, airflow_ice.api.retries"
     )
-    assert not loaded & {"airflow", "httpx", "alibabacloud_credentials", "requests", "aiohttp", "av", "fastapi", "pydantic"}
+    assert not loaded & {
+        "airflow",
+        "httpx",
+        "alibabacloud_credentials",
+        "requests",
+        "aiohttp",
+        "av",
+        "fastapi",
+        "pydantic",
+    }
 
 
 def test_the_client_loads_neither_airflow_nor_the_credentials_library() -> None:

@@ -49,7 +49,10 @@ def read(**wire: Any) -> BatchMediaProducingJob:
 
 
 def sub_jobs(output_config: object, *urls: object) -> list[int]:
-    rows = [{"JobId": str(place), "Status": "Success", "MediaURL": url} for place, url in enumerate(urls)]
+    rows = [
+        {"JobId": str(place), "Status": "Success", "MediaURL": url}
+        for place, url in enumerate(urls)
+    ]
     return [sub.index for sub in read(OutputConfig=output_config, SubJobList=rows).sub_jobs]
 
 
@@ -105,11 +108,15 @@ class TestTheDocumentationsSample:
         sentence = found["textMatchMediaOutputList"][0]["textMatchMediaSentenceOutputList"][0]
         assert sentence["duration"] == 3.366667
         assert sentence["matchClipList"][0]["score"] == -0.253
-        assert models.parsed(self.job.extend_input) == ["****7cc47fe04eaa81bd853acb6a****", "****04eaa7cc47fe81bd853acb6a****"]
+        assert models.parsed(self.job.extend_input) == [
+            "****7cc47fe04eaa81bd853acb6a****",
+            "****04eaa7cc47fe81bd853acb6a****",
+        ]
 
     def test_a_finished_job_may_report_an_error(self) -> None:
         assert self.job.error == JobError(
-            "InvalidMaterial.NotFound", 'The specified clips id not found:["****30d0b5e871eebb2ff7f6c75a****"]'
+            "InvalidMaterial.NotFound",
+            'The specified clips id not found:["****30d0b5e871eebb2ff7f6c75a****"]',
         )
         assert str(self.job.error).startswith("InvalidMaterial.NotFound: The specified")
 
@@ -153,7 +160,9 @@ def test_every_state_passes(status: str) -> None:
 def test_a_job_that_has_just_begun_holds_next_to_nothing() -> None:
     found = job("get_batch_job_bare.json")
     assert found == BatchMediaProducingJob(
-        job_id="61195f35cc7d4786a0bda02390cb4587", status="Init", request_id="9F0E2A11-DB8D-4A9A-875B-275798F14A5E"
+        job_id="61195f35cc7d4786a0bda02390cb4587",
+        status="Init",
+        request_id="9F0E2A11-DB8D-4A9A-875B-275798F14A5E",
     )
     assert (found.complete_time, found.error, found.user_data) == (None, None, None)
 
@@ -185,14 +194,24 @@ class TestAnOddReply:
         assert self.job.sub_jobs[1].other_fields == {"FutureSubField": True}
 
     def test_the_index_is_that_of_the_url_not_the_place_in_the_list(self) -> None:
-        assert [(sub.index, sub.job_id) for sub in self.job.sub_jobs] == [(2, "b2"), (0, "b0"), (2, "b1")]
+        assert [(sub.index, sub.job_id) for sub in self.job.sub_jobs] == [
+            (2, "b2"),
+            (0, "b0"),
+            (2, "b1"),
+        ]
 
     def test_a_signed_url_loses_its_query(self) -> None:
-        assert self.job.sub_jobs[0].media_url == "http://bucket.oss-cn-shanghai.aliyuncs.com/out/clip_2.mp4"
+        assert (
+            self.job.sub_jobs[0].media_url
+            == "http://bucket.oss-cn-shanghai.aliyuncs.com/out/clip_2.mp4"
+        )
         assert not any(leak in repr(self.job) for leak in ("Signature", "c2VjcmV0", "CAISfake"))
 
     def test_one_slash_is_mended(self) -> None:
-        assert self.job.sub_jobs[1].media_url == "http://bucket.oss-cn-shanghai.aliyuncs.com/out/clip_0.mp4"
+        assert (
+            self.job.sub_jobs[1].media_url
+            == "http://bucket.oss-cn-shanghai.aliyuncs.com/out/clip_0.mp4"
+        )
 
     def test_numbers_may_be_strings_and_strings_may_be_empty(self) -> None:
         assert [sub.duration for sub in self.job.sub_jobs] == [24.5, 12.0, None]
@@ -205,7 +224,18 @@ class TestAnOddReply:
 
 @pytest.mark.parametrize(
     "extend",
-    [None, "", "{}", "[]", "null", "not json", '{"ErrorMessage":"m"}', '{"ErrorCode":""}', '{"ErrorCode":null}', "[" * 100_000],
+    [
+        None,
+        "",
+        "{}",
+        "[]",
+        "null",
+        "not json",
+        '{"ErrorMessage":"m"}',
+        '{"ErrorCode":""}',
+        '{"ErrorCode":null}',
+        "[" * 100_000,
+    ],
 )
 def test_an_extend_without_an_error(extend: str | None) -> None:
     assert read(Extend=extend).error is None
@@ -241,30 +271,53 @@ class TestIndex:
         assert sub_jobs(output("http://b/{index}/x_{index}.mp4"), "http://b/7/x_7.mp4") == [7]
 
     def test_a_vod_output_has_a_file_name(self) -> None:
-        config = json.dumps({"StorageLocation": "outin-x.oss-cn-shanghai.aliyuncs.com", "FileName": "v_{index}.mp4"})
+        config = json.dumps(
+            {"StorageLocation": "outin-x.oss-cn-shanghai.aliyuncs.com", "FileName": "v_{index}.mp4"}
+        )
         assert sub_jobs(config, "http://outin-x.oss-cn-shanghai.aliyuncs.com/sv/v_5.mp4") == [5]
 
     def test_characters_that_mean_something_to_a_pattern_mean_nothing(self) -> None:
-        assert sub_jobs(output("http://b/a+(b).[c]_{index}.mp4"), "http://b/a+(b).[c]_4.mp4", "http://b/aab.c_9.mp4") == [4, 1]
+        assert sub_jobs(
+            output("http://b/a+(b).[c]_{index}.mp4"),
+            "http://b/a+(b).[c]_4.mp4",
+            "http://b/aab.c_9.mp4",
+        ) == [4, 1]
 
     def test_other_alphabets_escaped_or_not(self) -> None:
-        for config in (output("http://b/视频_{index}.mp4"), json.dumps({"MediaURL": "http://b/视频_{index}.mp4"})):
+        for config in (
+            output("http://b/视频_{index}.mp4"),
+            json.dumps({"MediaURL": "http://b/视频_{index}.mp4"}),
+        ):
             assert sub_jobs(config, "http://b/视频_6.mp4") == [6]
             assert sub_jobs(config, "http://b/%E8%A7%86%E9%A2%91_6.mp4") == [6]
         assert sub_jobs(output("http://b/my%20video_{index}.mp4"), "http://b/my video_6.mp4") == [6]
         assert sub_jobs('{"MediaURL":"http:\\/\\/b\\/x_{index}.mp4"}', "http://b/x_6.mp4") == [6]
 
     def test_the_echoed_config_need_not_be_json(self) -> None:
-        assert sub_jobs('{"Count": 2 "MediaURL" : "http://b/x_{index}.mp4"', "http://b/x_8.mp4") == [8]
+        assert sub_jobs(
+            '{"Count": 2 "MediaURL" : "http://b/x_{index}.mp4"', "http://b/x_8.mp4"
+        ) == [8]
 
     def test_lower_case_keys_count_too(self) -> None:
         assert sub_jobs('{"mediaURL":"http://b/x_{index}.mp4"}', "http://b/x_8.mp4") == [8]
 
     def test_a_query_does_not_matter(self) -> None:
-        assert sub_jobs(output("http://b/x_{index}.mp4"), "http://b/x_8.mp4?Signature=s", "http://b/x_9.mp4?v=1") == [8, 9]
+        assert sub_jobs(
+            output("http://b/x_{index}.mp4"), "http://b/x_8.mp4?Signature=s", "http://b/x_9.mp4?v=1"
+        ) == [8, 9]
 
     @pytest.mark.parametrize(
-        "config", [None, "", "{}", "not json", output("http://b/fixed.mp4"), output("http://other/y_{index}.mp4"), 7, []]
+        "config",
+        [
+            None,
+            "",
+            "{}",
+            "not json",
+            output("http://b/fixed.mp4"),
+            output("http://other/y_{index}.mp4"),
+            7,
+            [],
+        ],
     )
     def test_it_is_the_place_in_the_list_elsewhere(self, config: object) -> None:
         assert sub_jobs(config, "http://b/x_8.mp4", None, "") == [0, 1, 2]
@@ -359,11 +412,23 @@ def test_times(value: object, time: datetime | None) -> None:
 
 WIRE = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 FIELDS = st.sampled_from(
-    ["JobId", "Status", "OutputConfig", "Extend", "CreateTime", "SubJobList", "MediaURL", "Duration", "Progress"]
+    [
+        "JobId",
+        "Status",
+        "OutputConfig",
+        "Extend",
+        "CreateTime",
+        "SubJobList",
+        "MediaURL",
+        "Duration",
+        "Progress",
+    ]
 )
 
 
@@ -383,11 +448,18 @@ def test_a_page_of_the_list() -> None:
     assert [(row.job_id, row.status) for row in page.jobs] == [("j1", "Finished"), ("j2", "Failed")]
     assert all(row.request_id == page.request_id and row.sub_jobs == () for row in page.jobs)
     assert page.jobs[0].error is None
-    assert page.jobs[1].error == JobError("InvalidMaterial.NotFound", "The specified clips url not found")
+    assert page.jobs[1].error == JobError(
+        "InvalidMaterial.NotFound", "The specified clips url not found"
+    )
 
 
 @pytest.mark.parametrize(
-    "reply", [{}, {"EditingBatchJobList": None, "NextToken": ""}, {"EditingBatchJobList": [], "NextToken": " "}]
+    "reply",
+    [
+        {},
+        {"EditingBatchJobList": None, "NextToken": ""},
+        {"EditingBatchJobList": [], "NextToken": " "},
+    ],
 )
 def test_the_last_page(reply: dict[str, Any]) -> None:
     page = list_batch_media_producing_jobs().read(reply)
@@ -397,17 +469,34 @@ def test_the_last_page(reply: dict[str, Any]) -> None:
 def test_a_single_producing_job() -> None:
     wire = sample("get_media_producing_job.json")["MediaProducingJob"]
     found = get_media_producing_job("J").read(sample("get_media_producing_job.json"))
-    assert (found.job_id, found.status, found.progress) == ("****8e81933d44e3ae69e2f81485****", "Failed", 100)
-    assert (found.project_id, found.media_id) == ("****7cc47fe04eaa81bd853acb6a****", "****1470b11171ee9d19e7e6c66a****")
+    assert (found.job_id, found.status, found.progress) == (
+        "****8e81933d44e3ae69e2f81485****",
+        "Failed",
+        100,
+    )
+    assert (found.project_id, found.media_id) == (
+        "****7cc47fe04eaa81bd853acb6a****",
+        "****1470b11171ee9d19e7e6c66a****",
+    )
     assert (found.vod_media_id, found.template_id) == ("vod1", "t1")
     assert found.media_url == "http://example-bucket.oss-cn-shanghai.aliyuncs.com/example2.mp4"
     assert found.duration == 30.5
-    assert (found.code, found.message) == ("ExceededMaximumValue", 'The specified "Width_Height" has exceeded maximum value.')
+    assert (found.code, found.message) == (
+        "ExceededMaximumValue",
+        'The specified "Width_Height" has exceeded maximum value.',
+    )
     assert found.create_time == datetime(2024, 6, 13, 8, 47, 7, tzinfo=UTC)
     assert found.modified_time == found.complete_time == datetime(2024, 6, 13, 8, 57, 7, tzinfo=UTC)
-    assert (found.timeline, found.clips_param, found.user_data) == (wire["Timeline"], wire["ClipsParam"], wire["UserData"])
+    assert (found.timeline, found.clips_param, found.user_data) == (
+        wire["Timeline"],
+        wire["ClipsParam"],
+        wire["UserData"],
+    )
     assert found.sub_job_materials == wire["SubJobMaterials"]
-    assert models.parsed(found.sub_job_materials) == {"Title": "Huilongguan", "SpeechText": "A new store"}
+    assert models.parsed(found.sub_job_materials) == {
+        "Title": "Huilongguan",
+        "SpeechText": "A new store",
+    }
     assert found.other_fields == {"FutureField": 7}
     assert found.request_id == "5FDE2411-DB8D-4A9A-875B-275798F14A5E"
 
@@ -415,15 +504,30 @@ def test_a_single_producing_job() -> None:
 def test_a_media_asset() -> None:
     found = get_media_info("icepublic-1").read(sample("get_media_info.json"))
     assert (found.media_id, found.status, found.media_type) == ("icepublic-1", "Normal", "video")
-    assert (found.title, found.description, found.tags, found.user_data) == ("example", "d", "a,b", "{}")
+    assert (found.title, found.description, found.tags, found.user_data) == (
+        "example",
+        "d",
+        "a,b",
+        "{}",
+    )
     assert found.create_time == datetime(2024, 6, 13, 8, 47, 7, tzinfo=UTC)
     assert found.modified_time == datetime(2024, 6, 13, 8, 57, 7, tzinfo=UTC)
     assert [file.file_type for file in found.files] == ["transcode_file", "source_file"]
     assert found.other_fields == {"AiRoughData": {"AiJobId": "a"}}
     file = found.source_file
     assert file is not None
-    assert (file.file_size, file.duration, file.bitrate, file.width, file.height) == (30611502, 216.206667, 1132.68, 960, 540)
-    assert (file.file_name, file.file_status, file.region) == ("example.mp4", "Normal", "cn-shanghai")
+    assert (file.file_size, file.duration, file.bitrate, file.width, file.height) == (
+        30611502,
+        216.206667,
+        1132.68,
+        960,
+        540,
+    )
+    assert (file.file_name, file.file_status, file.region) == (
+        "example.mp4",
+        "Normal",
+        "cn-shanghai",
+    )
     assert file.format_name == "mov,mp4,m4a,3gp,3g2,mj2"
 
 
@@ -432,11 +536,19 @@ def test_only_the_file_s_own_url_is_signed_and_it_does_not_show() -> None:
     assert found.file_url is not None
     assert "Signature=c2VjcmV0" in found.file_url
     assert found.input_url == "http://example-bucket.oss-cn-shanghai.aliyuncs.com/example.mp4"
-    assert not any(leak in f"{found} {found!r}" for leak in ("Signature", "c2VjcmV0", "CAISfake", "STS.NSfkeid"))
+    assert not any(
+        leak in f"{found} {found!r}"
+        for leak in ("Signature", "c2VjcmV0", "CAISfake", "STS.NSfkeid")
+    )
 
 
 def test_an_asset_without_a_file() -> None:
     found = get_media_info("m").read(
-        {"MediaInfo": {"MediaBasicInfo": {"MediaId": "m", "Status": "Preparing"}, "FileInfoList": None}}
+        {
+            "MediaInfo": {
+                "MediaBasicInfo": {"MediaId": "m", "Status": "Preparing"},
+                "FileInfoList": None,
+            }
+        }
     )
     assert (found.media_id, found.files, found.source_file, found.file_url) == ("m", (), None, None)

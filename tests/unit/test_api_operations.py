@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_ice.api import operations
-from airflow_ice.api.errors import IceInputError, IceJobNotFoundError, IceNotFoundError, IceUnavailableError
+from airflow_ice.api.errors import (
+    IceInputError,
+    IceJobNotFoundError,
+    IceNotFoundError,
+    IceUnavailableError,
+)
 from airflow_ice.api.operations import Operation
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -31,7 +36,12 @@ def sent(value: object) -> str:
 
 
 ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
-    (operations.get_batch_media_producing_job(" J\n"), "GetBatchMediaProducingJob", {"JobId": "J"}, {}),
+    (
+        operations.get_batch_media_producing_job(" J\n"),
+        "GetBatchMediaProducingJob",
+        {"JobId": "J"},
+        {},
+    ),
     (operations.get_media_producing_job("J"), "GetMediaProducingJob", {"JobId": "J"}, {}),
     (operations.get_media_info("M"), "GetMediaInfo", {"MediaId": "M"}, {}),
     (
@@ -40,8 +50,18 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
         {"MediaId": "M", "InputURL": "http://u", "AuthTimeout": "60"},
         {},
     ),
-    (operations.get_media_info(input_url="oss://b/o"), "GetMediaInfo", {"InputURL": "oss://b/o"}, {}),
-    (operations.list_batch_media_producing_jobs(), "ListBatchMediaProducingJobs", {"MaxResults": "100"}, {}),
+    (
+        operations.get_media_info(input_url="oss://b/o"),
+        "GetMediaInfo",
+        {"InputURL": "oss://b/o"},
+        {},
+    ),
+    (
+        operations.list_batch_media_producing_jobs(),
+        "ListBatchMediaProducingJobs",
+        {"MaxResults": "100"},
+        {},
+    ),
     (
         operations.list_batch_media_producing_jobs(
             status="Finished",
@@ -76,7 +96,12 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
             client_token="k",
         ),
         "SubmitBatchMediaProducingJob",
-        {"OutputConfig": sent(OUTPUT), "TemplateConfig": '["t1", "t2"]', "UserData": sent(DATA), "ClientToken": "k"},
+        {
+            "OutputConfig": sent(OUTPUT),
+            "TemplateConfig": '["t1", "t2"]',
+            "UserData": sent(DATA),
+            "ClientToken": "k",
+        },
         {"InputConfig": sent(INPUT), "EditingConfig": sent(EDITING)},
     ),
     (
@@ -88,7 +113,9 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
         {"InputConfig": sent(INPUT), "EditingConfig": sent(EDITING)},
     ),
     (
-        operations.submit_sports_highlights_job(input_config=SPORTS, output_config=OUTPUT, user_data=DATA, client_token="k"),
+        operations.submit_sports_highlights_job(
+            input_config=SPORTS, output_config=OUTPUT, user_data=DATA, client_token="k"
+        ),
         "SubmitSportsHighlightsJob",
         {"OutputConfig": sent(OUTPUT), "UserData": sent(DATA), "ClientToken": "k"},
         {"InputConfig": sent(SPORTS)},
@@ -102,7 +129,11 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
             user_data=DATA,
         ),
         "SubmitSceneMediaSelectionJob",
-        {"JobType": "Smart_Mix_Media_Select", "OutputConfig": '{"Count": 1}', "UserData": sent(DATA)},
+        {
+            "JobType": "Smart_Mix_Media_Select",
+            "OutputConfig": '{"Count": 1}',
+            "UserData": sent(DATA),
+        },
         {"InputConfig": sent(INPUT), "EditingConfig": sent(EDITING)},
     ),
     (
@@ -124,7 +155,9 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
         {"InputConfig": sent(INPUT), "EditingConfig": sent(EDITING)},
     ),
     (
-        operations.submit_scene_batch_editing_job(project_ids=["p1", " p2 "], output_config=SCENE_OUTPUT, user_data=DATA),
+        operations.submit_scene_batch_editing_job(
+            project_ids=["p1", " p2 "], output_config=SCENE_OUTPUT, user_data=DATA
+        ),
         "SubmitSceneBatchEditingJob",
         {"ProjectIds": "p1,p2", "OutputConfig": sent(SCENE_OUTPUT), "UserData": sent(DATA)},
         {},
@@ -148,17 +181,30 @@ def minimal_submits(**more: Any) -> list[tuple[Callable[..., Operation[str]], di
         (operations.submit_batch_media_producing_job, {**both, **more}),
         (operations.submit_screen_media_highlights_job, {**both, **more}),
         (operations.submit_sports_highlights_job, {**both, "input_config": SPORTS, **more}),
-        (operations.submit_scene_media_selection_job, {**both, "job_type": "Smart_Mix_Media_Select", **more}),
+        (
+            operations.submit_scene_media_selection_job,
+            {**both, "job_type": "Smart_Mix_Media_Select", **more},
+        ),
         (
             operations.submit_scene_timeline_organization_job,
-            {**both, "job_type": "Smart_Mix_Timeline_Organize", "media_select_result": SELECTED, **more},
+            {
+                **both,
+                "job_type": "Smart_Mix_Timeline_Organize",
+                "media_select_result": SELECTED,
+                **more,
+            },
         ),
-        (operations.submit_scene_batch_editing_job, {"project_ids": "p1", "output_config": SCENE_OUTPUT, **more}),
+        (
+            operations.submit_scene_batch_editing_job,
+            {"project_ids": "p1", "output_config": SCENE_OUTPUT, **more},
+        ),
     ]
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits())
-def test_what_is_not_given_is_not_sent(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
+def test_what_is_not_given_is_not_sent(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any]
+) -> None:
     operation = describe(**arguments)
     assert not {"UserData", "ClientToken", "TemplateConfig"} & operation.query.keys()
     assert "EditingConfig" not in operation.form
@@ -170,7 +216,10 @@ def test_only_a_submit_with_a_client_token_may_be_repeated(
     describe: Callable[..., Operation[str]], arguments: dict[str, Any]
 ) -> None:
     assert not describe(**arguments).repeatable
-    if describe in {operations.submit_batch_media_producing_job, operations.submit_sports_highlights_job}:
+    if describe in {
+        operations.submit_batch_media_producing_job,
+        operations.submit_sports_highlights_job,
+    }:
         assert describe(**arguments, client_token="k").repeatable
     else:
         with pytest.raises(TypeError, match="client_token"):
@@ -178,7 +227,9 @@ def test_only_a_submit_with_a_client_token_may_be_repeated(
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits())
-def test_a_submit_returns_its_job_id_stripped(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
+def test_a_submit_returns_its_job_id_stripped(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any]
+) -> None:
     reply = json.loads((SAMPLES / "submit.json").read_text())
     assert reply["JobId"].endswith("\n")
     assert describe(**arguments).read(reply) == "****d80e4e4044975745c14b****"
@@ -192,25 +243,37 @@ def test_a_submit_without_a_job_id_is_an_unknown_outcome(
     operation = describe(**arguments)
     with pytest.raises(IceUnavailableError) as caught:
         operation.read({"RequestId": "R", **reply})
-    assert (caught.value.submitted, caught.value.request_id, caught.value.http_status) == ("unknown", "R", 200)
+    assert (caught.value.submitted, caught.value.request_id, caught.value.http_status) == (
+        "unknown",
+        "R",
+        200,
+    )
     assert caught.value.action == operation.action
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits(user_data={"k": "x" * 600}))
-def test_every_submit_checks_its_user_data(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
+def test_every_submit_checks_its_user_data(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any]
+) -> None:
     with pytest.raises(IceInputError, match=r"UserData must be at most 512 bytes"):
         describe(**arguments)
 
 
-@pytest.mark.parametrize(("describe", "arguments"), minimal_submits(output_config={"MediaURL": "http://b/x.mp4"}))
-def test_every_submit_checks_its_output(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("describe", "arguments"), minimal_submits(output_config={"MediaURL": "http://b/x.mp4"})
+)
+def test_every_submit_checks_its_output(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any]
+) -> None:
     with pytest.raises(IceInputError, match=r"must contain \{index\}"):
         describe(**arguments)
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits()[:5])
 @pytest.mark.parametrize("config", [{}, "{}", "", "x", "[]", None, 7, ["x"]])
-def test_every_submit_checks_its_input(describe: Callable[..., Operation[str]], arguments: dict[str, Any], config: Any) -> None:
+def test_every_submit_checks_its_input(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any], config: Any
+) -> None:
     with pytest.raises(IceInputError) as caught:
         describe(**{**arguments, "input_config": config})
     assert caught.value.field.startswith("InputConfig")
@@ -221,10 +284,13 @@ def test_every_submit_checks_its_input(describe: Callable[..., Operation[str]], 
     [
         d
         for d, _ in minimal_submits()
-        if d not in (operations.submit_sports_highlights_job, operations.submit_scene_batch_editing_job)
+        if d
+        not in (operations.submit_sports_highlights_job, operations.submit_scene_batch_editing_job)
     ],
 )
-def test_an_editing_config_is_checked_and_an_empty_one_left_out(describe: Callable[..., Operation[str]]) -> None:
+def test_an_editing_config_is_checked_and_an_empty_one_left_out(
+    describe: Callable[..., Operation[str]],
+) -> None:
     arguments = next(arguments for other, arguments in minimal_submits() if other is describe)
     assert "EditingConfig" not in describe(**arguments, editing_config="").form
     assert describe(**arguments, editing_config={}).form["EditingConfig"] == "{}"
@@ -260,7 +326,10 @@ NARRATED: list[tuple[Callable[..., Operation[str]], dict[str, Any]]] = [
 def test_a_fixed_duration_and_a_narration_are_refused_together(
     describe: Callable[..., Operation[str]], more: dict[str, Any]
 ) -> None:
-    configs = {"input_config": {**INPUT, "SpeechTextArray": ["t"]}, "output_config": {**OUTPUT, "FixedDuration": 15}}
+    configs = {
+        "input_config": {**INPUT, "SpeechTextArray": ["t"]},
+        "output_config": {**OUTPUT, "FixedDuration": 15},
+    }
     with pytest.raises(IceInputError, match=r"OutputConfig.FixedDuration .* SpeechTextArray"):
         describe(**configs, **more)
 
@@ -275,11 +344,19 @@ def test_a_json_string_is_sent_as_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    "user_data", ['{"Key":"topsecretkey"', '["topsecretkey"]', ["topsecretkey"], json.dumps({"Key": "topsecretkey" * 50})]
+    "user_data",
+    [
+        '{"Key":"topsecretkey"',
+        '["topsecretkey"]',
+        ["topsecretkey"],
+        json.dumps({"Key": "topsecretkey" * 50}),
+    ],
 )
 def test_what_is_wrong_with_user_data_is_said_without_showing_it(user_data: Any) -> None:
     with pytest.raises(IceInputError, match="UserData") as caught:
-        operations.submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, user_data=user_data)
+        operations.submit_batch_media_producing_job(
+            input_config=INPUT, output_config=OUTPUT, user_data=user_data
+        )
     assert "topsecretkey" not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
 
 
@@ -294,13 +371,18 @@ def test_a_repr_shows_no_parameters() -> None:
 
 def test_other_alphabets_are_sent_as_they_are() -> None:
     operation = operations.submit_batch_media_producing_job(
-        input_config={**INPUT, "TitleArray": ["回龙观盒马鲜生开业啦"]}, output_config=OUTPUT, user_data={"店": "😀"}
+        input_config={**INPUT, "TitleArray": ["回龙观盒马鲜生开业啦"]},
+        output_config=OUTPUT,
+        user_data={"店": "😀"},
     )
     assert "回龙观" in operation.form["InputConfig"]
     assert operation.query["UserData"] == '{"店": "😀"}'
 
 
-@pytest.mark.parametrize("config", [{**INPUT, "x": {1, 2}}, {**INPUT, "x": float("nan")}, {**INPUT, "x": datetime.now(UTC)}])
+@pytest.mark.parametrize(
+    "config",
+    [{**INPUT, "x": {1, 2}}, {**INPUT, "x": float("nan")}, {**INPUT, "x": datetime.now(UTC)}],
+)
 def test_what_is_not_json_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(IceInputError, match="InputConfig cannot be written as JSON"):
         operations.submit_batch_media_producing_job(input_config=config, output_config=OUTPUT)
@@ -314,7 +396,10 @@ def test_a_config_that_holds_itself_is_refused() -> None:
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
-    for arguments in ({"input_config": {**INPUT, "x": "\ud800"}}, {"input_config": INPUT, "user_data": {"k": "\ud800"}}):
+    for arguments in (
+        {"input_config": {**INPUT, "x": "\ud800"}},
+        {"input_config": INPUT, "user_data": {"k": "\ud800"}},
+    ):
         with pytest.raises(IceInputError, match="half a surrogate pair"):
             operations.submit_batch_media_producing_job(output_config=OUTPUT, **arguments)
 
@@ -326,13 +411,19 @@ def test_a_job_id_is_a_text(value: Any) -> None:
             describe(value)
 
 
-@pytest.mark.parametrize("value", ["p1,p2", ["p1", "p2"], ("p1", "p2"), '["p1", "p2"]', " p1 , p2 "])
+@pytest.mark.parametrize(
+    "value", ["p1,p2", ["p1", "p2"], ("p1", "p2"), '["p1", "p2"]', " p1 , p2 "]
+)
 def test_project_ids_come_in_several_forms(value: Any) -> None:
-    operation = operations.submit_scene_batch_editing_job(project_ids=value, output_config=SCENE_OUTPUT)
+    operation = operations.submit_scene_batch_editing_job(
+        project_ids=value, output_config=SCENE_OUTPUT
+    )
     assert operation.query["ProjectIds"] == "p1,p2"
 
 
-@pytest.mark.parametrize("value", ["", "p1,,p2", [], ["p1", ""], ["p1,p2"], [7], "[1]", "[x", None, 7])
+@pytest.mark.parametrize(
+    "value", ["", "p1,,p2", [], ["p1", ""], ["p1,p2"], [7], "[1]", "[x", None, 7]
+)
 def test_project_ids_that_are_none(value: Any) -> None:
     with pytest.raises(IceInputError) as caught:
         operations.submit_scene_batch_editing_job(project_ids=value, output_config=SCENE_OUTPUT)
@@ -342,14 +433,22 @@ def test_project_ids_that_are_none(value: Any) -> None:
 
 def test_templates_come_in_several_forms() -> None:
     for value in (["t1", "t2"], "t1,t2", '["t1", "t2"]'):
-        operation = operations.submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, template_config=value)
+        operation = operations.submit_batch_media_producing_job(
+            input_config=INPUT, output_config=OUTPUT, template_config=value
+        )
         assert json.loads(operation.query["TemplateConfig"]) == ["t1", "t2"]
 
 
 @pytest.mark.parametrize(
-    ("describe", "arguments"), [minimal_submits(job_type="Smart_Mix")[3], minimal_submits(job_type="Smart_Mix_Media_Select")[4]]
+    ("describe", "arguments"),
+    [
+        minimal_submits(job_type="Smart_Mix")[3],
+        minimal_submits(job_type="Smart_Mix_Media_Select")[4],
+    ],
 )
-def test_the_job_type_of_a_scene_action_is_its_own(describe: Callable[..., Operation[str]], arguments: dict[str, Any]) -> None:
+def test_the_job_type_of_a_scene_action_is_its_own(
+    describe: Callable[..., Operation[str]], arguments: dict[str, Any]
+) -> None:
     with pytest.raises(IceInputError, match=r"job_type is .* must be one of"):
         describe(**arguments)
 
@@ -381,33 +480,47 @@ def test_media_is_named_somehow() -> None:
     assert operations.get_media_info("M", auth_timeout=86400).query["AuthTimeout"] == "86400"
 
 
-@pytest.mark.parametrize("reply", [{}, {"EditingBatchJob": None}, {"EditingBatchJob": {}}, {"EditingBatchJob": "x"}])
+@pytest.mark.parametrize(
+    "reply", [{}, {"EditingBatchJob": None}, {"EditingBatchJob": {}}, {"EditingBatchJob": "x"}]
+)
 def test_a_success_without_a_batch_job_is_an_unknown_job(reply: dict[str, Any]) -> None:
     with pytest.raises(IceJobNotFoundError) as caught:
         operations.get_batch_media_producing_job("J-1").read({"RequestId": "R", **reply})
     error = caught.value
-    assert (error.http_status, error.request_id, error.action) == (200, "R", "GetBatchMediaProducingJob")
+    assert (error.http_status, error.request_id, error.action) == (
+        200,
+        "R",
+        "GetBatchMediaProducingJob",
+    )
     assert '"J-1"' in str(error)
     assert not error.transient
 
 
 def test_the_recorded_empty_reply_is_one_too() -> None:
     with pytest.raises(IceJobNotFoundError):
-        operations.get_batch_media_producing_job("J").read(json.loads((SAMPLES / "get_batch_job_empty.json").read_text()))
+        operations.get_batch_media_producing_job("J").read(
+            json.loads((SAMPLES / "get_batch_job_empty.json").read_text())
+        )
 
 
 def test_a_success_without_a_job_or_a_media_asset() -> None:
     with pytest.raises(IceJobNotFoundError) as job:
-        operations.get_media_producing_job("J-1").read({"RequestId": "R", "MediaProducingJob": None})
+        operations.get_media_producing_job("J-1").read(
+            {"RequestId": "R", "MediaProducingJob": None}
+        )
     assert (job.value.request_id, job.value.action) == ("R", "GetMediaProducingJob")
     with pytest.raises(IceNotFoundError) as media:
-        operations.get_media_info(input_url="http://b/x.mp4?Signature=s3cret").read({"RequestId": "R"})
+        operations.get_media_info(input_url="http://b/x.mp4?Signature=s3cret").read(
+            {"RequestId": "R"}
+        )
     assert media.value.request_id == "R"
     assert "s3cret" not in str(media.value)
 
 
 def test_a_selection_that_does_not_fit_into_a_url_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(IceInputError, match="MediaSelectResult must be shorter: it travels in the URL"):
+    with pytest.raises(
+        IceInputError, match="MediaSelectResult must be shorter: it travels in the URL"
+    ):
         operations.submit_scene_timeline_organization_job(
             job_type="Smart_Mix_Timeline_Organize",
             input_config=INPUT,

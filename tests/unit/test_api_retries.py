@@ -33,13 +33,18 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 READ = get_batch_media_producing_job("J")
 INPUT = {"MediaArray": ["http://b.oss-cn-shanghai.aliyuncs.com/a.mp4"]}
 OUTPUT = {"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4", "Count": 1}
-SPORTS = {"SportsCategory": "basketball", "InputMedia": "http://b.oss-cn-shanghai.aliyuncs.com/a.mp4"}
+SPORTS = {
+    "SportsCategory": "basketball",
+    "InputMedia": "http://b.oss-cn-shanghai.aliyuncs.com/a.mp4",
+}
 Outcome = Reply | IceError
 
 
 def reply(status: int, body: Mapping[str, Any] | str = "", **headers: str) -> Reply:
     content = body if isinstance(body, str) else json.dumps(body)
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, content.encode())
+    return Reply(
+        status, {name.replace("_", "-"): value for name, value in headers.items()}, content.encode()
+    )
 
 
 def refused(status: int, code: str, **headers: str) -> Reply:
@@ -53,10 +58,15 @@ NO_CONNECTION = IceTransportError("no connection", submitted="no")
 
 
 def drive(
-    operation: Operation[Any], *outcomes: Outcome, policy: RetryPolicy | None = None, draw: Callable[[], float] = lambda: 1.0
+    operation: Operation[Any],
+    *outcomes: Outcome,
+    policy: RetryPolicy | None = None,
+    draw: Callable[[], float] = lambda: 1.0,
 ) -> tuple[Any, list[float], int]:
     """Feed outcomes to the flow; return what came of it, the pauses and the number of sends."""
-    flow: Generator[Try | Pause, Reply | IceError | None, Any] = tries(operation, policy or RetryPolicy(), draw)
+    flow: Generator[Try | Pause, Reply | IceError | None, Any] = tries(
+        operation, policy or RetryPolicy(), draw
+    )
     pauses: list[float] = []
     waiting = list(outcomes)
     try:
@@ -156,11 +166,20 @@ def test_a_pause_names_the_failure_that_it_follows() -> None:
 
 
 def test_the_service_s_own_pause_is_the_least() -> None:
-    _, pauses, _ = drive(READ, refused(400, "Throttling.User", x_acs_retry_after="2000"), GOOD, draw=lambda: 0.0)
+    _, pauses, _ = drive(
+        READ, refused(400, "Throttling.User", x_acs_retry_after="2000"), GOOD, draw=lambda: 0.0
+    )
     assert pauses == [2.0]
-    _, pauses, _ = drive(READ, refused(503, "ServiceUnavailable", retry_after="3"), GOOD, draw=lambda: 0.0)
+    _, pauses, _ = drive(
+        READ, refused(503, "ServiceUnavailable", retry_after="3"), GOOD, draw=lambda: 0.0
+    )
     assert pauses == [3.0]
-    _, pauses, _ = drive(READ, refused(400, "Throttling", x_acs_retry_after="2000"), GOOD, policy=RetryPolicy(first_pause=4))
+    _, pauses, _ = drive(
+        READ,
+        refused(400, "Throttling", x_acs_retry_after="2000"),
+        GOOD,
+        policy=RetryPolicy(first_pause=4),
+    )
     assert pauses == [6.0]
 
 
@@ -178,7 +197,12 @@ def test_a_submit_without_a_client_token_is_sent_once() -> None:
         submit_screen_media_highlights_job(input_config=INPUT, output_config=OUTPUT),
     ]
     for operation in once:
-        for outcome in (BROKEN, refused(400, "Throttling.User"), reply(502, "<html>"), refused(500, "InternalError")):
+        for outcome in (
+            BROKEN,
+            refused(400, "Throttling.User"),
+            reply(502, "<html>"),
+            refused(500, "InternalError"),
+        ):
             error, pauses, sends = drive(operation, outcome, SUBMITTED)
             assert isinstance(error, IceError)
             assert error.transient
@@ -187,18 +211,34 @@ def test_a_submit_without_a_client_token_is_sent_once() -> None:
 
 def test_a_submit_with_a_client_token_is_repeated() -> None:
     for operation in (
-        submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, client_token="t"),
+        submit_batch_media_producing_job(
+            input_config=INPUT, output_config=OUTPUT, client_token="t"
+        ),
         submit_sports_highlights_job(input_config=SPORTS, output_config=OUTPUT, client_token="t"),
     ):
         job_id, pauses, sends = drive(operation, BROKEN, reply(502, "<html>"), SUBMITTED)
         assert (job_id, len(pauses), sends) == ("J", 2, 3)
 
 
-@pytest.mark.parametrize("last", [NO_CONNECTION, refused(400, "InvalidParameter"), refused(400, "Throttling.User")])
-@pytest.mark.parametrize("first", [BROKEN, reply(502, "<html>"), refused(500, "InternalError"), reply(200, {})])
-def test_a_later_refusal_does_not_take_back_what_an_earlier_try_may_have_made(first: Outcome, last: Outcome) -> None:
-    operation = submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, client_token="t")
-    error, _, sends = drive(operation, first, IceTransportError("again", submitted="no"), last, policy=RetryPolicy(tries=3))
+@pytest.mark.parametrize(
+    "last", [NO_CONNECTION, refused(400, "InvalidParameter"), refused(400, "Throttling.User")]
+)
+@pytest.mark.parametrize(
+    "first", [BROKEN, reply(502, "<html>"), refused(500, "InternalError"), reply(200, {})]
+)
+def test_a_later_refusal_does_not_take_back_what_an_earlier_try_may_have_made(
+    first: Outcome, last: Outcome
+) -> None:
+    operation = submit_batch_media_producing_job(
+        input_config=INPUT, output_config=OUTPUT, client_token="t"
+    )
+    error, _, sends = drive(
+        operation,
+        first,
+        IceTransportError("again", submitted="no"),
+        last,
+        policy=RetryPolicy(tries=3),
+    )
     assert isinstance(error, IceError)
     assert error.submitted == "unknown"
     assert "No job was made" not in str(error)
@@ -206,8 +246,12 @@ def test_a_later_refusal_does_not_take_back_what_an_earlier_try_may_have_made(fi
 
 
 def test_tries_that_certainly_made_no_job_say_so() -> None:
-    operation = submit_batch_media_producing_job(input_config=INPUT, output_config=OUTPUT, client_token="t")
-    error, _, _ = drive(operation, IceTransportError("no", submitted="no"), refused(400, "InvalidParameter"))
+    operation = submit_batch_media_producing_job(
+        input_config=INPUT, output_config=OUTPUT, client_token="t"
+    )
+    error, _, _ = drive(
+        operation, IceTransportError("no", submitted="no"), refused(400, "InvalidParameter")
+    )
     assert isinstance(error, IceParameterError)
     assert error.submitted == "no"
 
@@ -216,7 +260,11 @@ def test_a_submit_whose_reply_holds_no_job_id_may_have_made_one() -> None:
     operation = submit_screen_media_highlights_job(input_config=INPUT, output_config=OUTPUT)
     error, _, _ = drive(operation, reply(200, {"RequestId": "R"}))
     assert isinstance(error, IceUnavailableError)
-    assert (error.submitted, error.request_id, error.action) == ("unknown", "R", "SubmitScreenMediaHighlightsJob")
+    assert (error.submitted, error.request_id, error.action) == (
+        "unknown",
+        "R",
+        "SubmitScreenMediaHighlightsJob",
+    )
 
 
 def test_a_page_of_html_keeps_its_status() -> None:

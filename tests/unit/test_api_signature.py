@@ -33,7 +33,9 @@ class Captured:
         self.method, target, _ = first.split(" ")
         self.path, _, query = target.partition("?")
         self.query = dict(parse_qsl(query, keep_blank_values=True))
-        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        self.headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+        }
         self.body = body.strip().encode()
         self.canonical = (SAMPLES / f"{name}.canonical").read_text().removesuffix("\n")
 
@@ -49,7 +51,14 @@ def sign(
     host: str = "127.0.0.1:44547",
 ) -> dict[str, str]:
     return signature.signed_request_headers(
-        action=action, host=host, query=query or {}, body=body, credentials=credentials, now=now, nonce=nonce, user_agent="a"
+        action=action,
+        host=host,
+        query=query or {},
+        body=body,
+        credentials=credentials,
+        now=now,
+        nonce=nonce,
+        user_agent="a",
     )
 
 
@@ -94,7 +103,9 @@ def test_our_headers_are_those_of_the_sdk(name: str) -> None:
     headers = sign(
         captured.query,
         body=captured.body,
-        credentials=Credentials("testid", "testsecret", token, provider_name="static_sts" if token else "static_ak"),
+        credentials=Credentials(
+            "testid", "testsecret", token, provider_name="static_sts" if token else "static_ak"
+        ),
         nonce=captured.headers["x-acs-signature-nonce"],
         action=captured.headers["x-acs-action"],
     )
@@ -109,7 +120,11 @@ def test_our_headers_are_those_of_the_sdk(name: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(NAMES, TEXT, max_size=4), st.binary(max_size=40), st.text(max_size=10).filter(str.isascii))
+@given(
+    st.dictionaries(NAMES, TEXT, max_size=4),
+    st.binary(max_size=40),
+    st.text(max_size=10).filter(str.isascii),
+)
 def test_the_sdks_signer_agrees(query: dict[str, str], body: bytes, secret: str) -> None:
     headers = sign(query, body=body, credentials=Credentials("id", secret, provider_name="p"))
     assert headers["authorization"] == sdk_authorization(headers, query, secret)
@@ -119,14 +134,21 @@ def test_the_sdks_signer_agrees_on_an_sts_token() -> None:
     headers = sign({"JobId": "J"}, credentials=Credentials("testid", "testsecret", "tok+en/=="))
     assert headers["x-acs-security-token"] == "tok+en/=="
     assert headers["x-acs-accesskey-id"] == "testid"
-    assert "x-acs-security-token" in signature.parse_authorization(headers["authorization"]).signed_headers
+    assert (
+        "x-acs-security-token"
+        in signature.parse_authorization(headers["authorization"]).signed_headers
+    )
     assert headers["authorization"] == sdk_authorization(headers, {"JobId": "J"}, "testsecret")
 
 
 def test_every_acs_header_and_the_host_is_signed() -> None:
-    headers = sign({"a": "b"}, body=b"c=d", credentials=Credentials("i", "s", "t", provider_name="p"))
+    headers = sign(
+        {"a": "b"}, body=b"c=d", credentials=Credentials("i", "s", "t", provider_name="p")
+    )
     signed = set(signature.parse_authorization(headers["authorization"]).signed_headers)
-    assert {"host", "content-type"} | {name for name in headers if name.startswith("x-acs-")} <= signed
+    assert {"host", "content-type"} | {
+        name for name in headers if name.startswith("x-acs-")
+    } <= signed
     assert "user-agent" not in signed
 
 
@@ -152,7 +174,10 @@ def test_each_input_changes_the_signature() -> None:
         sign({"a": "1"}, host="other"),
         sign({"a": "1"}, now=NOW + timedelta(seconds=1)),
         sign({"a": "1"}, credentials=Credentials("testid", "other", provider_name="static_ak")),
-        sign({"a": "1"}, credentials=Credentials("testid", "testsecret", "token", provider_name="static_ak")),
+        sign(
+            {"a": "1"},
+            credentials=Credentials("testid", "testsecret", "token", provider_name="static_ak"),
+        ),
     ]
     assert len({headers["authorization"][-64:] for headers in variants}) == len(variants)
     assert sign({"a": "1"}) == sign({"a": "1"})
@@ -202,15 +227,28 @@ def test_an_empty_value_keeps_its_equals_sign() -> None:
 
 def test_header_values_are_trimmed_and_a_missing_one_is_an_error() -> None:
     canonical = signature.canonical_request(
-        method="POST", path="/", query="", headers={"host": " h "}, signed_headers=["host"], payload_hash="x"
+        method="POST",
+        path="/",
+        query="",
+        headers={"host": " h "},
+        signed_headers=["host"],
+        payload_hash="x",
     )
     assert canonical == "POST\n/\n\nhost:h\n\nhost\nx"
     with pytest.raises(KeyError):
-        signature.canonical_request(method="POST", path="/", query="", headers={}, signed_headers=["host"], payload_hash="x")
+        signature.canonical_request(
+            method="POST", path="/", query="", headers={}, signed_headers=["host"], payload_hash="x"
+        )
 
 
 @pytest.mark.parametrize(
-    "value", ["", "Basic abc", "ACS3-HMAC-SHA256 Credential=a,SignedHeaders=b", "ACS3-HMAC-SHA256 Credential=a,Signature=b"]
+    "value",
+    [
+        "",
+        "Basic abc",
+        "ACS3-HMAC-SHA256 Credential=a,SignedHeaders=b",
+        "ACS3-HMAC-SHA256 Credential=a,Signature=b",
+    ],
 )
 def test_an_authorization_header_of_another_kind_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"algorithm|missing"):
@@ -218,10 +256,17 @@ def test_an_authorization_header_of_another_kind_is_refused(value: str) -> None:
 
 
 def test_an_authorization_header_is_taken_apart_with_blanks_or_without() -> None:
-    for text in ("Credential=a,SignedHeaders=x;Host,Signature=s", "Credential=a, SignedHeaders=x;host, Signature=s"):
-        assert signature.parse_authorization(f"ACS3-HMAC-SHA256 {text}") == signature.Authorization("a", ("x", "host"), "s")
+    for text in (
+        "Credential=a,SignedHeaders=x;Host,Signature=s",
+        "Credential=a, SignedHeaders=x;host, Signature=s",
+    ):
+        assert signature.parse_authorization(f"ACS3-HMAC-SHA256 {text}") == signature.Authorization(
+            "a", ("x", "host"), "s"
+        )
 
 
 def test_no_repr_shows_a_secret() -> None:
-    shown = repr(Credentials("id", "sec-ret", "tok-en", "bear-er")) + repr(signature.Authorization("id", ("host",), "sig-nature"))
+    shown = repr(Credentials("id", "sec-ret", "tok-en", "bear-er")) + repr(
+        signature.Authorization("id", ("host",), "sig-nature")
+    )
     assert not any(secret in shown for secret in ("sec-ret", "tok-en", "bear-er", "sig-nature"))

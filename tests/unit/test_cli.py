@@ -54,7 +54,12 @@ def test_a_count_that_can_be_is_handed_on(count: int, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "error",
-    [run.DemoError("task collect failed: no"), LocalAirflowError("it is ill"), OSError("disk full"), ValueError("no clips")],
+    [
+        run.DemoError("task collect failed: no"),
+        LocalAirflowError("it is ill"),
+        OSError("disk full"),
+        ValueError("no clips"),
+    ],
 )
 def test_a_demo_that_fails_says_why_and_exits_with_1(
     error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -68,7 +73,9 @@ def test_a_demo_that_fails_says_why_and_exits_with_1(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_an_interruption_and_counts_once(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_is_an_interruption_and_counts_once(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cleaned = []
 
     def wait(*_: Any) -> None:
@@ -98,7 +105,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_emulator_without_a_data_folder_leaves_none_behind(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_emulator_without_a_data_folder_leaves_none_behind(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served: list[Settings] = []
 
     def serve(settings: Settings) -> None:
@@ -111,7 +120,12 @@ def test_the_emulator_without_a_data_folder_leaves_none_behind(temporary: Path, 
     assert main(["emulator", "--port", "0", "--no-render", "--callback-auth-key", "abc"]) == 130
     assert list(temporary.iterdir()) == []
     (settings,) = served
-    assert (settings.port, settings.render, settings.callback_auth_key, settings.access_key_id) == (0, False, "abc", "testid")
+    assert (settings.port, settings.render, settings.callback_auth_key, settings.access_key_id) == (
+        0,
+        False,
+        "abc",
+        "testid",
+    )
 
 
 def test_a_data_folder_of_the_users_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +167,16 @@ def test_a_data_folder_that_cannot_be_used_is_named(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--host", "example.com"], ["--callback-auth-key", "no-dashes"], ["--media-dir", "/nowhere"]]
+    "arguments",
+    [["--host", "example.com"], ["--callback-auth-key", "no-dashes"], ["--media-dir", "/nowhere"]],
 )
-def test_a_setting_that_cannot_be_is_said(arguments: list[str], temporary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_that_cannot_be_is_said(
+    arguments: list[str], temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["emulator", *arguments]) == 1
-    assert capsys.readouterr().err.startswith(f"airflow-ice emulator: {arguments[0][2:].replace('-', '_')}")
+    assert capsys.readouterr().err.startswith(
+        f"airflow-ice emulator: {arguments[0][2:].replace('-', '_')}"
+    )
     assert list(temporary.iterdir()) == []
 
 

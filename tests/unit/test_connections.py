@@ -31,7 +31,9 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def read(*, login: str | None = "LTAItest", password: str | None = SECRET, **fields: Any) -> IceConnection:
+def read(
+    *, login: str | None = "LTAItest", password: str | None = SECRET, **fields: Any
+) -> IceConnection:
     known: dict[str, Any] = {"host": None, "extra": {}}
     return read_connection(login=login, password=password, **known | fields)
 
@@ -58,34 +60,63 @@ def test_login_and_password_are_all_that_is_needed() -> None:
     found = read()
     assert found.endpoint.url == "https://ice.cn-shanghai.aliyuncs.com/"
     assert found.credential_type == "access_key"
-    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (5.0, 10.0, 10.0)
+    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (
+        5.0,
+        10.0,
+        10.0,
+    )
     assert (found.proxy, found.verify) == (None, None)
     credentials = found.credentials().get()
-    assert (credentials.access_key_id, credentials.access_key_secret, credentials.security_token) == ("LTAItest", SECRET, None)
+    assert (
+        credentials.access_key_id,
+        credentials.access_key_secret,
+        credentials.security_token,
+    ) == ("LTAItest", SECRET, None)
 
 
 def test_every_setting_is_taken() -> None:
     found = read(extra=EVERYTHING)
     assert found.endpoint.url == "https://ice-vpc.cn-beijing.aliyuncs.com/"
-    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (2.5, 40.0, 3.0)
+    assert (found.connect_timeout, found.read_timeout, found.max_requests_per_second) == (
+        2.5,
+        40.0,
+        3.0,
+    )
     assert (found.proxy, found.verify) == (EVERYTHING["proxy"], EVERYTHING["verify"])
     credentials = found.credentials().get()
     assert (credentials.security_token, credentials.provider_name) == (TOKEN, "static_sts")
 
 
 def test_numbers_may_be_text_and_empty_fields_are_not_there() -> None:
-    found = read(extra={"connect_timeout": "2", "read_timeout": "", "proxy": None, "region_id": "", "network": ""})
+    found = read(
+        extra={
+            "connect_timeout": "2",
+            "read_timeout": "",
+            "proxy": None,
+            "region_id": "",
+            "network": "",
+        }
+    )
     assert (found.connect_timeout, found.read_timeout, found.proxy) == (2.0, 10.0, None)
     assert found.endpoint.host == "ice.cn-shanghai.aliyuncs.com"
 
 
 def test_the_callers_region_wins() -> None:
-    assert read(extra={"region_id": "cn-beijing"}, region_id="cn-hangzhou").endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
+    assert (
+        read(extra={"region_id": "cn-beijing"}, region_id="cn-hangzhou").endpoint.host
+        == "ice.cn-hangzhou.aliyuncs.com"
+    )
 
 
 def test_a_security_token_alone_means_sts() -> None:
     assert read(extra={"security_token": TOKEN}).credential_type == "sts"
-    assert read(extra={"security_token": TOKEN, "credential_type": "access_key"}).credentials().get().security_token is None
+    assert (
+        read(extra={"security_token": TOKEN, "credential_type": "access_key"})
+        .credentials()
+        .get()
+        .security_token
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +141,9 @@ def test_a_connection_of_the_apache_provider_works() -> None:
     connection = Connection(
         conn_id="oss",
         conn_type="alibaba_cloud",
-        extra=json.dumps({"access_key_id": "LTAIapache", "access_key_secret": SECRET, "region": "cn-hangzhou"}),
+        extra=json.dumps(
+            {"access_key_id": "LTAIapache", "access_key_secret": SECRET, "region": "cn-hangzhou"}
+        ),
     )
     for found in (read_airflow(connection), read_airflow(round_trip(connection))):
         assert found.endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
@@ -120,7 +153,9 @@ def test_a_connection_of_the_apache_provider_works() -> None:
 
 
 def test_white_space_that_was_copied_along_is_not_part_of_a_key() -> None:
-    found = read(login=" LTAItest\n", password=f"{SECRET}\r\n", extra={"security_token": f" {TOKEN}\n"})
+    found = read(
+        login=" LTAItest\n", password=f"{SECRET}\r\n", extra={"security_token": f" {TOKEN}\n"}
+    )
     credentials = found.credentials().get()
     assert credentials.access_key_id == "LTAItest"
     assert credentials.access_key_secret == SECRET
@@ -141,7 +176,14 @@ def test_from_a_uri() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [None, "ice.cn-beijing.aliyuncs.com", "127.0.0.1:8765", "http://127.0.0.1:8765", "https://g.example:8443"]
+    "host",
+    [
+        None,
+        "ice.cn-beijing.aliyuncs.com",
+        "127.0.0.1:8765",
+        "http://127.0.0.1:8765",
+        "https://g.example:8443",
+    ],
 )
 def test_a_round_trip_through_a_uri_changes_nothing(host: str | None) -> None:
     connection = Connection(
@@ -159,8 +201,17 @@ def test_a_round_trip_through_a_uri_changes_nothing(host: str | None) -> None:
 # Credentials that refresh themselves
 
 LIBRARY: dict[str, dict[str, Any]] = {
-    "ram_role_arn": {"role_arn": "acs:ram::1:role/r", "role_session_name": "airflow", "role_session_expiration": "1800"}
-    | {"policy": "{}", "external_id": "x", "sts_endpoint": "sts.cn-beijing.aliyuncs.com", "security_token": TOKEN},
+    "ram_role_arn": {
+        "role_arn": "acs:ram::1:role/r",
+        "role_session_name": "airflow",
+        "role_session_expiration": "1800",
+    }
+    | {
+        "policy": "{}",
+        "external_id": "x",
+        "sts_endpoint": "sts.cn-beijing.aliyuncs.com",
+        "security_token": TOKEN,
+    },
     "ecs_ram_role": {"role_name": "worker", "disable_imds_v1": "true"},
     "oidc_role_arn": {
         "oidc_provider_arn": "acs:ram::1:oidc-provider/p",
@@ -177,7 +228,9 @@ def test_every_credential_type_is_covered_here() -> None:
 
 
 @pytest.mark.parametrize("kind", LIBRARY)
-def test_refreshing_credentials_are_the_librarys_business(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refreshing_credentials_are_the_librarys_business(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[Any] = []
 
     class Client:
@@ -187,22 +240,35 @@ def test_refreshing_credentials_are_the_librarys_business(kind: str, monkeypatch
         def get_credential(self) -> Any:
             from alibabacloud_credentials.models import CredentialModel
 
-            return CredentialModel(access_key_id="STS.a", access_key_secret=SECRET, security_token=TOKEN, provider_name=kind)
+            return CredentialModel(
+                access_key_id="STS.a",
+                access_key_secret=SECRET,
+                security_token=TOKEN,
+                provider_name=kind,
+            )
 
     monkeypatch.setattr("alibabacloud_credentials.client.Client", Client)
-    source = read(extra={"credential_type": kind, "read_timeout": 7, "connect_timeout": 2, **LIBRARY[kind]}).credentials()
+    source = read(
+        extra={"credential_type": kind, "read_timeout": 7, "connect_timeout": 2, **LIBRARY[kind]}
+    ).credentials()
     assert isinstance(source, LibraryCredentials)
     assert not made  # nothing is built, and so nothing asked, before credentials are needed
     for _ in range(2):
         found = source.get()
-        assert (found.access_key_id, found.security_token, found.provider_name) == ("STS.a", TOKEN, kind)
+        assert (found.access_key_id, found.security_token, found.provider_name) == (
+            "STS.a",
+            TOKEN,
+            kind,
+        )
     (config,) = made
     if kind == "default":
         assert config is None
         return
     assert (config.type, config.timeout, config.connect_timeout) == (kind, 7000, 2000)
     given = LIBRARY[kind] | {
-        name: value for name, value in {"role_session_expiration": 1800, "disable_imds_v1": True}.items() if name in LIBRARY[kind]
+        name: value
+        for name, value in {"role_session_expiration": 1800, "disable_imds_v1": True}.items()
+        if name in LIBRARY[kind]
     }
     assert {name: getattr(config, name) for name in given} == given
 
@@ -210,7 +276,13 @@ def test_refreshing_credentials_are_the_librarys_business(kind: str, monkeypatch
 def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
     # In a process of its own: some of the library's clients start threads that outlive them. No network is used.
     (tmp_path / "token").write_text("x")
-    kinds = {**LIBRARY, "oidc_role_arn": {**LIBRARY["oidc_role_arn"], "oidc_token_file_path": str(tmp_path / "token")}}
+    kinds = {
+        **LIBRARY,
+        "oidc_role_arn": {
+            **LIBRARY["oidc_role_arn"],
+            "oidc_token_file_path": str(tmp_path / "token"),
+        },
+    }
     code = """if True:
         import json, os, sys
         from airflow_ice.connections import read_connection
@@ -220,13 +292,17 @@ def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
             print(kind, flush=True)
         os._exit(0)
     """
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(kinds)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(kinds)], capture_output=True, text=True, timeout=60
+    )
     assert (done.stdout.split(), done.stderr) == (list(LIBRARY), "")
 
 
 def test_an_unneeded_key_may_be_missing_where_the_credentials_come_from_elsewhere() -> None:
     for kind in ("ecs_ram_role", "oidc_role_arn", "default"):
-        assert read(login=None, password=None, extra={"credential_type": kind}).credential_type == kind
+        assert (
+            read(login=None, password=None, extra={"credential_type": kind}).credential_type == kind
+        )
 
 
 def test_fixed_keys_need_no_library() -> None:
@@ -262,7 +338,10 @@ def test_fixed_keys_need_no_library() -> None:
         ({"extra": {"role_session_expiration": 60}}, "role_session_expiration"),
         ({"extra": {"verify": False}}, "cannot turn TLS checks off"),
         ({"extra": {"verify": "false"}}, "cannot turn TLS checks off"),
-        ({"extra": {"verify": False}, "host": "https://127.0.0.1:8765"}, "cannot turn TLS checks off"),
+        (
+            {"extra": {"verify": False}, "host": "https://127.0.0.1:8765"},
+            "cannot turn TLS checks off",
+        ),
         ({"extra": {"verify": 1.5}}, "CA certificates"),
         ({"extra": {"proxy": {"https": f"http://u:{SECRET}@p"}}}, "proxy"),
         ({"extra": {"proxy": [f"http://u:{SECRET}@p"]}}, "proxy"),
@@ -282,7 +361,9 @@ def test_fixed_keys_need_no_library() -> None:
         ({"password": None, "extra": {"access_key_secret": ["s3cr3t"]}}, "password"),
     ],
 )
-def test_what_cannot_be_is_refused_without_showing_a_secret(fields: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_is_refused_without_showing_a_secret(
+    fields: dict[str, Any], says: str
+) -> None:
     with pytest.raises(IceInputError) as caught:
         read(**fields)
     shown = f"{caught.value} {caught.value!r} {caught.value.as_dict()}"
@@ -313,6 +394,15 @@ def test_every_secret_is_named_for_masking() -> None:
 
 def test_what_a_credentials_uri_holds_is_masked_too() -> None:
     uri = "http://user:p%40ss-w0rd@127.0.0.1:9/creds?token=t0k3n%2Fof-uri&region=cn-shanghai"
-    secrets = read(login=None, password=None, extra={"credential_type": "credentials_uri", "credentials_uri": uri}).secrets()
+    secrets = read(
+        login=None,
+        password=None,
+        extra={"credential_type": "credentials_uri", "credentials_uri": uri},
+    ).secrets()
     # Not the region, which would be blanked wherever it shows.
-    assert set(secrets) == {"p%40ss-w0rd", "p@ss-w0rd", "token=t0k3n%2Fof-uri&region=cn-shanghai", "t0k3n/of-uri"}
+    assert set(secrets) == {
+        "p%40ss-w0rd",
+        "p@ss-w0rd",
+        "token=t0k3n%2Fof-uri&region=cn-shanghai",
+        "t0k3n/of-uri",
+    }

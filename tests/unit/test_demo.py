@@ -24,7 +24,9 @@ from airflow_ice.emulator.objects import parse_object_url
 
 def test_the_clips_of_a_user_are_named_as_urls(tmp_path: Path) -> None:
     names = ["take #1.mp4", "what?.mp4", "50%25.mp4", "shop/a b.mp4"]
-    (group,) = _conf(DemoOptions(output=tmp_path), {"all": names}, "ice-emulator")["input_config"]["MediaGroupArray"]
+    (group,) = _conf(DemoOptions(output=tmp_path), {"all": names}, "ice-emulator")["input_config"][
+        "MediaGroupArray"
+    ]
     found = [parse_object_url(url) for url in group["MediaArray"]]
     assert [name.key for name in found if name] == names
 
@@ -38,18 +40,24 @@ def airflow(tmp_path: Path) -> Iterator[LocalAirflow]:
 
 
 def test_an_airflow_that_does_not_answer_is_an_error_of_its_own(airflow: LocalAirflow) -> None:
-    with pytest.raises(LocalAirflowError, match=f"no reply from Airflow at {airflow.url}.*ConnectError"):
+    with pytest.raises(
+        LocalAirflowError, match=f"no reply from Airflow at {airflow.url}.*ConnectError"
+    ):
         airflow.tasks("dag", "run")
 
 
-def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_airflow_that_refuses_the_login_is_an_error_of_its_own(
+    airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = httpx.MockTransport(lambda _: httpx.Response(401, text="who are you"))
     monkeypatch.setattr(airflow, "_http", httpx.Client(base_url=airflow.url, transport=answers))
     with pytest.raises(LocalAirflowError, match="auth/token: HTTP 401: who are you"):
         airflow.ui("connections/hook_meta")
 
 
-def test_no_part_goes_through_a_proxy_to_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_part_goes_through_a_proxy_to_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://proxy.example.com:3128")
     for name in ("no_proxy", "NO_PROXY"):
@@ -74,17 +82,25 @@ def test_a_look_that_fails_does_not_end_the_demo() -> None:
 
     airflow, client = cast("LocalAirflow", Airflow()), cast("IceClient", Client())
     progress = _progress(airflow, client, "run")
-    assert (progress.job_id, progress.job_status, progress.tasks["wait"]) == ("job-1", "not known", ["waiting"])
+    assert (progress.job_id, progress.job_status, progress.tasks["wait"]) == (
+        "job-1",
+        "not known",
+        ["waiting"],
+    )
 
 
 def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None:
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); signal.pause()"
+    stubborn = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); signal.pause()"
+    )
     parts = []
     for name in ("one", "two"):
-        process = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True
+        )
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
@@ -102,21 +118,35 @@ def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None
 LOG = (Path(__file__).resolve().parents[1] / "samples" / "task_log_failed.jsonl").read_text()
 
 
-def test_the_reason_of_a_failure_is_read_from_the_log_of_its_task(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = {"submit": "success", "wait": "success", "collect": "failed", "publish": "upstream_failed"}
-    rows = [{"task_id": task_id, "state": state, "map_index": -1} for task_id, state in states.items()]
+def test_the_reason_of_a_failure_is_read_from_the_log_of_its_task(
+    airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {
+        "submit": "success",
+        "wait": "success",
+        "collect": "failed",
+        "publish": "upstream_failed",
+    }
+    rows = [
+        {"task_id": task_id, "state": state, "map_index": -1} for task_id, state in states.items()
+    ]
     folder = airflow.home / "logs" / f"dag_id={DAG_ID}" / "run_id=r" / "task_id=collect"
     folder.mkdir(parents=True)
     (folder / "attempt=1.log").write_text(LOG)
     monkeypatch.setattr(airflow, "tasks", lambda *_: rows)
     why = _why(airflow, "r")
-    assert why.startswith("task collect failed: UnretriedIceTooFewVideosError: 0 of the 1 sub-jobs of 2bd270de")
+    assert why.startswith(
+        "task collect failed: UnretriedIceTooFewVideosError: 0 of the 1 sub-jobs of 2bd270de"
+    )
     assert "InvalidParameter.ResourceContentBad" in why
     assert "\n" not in why
 
 
 def test_what_was_raised_counts_and_not_its_cause() -> None:
-    details = [{"exc_type": "IceTransportError", "exc_value": "no\n reply"}, {"exc_type": "ConnectError", "exc_value": "111"}]
+    details = [
+        {"exc_type": "IceTransportError", "exc_value": "no\n reply"},
+        {"exc_type": "ConnectError", "exc_value": "111"},
+    ]
     entry = {"level": "error", "event": "Task failed with exception", "error_detail": details}
     assert _last_error(f"not JSON\n[1]\n{json.dumps(entry)}\n") == "IceTransportError: no reply"
 

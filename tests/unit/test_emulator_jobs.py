@@ -13,8 +13,23 @@ from hypothesis import strategies as st
 
 from airflow_ice.emulator.clock import Clock, parse_timestamp, timestamp
 from airflow_ice.emulator.config_values import parse_json
-from airflow_ice.emulator.jobs import Failure, JobPlan, Render, State, SubJobPlan, job_state, next_change, sub_job_state
-from airflow_ice.emulator.objects import ObjectName, ObjectStore, is_safe_key, object_url, parse_object_url
+from airflow_ice.emulator.jobs import (
+    Failure,
+    JobPlan,
+    Render,
+    State,
+    SubJobPlan,
+    job_state,
+    next_change,
+    sub_job_state,
+)
+from airflow_ice.emulator.objects import (
+    ObjectName,
+    ObjectStore,
+    is_safe_key,
+    object_url,
+    parse_object_url,
+)
 from airflow_ice.emulator.planning import Timeline, sentences_of, videos
 from airflow_ice.emulator.settings import Settings
 from airflow_ice.emulator.validation import submission
@@ -24,7 +39,14 @@ instants = st.floats(0, 1000)
 
 
 @run(deadline=None)
-@given(begins=instants, lasts=instants, done=st.none() | instants, failure=st.booleans(), first=instants, second=instants)
+@given(
+    begins=instants,
+    lasts=instants,
+    done=st.none() | instants,
+    failure=st.booleans(),
+    first=instants,
+    second=instants,
+)
 def test_a_sub_job_never_goes_back(
     begins: float, lasts: float, done: float | None, failure: bool, first: float, second: float
 ) -> None:
@@ -42,12 +64,19 @@ def test_a_sub_job_never_goes_back(
 
 
 @run(deadline=None)
-@given(states=st.lists(st.sampled_from(["Init", "Processing", "Success", "Failed"]), max_size=5), now=instants)
-def test_a_job_is_finished_when_all_of_its_sub_jobs_have_ended(states: list[str], now: float) -> None:
+@given(
+    states=st.lists(st.sampled_from(["Init", "Processing", "Success", "Failed"]), max_size=5),
+    now=instants,
+)
+def test_a_job_is_finished_when_all_of_its_sub_jobs_have_ended(
+    states: list[str], now: float
+) -> None:
     subs = [State(status, 5.0) for status in states]
     state = job_state(JobPlan(begins=10, ends=100), subs, now, created=0)
     ended = all(sub.ended for sub in subs)
-    assert state.status == ("Init" if now < 10 else "Finished" if now >= 100 and ended else "Processing")
+    assert state.status == (
+        "Init" if now < 10 else "Finished" if now >= 100 and ended else "Processing"
+    )
 
 
 @run(deadline=None)
@@ -71,17 +100,27 @@ def test_a_plan_survives_json() -> None:
 
 
 def planned(inputs: Any, output: Any = None, editing: Any = None) -> list[Any]:
-    wanted = {"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/{index}.mp4", "Width": 320, "Height": 180, **(output or {})}
+    wanted = {
+        "MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/{index}.mp4",
+        "Width": 320,
+        "Height": 180,
+        **(output or {}),
+    }
     parameters = {
         "InputConfig": json.dumps(inputs),
         "OutputConfig": json.dumps(wanted),
         "EditingConfig": json.dumps(editing or {}),
     }
-    return videos(submission("SubmitBatchMediaProducingJob", parameters, "cn-shanghai", "ice-emulator"))
+    return videos(
+        submission("SubmitBatchMediaProducingJob", parameters, "cn-shanghai", "ice-emulator")
+    )
 
 
 def groups(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:
-    named = [{"GroupName": str(number), "MediaArray": ["a", "b"], **group} for number, group in enumerate(groups)]
+    named = [
+        {"GroupName": str(number), "MediaArray": ["a", "b"], **group}
+        for number, group in enumerate(groups)
+    ]
     return {"MediaGroupArray": named, **more}
 
 
@@ -94,10 +133,25 @@ def groups(*groups: dict[str, Any], **more: Any) -> dict[str, Any]:
         (groups({}, {}), {"MaxDuration": 7}, {}, 7),
         (groups({}, {}), {"FixedDuration": 12}, {}, 12),
         (groups({}, {}, SpeechTextArray=["one two three four five"]), {}, {}, 2),
-        (groups({"SpeechTextArray": ["one two three four five"], "Duration": 9}, {"Duration": 3}), {}, {}, 5),
+        (
+            groups(
+                {"SpeechTextArray": ["one two three four five"], "Duration": 9}, {"Duration": 3}
+            ),
+            {},
+            {},
+            5,
+        ),
         ({"MediaArray": ["a", "b"]}, {"FixedDuration": 8}, {}, 8),
         ({"MediaArray": ["a", "b"]}, {"MaxDuration": 6}, {}, 6),
-        ({"MediaArray": ["a"], "SpeechTextArray": ["one two three four five, six seven eight nine ten"]}, {}, {}, 4),
+        (
+            {
+                "MediaArray": ["a"],
+                "SpeechTextArray": ["one two three four five, six seven eight nine ten"],
+            },
+            {},
+            {},
+            4,
+        ),
         ({"MediaArray": ["a"], "SpeechTextArray": ["今天是开业的第一天"]}, {}, {}, 2),
     ],
 )
@@ -110,11 +164,15 @@ def test_videos_differ_as_long_as_they_can() -> None:
     made = planned(groups({}, {}, TitleArray=["x", "y", "z"]), {"Count": 4})
     assert len({tuple(segment.media for segment in video.timeline.segments) for video in made}) == 4
     assert [video.title for video in made] == ["x", "y", "z", "x"]
-    assert Timeline.from_dict(json.loads(json.dumps(made[1].timeline.to_dict()))) == made[1].timeline
+    assert (
+        Timeline.from_dict(json.loads(json.dumps(made[1].timeline.to_dict()))) == made[1].timeline
+    )
 
 
 def test_sentences() -> None:
-    assert sentences_of('A shop, <break time="1s"/>nearby.\u4eca\u5929\uff0c\u5f00\u4e1a\u3002') == [
+    assert sentences_of(
+        'A shop, <break time="1s"/>nearby.\u4eca\u5929\uff0c\u5f00\u4e1a\u3002'
+    ) == [
         "A shop,",
         "nearby.",
         "\u4eca\u5929\uff0c",
@@ -123,7 +181,10 @@ def test_sentences() -> None:
 
 
 def test_json_as_the_documentation_writes_it() -> None:
-    assert parse_json('{"a": ["x, y"\n  "z\\"", "w"], "b": ""}') == {"a": ["x, y", 'z"', "w"], "b": ""}
+    assert parse_json('{"a": ["x, y"\n  "z\\"", "w"], "b": ""}') == {
+        "a": ["x, y", 'z"', "w"],
+        "b": "",
+    }
     with pytest.raises(ValueError, match="delimiter"):
         parse_json('{"a" "b" 1}')
 
@@ -131,8 +192,14 @@ def test_json_as_the_documentation_writes_it() -> None:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        ("http://b.oss-cn-shanghai.aliyuncs.com/x/y.mp4", ObjectName("b", "x/y.mp4", "cn-shanghai")),
-        ("https://b.oss-us-west-1-internal.aliyuncs.com/%E4%B8%AD.mp4", ObjectName("b", "中.mp4", "us-west-1")),
+        (
+            "http://b.oss-cn-shanghai.aliyuncs.com/x/y.mp4",
+            ObjectName("b", "x/y.mp4", "cn-shanghai"),
+        ),
+        (
+            "https://b.oss-us-west-1-internal.aliyuncs.com/%E4%B8%AD.mp4",
+            ObjectName("b", "中.mp4", "us-west-1"),
+        ),
         ("oss://b/x.mp4", ObjectName("b", "x.mp4")),
         ("http://127.0.0.1:8765/objects/b/x.mp4", ObjectName("b", "x.mp4")),
         ("http://localhost/objects/b/x.mp4", ObjectName("b", "x.mp4")),
@@ -212,6 +279,10 @@ def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 def test_settings_do_not_show_secrets() -> None:
     settings = Settings(
-        data_dir=Path(), access_key_secret="s3cr3t", security_token="t0ken", bearer_token="b3arer", callback_auth_key="k3y"
+        data_dir=Path(),
+        access_key_secret="s3cr3t",
+        security_token="t0ken",
+        bearer_token="b3arer",
+        callback_auth_key="k3y",
     )
     assert not any(secret in repr(settings) for secret in ("s3cr3t", "t0ken", "b3arer", "k3y"))

@@ -29,15 +29,27 @@ def test_the_region_and_the_connection_are_the_callers(set_connection: SetConnec
 
 
 async def test_both_colours_read_the_same_connection(set_connection: SetConnection) -> None:
-    set_connection(extra={"read_timeout": 3, "proxy": "http://user:hunter22@p.example:1", "max_requests_per_second": 5})
+    set_connection(
+        extra={
+            "read_timeout": 3,
+            "proxy": "http://user:hunter22@p.example:1",
+            "max_requests_per_second": 5,
+        }
+    )
     assert IceHook()._read() == await IceHook()._aread()
 
 
 def test_every_setting_reaches_the_client(set_connection: SetConnection) -> None:
-    set_connection(host="https://g.example:8443", extra={"connect_timeout": 2, "read_timeout": 3, "proxy": "http://p.example:1"})
+    set_connection(
+        host="https://g.example:8443",
+        extra={"connect_timeout": 2, "read_timeout": 3, "proxy": "http://p.example:1"},
+    )
     hook = IceHook(tries=7)
     settings = hook._settings(hook._read())
-    assert (settings.endpoint.url, settings.proxy) == ("https://g.example:8443/", "http://p.example:1")
+    assert (settings.endpoint.url, settings.proxy) == (
+        "https://g.example:8443/",
+        "http://p.example:1",
+    )
     assert (settings.connect_timeout, settings.read_timeout, settings.retry.tries) == (2.0, 3.0, 7)
     assert f"airflow-ice/{__version__}" in settings.user_agent
     assert settings.user_agent.endswith(f"airflow/{version('apache-airflow')}")
@@ -48,12 +60,17 @@ def test_one_rate_for_all_hooks_of_a_connection() -> None:
     assert _limiter("a", 5.0) is not _limiter("b", 5.0)
 
 
-def test_a_connection_that_cannot_be_is_refused_when_it_is_read(set_connection: SetConnection) -> None:
+def test_a_connection_that_cannot_be_is_refused_when_it_is_read(
+    set_connection: SetConnection,
+) -> None:
     set_connection(extra={"network": "intranet"})
     hook = IceHook()
     with pytest.raises(IceInputError, match="public or vpc"):
         hook.get_conn()
-    assert hook.test_connection() == (False, "network is 'intranet', but it must be public or vpc. Nothing was sent.")
+    assert hook.test_connection() == (
+        False,
+        "network is 'intranet', but it must be public or vpc. Nothing was sent.",
+    )
 
 
 def test_methods_are_documented_with_their_own_arguments() -> None:

@@ -13,7 +13,13 @@ import pytest
 import airflow_ice
 
 PACKAGE = Path(airflow_ice.__path__[0])
-HEAVY = ("alibabacloud_credentials", "airflow_ice.api.client", "airflow_ice.emulator", "apscheduler", "Tea")
+HEAVY = (
+    "alibabacloud_credentials",
+    "airflow_ice.api.client",
+    "airflow_ice.emulator",
+    "apscheduler",
+    "Tea",
+)
 
 
 def fresh(code: str) -> None:
@@ -31,7 +37,9 @@ def heavy():
     return [name for name in sys.modules if name.split(".")[0] in HEAVY or name.startswith(HEAVY)]
 {code}
 """
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", lines], capture_output=True, text=True, timeout=120, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -100,9 +108,18 @@ def test_imports_point_one_way(path: Path) -> None:
     names = imported(path)
     if path.parts[0] not in {"emulator", "cli.py", "demo"}:
         assert not {name for name in names if name.startswith("airflow_ice.emulator")}
-    if path.parts[0] == "api" or path.name in {"waiting.py", "connections.py", "__init__.py", "get_provider_info.py"}:
+    if path.parts[0] == "api" or path.name in {
+        "waiting.py",
+        "connections.py",
+        "__init__.py",
+        "get_provider_info.py",
+    }:
         assert not {name for name in names if name.split(".")[0] == "airflow"}
     if path.name == "waiting.py":
         assert not names & {"time", "asyncio", "httpx", "datetime"}
     if path.name not in {"sensors.py", "operators.py"}:
-        assert not {name for name in names if name.startswith(("airflow_ice.sensors", "airflow_ice.operators"))}
+        assert not {
+            name
+            for name in names
+            if name.startswith(("airflow_ice.sensors", "airflow_ice.operators"))
+        }

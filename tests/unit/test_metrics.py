@@ -36,7 +36,9 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
 
 def test_requests_are_counted_by_action_and_outcome_and_throttled_ones_again(stats: Stats) -> None:
     metrics.request("GetBatchMediaProducingJob", None)
-    metrics.request("GetBatchMediaProducingJob", IceThrottledError("slow down", code="Throttling.User"))
+    metrics.request(
+        "GetBatchMediaProducingJob", IceThrottledError("slow down", code="Throttling.User")
+    )
     get = {"action": "GetBatchMediaProducingJob"}
     assert stats.noted == [
         ("incr", "airflow_ice.requests", get | {"outcome": "ok"}),
@@ -56,7 +58,8 @@ def test_a_poll_notes_its_waits_their_age_and_what_it_took(stats: Stats) -> None
 
 
 @pytest.mark.parametrize(
-    ("in_triggerer", "module"), [(True, "airflow.observability.stats"), (False, "airflow.sdk.observability.stats")]
+    ("in_triggerer", "module"),
+    [(True, "airflow.observability.stats"), (False, "airflow.sdk.observability.stats")],
 )
 def test_the_stats_are_those_that_the_process_has_set_up(
     monkeypatch: pytest.MonkeyPatch, in_triggerer: bool, module: str
@@ -75,7 +78,9 @@ def test_the_stats_are_those_that_the_process_has_set_up(
         metrics._stats.cache_clear()
 
 
-def test_a_fault_of_the_stats_backend_loses_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_of_the_stats_backend_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Stats):
         def incr(self, name: str, tags: dict[str, str]) -> None:
             raise OSError("no route to statsd")

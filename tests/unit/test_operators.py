@@ -20,7 +20,10 @@ from airflow_ice.api.errors import (
 )
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.hooks import IceHook
-from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
+from airflow_ice.operators import (
+    IceGetBatchMediaProducingJobOperator,
+    IceSubmitBatchMediaProducingJobOperator,
+)
 from tests.three_modes import TaskInstance, scripted, task_runner
 
 __all__ = ["task_runner"]
@@ -32,12 +35,22 @@ URL = "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{}.mp4"
 
 
 def good(index: int, **fields: Any) -> SubJob:
-    known: dict[str, Any] = {"media_id": f"media-{index}", "media_url": URL.format(index), "project_id": f"project-{index}"}
-    return SubJob(index=index, job_id=f"sub-{index}", status="Success", duration=12.5, **known | fields)
+    known: dict[str, Any] = {
+        "media_id": f"media-{index}",
+        "media_url": URL.format(index),
+        "project_id": f"project-{index}",
+    }
+    return SubJob(
+        index=index, job_id=f"sub-{index}", status="Success", duration=12.5, **known | fields
+    )
 
 
 def bad(index: int, **fields: Any) -> SubJob:
-    known: dict[str, Any] = {"status": "Failed", "error_code": "ProduceFailed", "error_message": "no tracks"}
+    known: dict[str, Any] = {
+        "status": "Failed",
+        "error_code": "ProduceFailed",
+        "error_message": "no tracks",
+    }
     return SubJob(index=index, job_id=f"sub-{index}", **known | fields)
 
 
@@ -52,13 +65,17 @@ def finished(*subs: SubJob, **fields: Any) -> BatchMediaProducingJob:
         "complete_time": datetime(2026, 1, 2, 3, 14, 5, tzinfo=UTC),
         "request_id": "R-1",
     }
-    return BatchMediaProducingJob(job_id="job-1", status="Finished", sub_jobs=subs, **known | fields)
+    return BatchMediaProducingJob(
+        job_id="job-1", status="Finished", sub_jobs=subs, **known | fields
+    )
 
 
 class Collection:
     """One run of the operator: what it returned or raised, what it pushed and how long it slept."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, looks: tuple[Any, ...], **arguments: Any) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, looks: tuple[Any, ...], **arguments: Any
+    ) -> None:
         self.slept: list[float] = []
         self.looks = 0
 
@@ -70,7 +87,9 @@ class Collection:
         monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(counted())[0])
         monkeypatch.setattr("time.sleep", self.slept.append)
         self.ti = TaskInstance()
-        self.operator = IceGetBatchMediaProducingJobOperator(task_id="collect", job_id="job-1", **arguments)
+        self.operator = IceGetBatchMediaProducingJobOperator(
+            task_id="collect", job_id="job-1", **arguments
+        )
 
     def run(self) -> Any:
         context: Any = {"ti": self.ti}
@@ -106,7 +125,14 @@ def test_what_is_returned_and_pushed(collect: Collect) -> None:
         }
         for index in (0, 2)
     ]
-    failed = [{"index": 1, "subjob_id": "sub-1", "error_code": "ProduceFailed", "error_message": "no tracks"}]
+    failed = [
+        {
+            "index": 1,
+            "subjob_id": "sub-1",
+            "error_code": "ProduceFailed",
+            "error_message": "no tracks",
+        }
+    ]
     assert run.run() == {
         "job_id": "job-1",
         "job_type": "Script",
@@ -130,7 +156,10 @@ def test_what_is_returned_and_pushed(collect: Collect) -> None:
 def test_previews_have_projects_and_no_media(collect: Collect) -> None:
     run = collect(finished(preview(1), preview(0)))
     result = run.run()
-    assert [(row["index"], row["media_id"], row["media_url"], row["project_id"]) for row in result["media"]] == [
+    assert [
+        (row["index"], row["media_id"], row["media_url"], row["project_id"])
+        for row in result["media"]
+    ] == [
         (0, None, None, "project-0"),
         (1, None, None, "project-1"),
     ]
@@ -166,10 +195,15 @@ def test_a_finished_job_without_sub_jobs_fails(require: Any, collect: Collect) -
         ("media_urls", [URL.format(0)]),
         ("project_ids", ["project-0"]),
         ("failed", []),
-        ("media", [{"index": 0, "subjob_id": "sub-0", "media_id": "media-0", "media_url": URL.format(0)}]),
+        (
+            "media",
+            [{"index": 0, "subjob_id": "sub-0", "media_id": "media-0", "media_url": URL.format(0)}],
+        ),
     ],
 )
-def test_a_list_may_be_the_return_value_for_mapped_tasks(returns: str, value: Any, collect: Collect) -> None:
+def test_a_list_may_be_the_return_value_for_mapped_tasks(
+    returns: str, value: Any, collect: Collect
+) -> None:
     run = collect(finished(good(0)), returns=returns)
     found = run.run()
     if returns == "media":
@@ -188,7 +222,9 @@ def test_an_unknown_return_is_refused_while_the_dag_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("require", ["all", 3, "3", 0.7, "0.7", 1.0])
-def test_too_few_videos_fail_for_good_after_the_rows_are_pushed(require: Any, collect: Collect) -> None:
+def test_too_few_videos_fail_for_good_after_the_rows_are_pushed(
+    require: Any, collect: Collect
+) -> None:
     run = collect(finished(good(0), bad(1), good(2)), require=require)
     with pytest.raises(IceTooFewVideosError) as caught:
         run.run()
@@ -204,7 +240,9 @@ def test_enough_videos_succeed(require: Any, collect: Collect) -> None:
     assert len(collect(finished(good(0), bad(1), good(2)), require=require).run()["media"]) == 2
 
 
-@pytest.mark.parametrize("require", [0, -1, "most", "", None, True, 1.5, "1.5", ["all"], {}, "{{ params.require }}"])
+@pytest.mark.parametrize(
+    "require", [0, -1, "most", "", None, True, 1.5, "1.5", ["all"], {}, "{{ params.require }}"]
+)
 def test_a_bad_requirement_is_refused_before_any_request(require: Any, collect: Collect) -> None:
     run = collect(finished(good(0)), require=require)
     with pytest.raises(IceInputError, match="require"):
@@ -225,25 +263,36 @@ def test_status_decides_and_not_an_error_code(collect: Collect) -> None:
 
 def test_a_failed_job_fails_for_good_with_its_own_reason(collect: Collect) -> None:
     failed = BatchMediaProducingJob(
-        job_id="job-1", status="Failed", error=JobError("InvalidMaterial.NotFound", "gone"), request_id="R"
+        job_id="job-1",
+        status="Failed",
+        error=JobError("InvalidMaterial.NotFound", "gone"),
+        request_id="R",
     )
     run = collect(failed, require="any")
     with pytest.raises(IceJobFailedError, match="gone") as caught:
         run.run()
     assert isinstance(caught.value, AirflowFailException)
-    assert (caught.value.code, caught.value.job_id, caught.value.request_id) == ("InvalidMaterial.NotFound", "job-1", "R")
+    assert (caught.value.code, caught.value.job_id, caught.value.request_id) == (
+        "InvalidMaterial.NotFound",
+        "job-1",
+        "R",
+    )
     assert (run.pushed["media"], run.pushed["failed"], run.slept) == ([], [], [])
 
 
 def test_what_a_failed_job_has_made_is_still_pushed(collect: Collect) -> None:
-    run = collect(BatchMediaProducingJob(job_id="job-1", status="Failed", sub_jobs=(good(0), bad(1))))
+    run = collect(
+        BatchMediaProducingJob(job_id="job-1", status="Failed", sub_jobs=(good(0), bad(1)))
+    )
     with pytest.raises(IceJobFailedError):
         run.run()
     assert run.pushed["media_ids"] == ["media-0"]
 
 
 @pytest.mark.parametrize("status", ["Init", "Processing", "", "Paused"])
-def test_a_job_that_has_not_ended_is_a_clear_error_that_a_retry_may_mend(status: str, collect: Collect) -> None:
+def test_a_job_that_has_not_ended_is_a_clear_error_that_a_retry_may_mend(
+    status: str, collect: Collect
+) -> None:
     run = collect(BatchMediaProducingJob(job_id="job-1", status=status, request_id="R-1"))
     with pytest.raises(IceJobNotEndedError) as caught:
         run.run()
@@ -283,7 +332,9 @@ def test_an_error_while_reading_passes_as_it_is(collect: Collect) -> None:
 
 def test_no_signed_url_and_no_secret_reaches_xcom_or_the_log(collect: Collect) -> None:
     leaky = "see http://b.oss/x.mp4?OSSAccessKeyId=i&Signature=c0ffee&Expires=1"
-    run = collect(finished(good(0), bad(1, error_message=leaky), error=JobError("E", leaky)), require="any")
+    run = collect(
+        finished(good(0), bad(1, error_message=leaky), error=JobError("E", leaky)), require="any"
+    )
     with structlog.testing.capture_logs() as lines:
         found = run.run()
     assert "http://b.oss/x.mp4" in json.dumps(found)
@@ -291,9 +342,22 @@ def test_no_signed_url_and_no_secret_reaches_xcom_or_the_log(collect: Collect) -
 
 
 def test_job_id_and_friends_are_templated() -> None:
-    assert set(IceGetBatchMediaProducingJobOperator.template_fields) >= {"job_id", "ice_conn_id", "region_id", "require"}
+    assert set(IceGetBatchMediaProducingJobOperator.template_fields) >= {
+        "job_id",
+        "ice_conn_id",
+        "region_id",
+        "require",
+    }
     assert set(IceSubmitBatchMediaProducingJobOperator.template_fields) >= {
-        *("input_config", "output_config", "editing_config", "template_config", "user_data", "ice_conn_id", "region_id")
+        *(
+            "input_config",
+            "output_config",
+            "editing_config",
+            "template_config",
+            "user_data",
+            "ice_conn_id",
+            "region_id",
+        )
     }
 
 

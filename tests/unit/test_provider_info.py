@@ -28,7 +28,11 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def test_it_is_what_the_entry_point_names() -> None:
-    (entry,) = [entry for entry in entry_points(group="apache_airflow_provider") if entry.value.startswith("airflow_ice.")]
+    (entry,) = [
+        entry
+        for entry in entry_points(group="apache_airflow_provider")
+        if entry.value.startswith("airflow_ice.")
+    ]
     assert entry.load() is get_provider_info
 
 
@@ -53,7 +57,10 @@ def test_every_module_and_class_that_it_names_imports() -> None:
 
 
 def test_it_says_what_the_hook_says() -> None:
-    assert (CONNECTION["connection-type"], CONNECTION["hook-name"]) == (IceHook.conn_type, IceHook.hook_name)
+    assert (CONNECTION["connection-type"], CONNECTION["hook-name"]) == (
+        IceHook.conn_type,
+        IceHook.hook_name,
+    )
     assert IceHook.conn_name_attr == "ice_conn_id"
 
 
@@ -64,7 +71,15 @@ def test_the_form_offers_what_the_hook_understands() -> None:
         assert "__" not in name  # Airflow splits there
         assert field["label"]
         assert field["description"]
-    for name in ("region_id", "network", "connect_timeout", "read_timeout", "proxy", "verify", "max_requests_per_second"):
+    for name in (
+        "region_id",
+        "network",
+        "connect_timeout",
+        "read_timeout",
+        "proxy",
+        "verify",
+        "max_requests_per_second",
+    ):
         assert name in fields
     for name in ("security_token", "proxy"):
         assert fields[name]["schema"]["format"] == "password"
@@ -76,11 +91,18 @@ def test_the_form_hides_what_the_endpoint_override_says() -> None:
 
 def test_the_forms_defaults_are_the_hooks() -> None:
     defaults = {
-        name: field["schema"]["default"] for name, field in CONNECTION["conn-fields"].items() if "default" in field["schema"]
+        name: field["schema"]["default"]
+        for name, field in CONNECTION["conn-fields"].items()
+        if "default" in field["schema"]
     }
     untouched = read_connection(login="id", password="secret", host=None, extra={})
     assert (
-        read_connection(login="id", password="secret", host=None, extra={**defaults, "role_session_expiration": None})
+        read_connection(
+            login="id",
+            password="secret",
+            host=None,
+            extra={**defaults, "role_session_expiration": None},
+        )
         == untouched
     )
 
@@ -91,7 +113,9 @@ def test_what_the_form_starts_with_is_valid() -> None:
 
 
 def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -26,7 +26,12 @@ def frame() -> dict[str, Any]:
     def publish(media: dict[str, Any]) -> str:
         return str(media["media_id"])
 
-    public = {name: value for module in (operators, sensors, hooks) for name, value in vars(module).items() if name[0] != "_"}
+    public = {
+        name: value
+        for module in (operators, sensors, hooks)
+        for name, value in vars(module).items()
+        if name[0] != "_"
+    }
     return {**public, "DAG": DAG, "LocalIce": LocalIce, "publish": publish}
 
 
@@ -55,7 +60,9 @@ def test_a_command_is_taken(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", re.findall(r"^ *export (AIRFLOW_CONN_.*)$", README, re.MULTILINE))
-def test_a_connection_in_the_environment_is_taken(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_in_the_environment_is_taken(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (setting,) = shlex.split(line)
     monkeypatch.setenv(*setting.split("=", 1))
     with hooks.IceHook().get_conn() as client:

@@ -17,18 +17,27 @@ from tests.three_modes import TaskInstance
 SELECTION: dict[str, Any] = {"textMatchMediaOutputList": [{"textMatchMediaSentenceOutputList": []}]}
 
 
-def delivered(monkeypatch: pytest.MonkeyPatch, job: BatchMediaProducingJob, returns: Returns) -> dict[str, Any]:
+def delivered(
+    monkeypatch: pytest.MonkeyPatch, job: BatchMediaProducingJob, returns: Returns
+) -> dict[str, Any]:
     monkeypatch.setattr(IceHook, "get_batch_media_producing_job", lambda hook, job_id: job)
     ti = TaskInstance()
     context: Any = {"ti": ti}
-    ti.pushed["return_value"] = deliver(IceHook(), job.job_id, "all", returns, context, logging.getLogger())
+    ti.pushed["return_value"] = deliver(
+        IceHook(), job.job_id, "all", returns, context, logging.getLogger()
+    )
     return ti.pushed
 
 
 @pytest.mark.parametrize("returns", ["job", "project_ids"])
-def test_a_selection_is_pushed_whatever_is_returned(monkeypatch: pytest.MonkeyPatch, returns: Returns) -> None:
+def test_a_selection_is_pushed_whatever_is_returned(
+    monkeypatch: pytest.MonkeyPatch, returns: Returns
+) -> None:
     job = BatchMediaProducingJob(
-        job_id="job-1", job_type="Smart_Mix_Media_Select", status="Finished", extend_output=json.dumps(SELECTION)
+        job_id="job-1",
+        job_type="Smart_Mix_Media_Select",
+        status="Finished",
+        extend_output=json.dumps(SELECTION),
     )
     pushed = delivered(monkeypatch, job, returns)
     assert pushed["extend_output"] == SELECTION
@@ -37,7 +46,10 @@ def test_a_selection_is_pushed_whatever_is_returned(monkeypatch: pytest.MonkeyPa
 
 def test_a_job_without_one_pushes_no_null(monkeypatch: pytest.MonkeyPatch) -> None:
     job = BatchMediaProducingJob(
-        job_id="job-1", job_type="Script", status="Finished", sub_jobs=(SubJob(index=0, job_id="sub-0", status="Success"),)
+        job_id="job-1",
+        job_type="Script",
+        status="Finished",
+        sub_jobs=(SubJob(index=0, job_id="sub-0", status="Success"),),
     )
     pushed = delivered(monkeypatch, job, "job")
     assert "extend_output" not in pushed
@@ -46,10 +58,22 @@ def test_a_job_without_one_pushes_no_null(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_signed_url_in_a_selection_lands_nowhere() -> None:
     signed = "http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4?Expires=1&OSSAccessKeyId=id&Signature=secret"
-    found = {"list": [{"url": signed, "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]}
+    found = {
+        "list": [{"url": signed, "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]
+    }
     job = BatchMediaProducingJob(
-        job_id="job-1", job_type="Smart_Mix_Media_Select", status="Finished", extend_output=json.dumps(found)
+        job_id="job-1",
+        job_type="Smart_Mix_Media_Select",
+        status="Finished",
+        extend_output=json.dumps(found),
     )
     assert job_result(job, judge(job, "all"))["extend_output"] == {
-        "list": [{"url": signed.partition("?")[0], "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]
+        "list": [
+            {
+                "url": signed.partition("?")[0],
+                "score": -0.2,
+                "plain": "http://a.example/x?page=2",
+                "none": None,
+            }
+        ]
     }

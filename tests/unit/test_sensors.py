@@ -32,19 +32,28 @@ def test_a_dag_reads_no_connection_while_it_is_parsed(monkeypatch: pytest.Monkey
 
 
 def test_what_is_templated() -> None:
-    sensor = IceBatchMediaProducingJobSensor(task_id="w", job_id="{{ j }}", ice_conn_id="{{ c }}", region_id="{{ r }}")
+    sensor = IceBatchMediaProducingJobSensor(
+        task_id="w", job_id="{{ j }}", ice_conn_id="{{ c }}", region_id="{{ r }}"
+    )
     sensor.render_template_fields({"j": "job-7", "c": "other", "r": "cn-beijing"})  # type: ignore[typeddict-unknown-key]
     assert (sensor.job_id, sensor.ice_conn_id, sensor.region_id) == ("job-7", "other", "cn-beijing")
 
 
-@pytest.mark.parametrize(("value", "deferrable"), [("True", "True"), ("False", "False"), (None, "False")])
+@pytest.mark.parametrize(
+    ("value", "deferrable"), [("True", "True"), ("False", "False"), (None, "False")]
+)
 def test_deferrable_is_airflows_own_default(value: str | None, deferrable: str) -> None:
-    environment = {**os.environ, **({} if value is None else {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": value})}
+    environment = {
+        **os.environ,
+        **({} if value is None else {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": value}),
+    }
     code = """if True:
         from airflow_ice.sensors import IceBatchMediaProducingJobSensor as Sensor
         print(Sensor(task_id="w", job_id="j").deferrable, Sensor(task_id="x", job_id="j", deferrable=True).deferrable)
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.stdout.split() == [deferrable, "True"], done.stderr
 
 
@@ -59,7 +68,13 @@ def test_intervals_may_be_timedeltas(monkeypatch: pytest.MonkeyPatch, task_runne
         "max_wait": timedelta(minutes=9),
     }
     run = Run(
-        "deferrable", clock, exponential_backoff=True, region_id="cn-beijing", ice_conn_id="other", silent_fail=True, **given
+        "deferrable",
+        clock,
+        exponential_backoff=True,
+        region_id="cn-beijing",
+        ice_conn_id="other",
+        silent_fail=True,
+        **given,
     )
     with pytest.raises(TaskDeferred) as caught:
         run.sensor().execute(run.context)
@@ -79,7 +94,9 @@ def test_intervals_may_be_timedeltas(monkeypatch: pytest.MonkeyPatch, task_runne
     }
 
 
-def test_a_rescheduled_sensor_began_with_its_first_look(monkeypatch: pytest.MonkeyPatch, task_runner: None) -> None:
+def test_a_rescheduled_sensor_began_with_its_first_look(
+    monkeypatch: pytest.MonkeyPatch, task_runner: None
+) -> None:
     clock = Clock()
     clock.install(monkeypatch)
     running = BatchMediaProducingJob(job_id="job-1", status="Processing")

@@ -42,13 +42,26 @@ HIGHLIGHTS = {"MediaArray": ["http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"]
 class World:
     """One task instance, its tries and clears, and the ICE that it submits to."""
 
-    def __init__(self, kind: type[IceSubmitOperator], monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> None:
+    def __init__(
+        self, kind: type[IceSubmitOperator], monkeypatch: pytest.MonkeyPatch, **arguments: Any
+    ) -> None:
         self.ice = MemoryIce()
         self.ice.install(monkeypatch)
         self.store = MemoryStore()
         self.kind = kind
-        own = {"input_config": INPUT if kind is IceSubmitBatchMediaProducingJobOperator else HIGHLIGHTS, "output_config": OUTPUT}
-        self.arguments: dict[str, Any] = {"task_id": "submit", "retries": RETRIES, "list_settle_seconds": 60, **own, **arguments}
+        own = {
+            "input_config": INPUT
+            if kind is IceSubmitBatchMediaProducingJobOperator
+            else HIGHLIGHTS,
+            "output_config": OUTPUT,
+        }
+        self.arguments: dict[str, Any] = {
+            "task_id": "submit",
+            "retries": RETRIES,
+            "list_settle_seconds": 60,
+            **own,
+            **arguments,
+        }
         self.max_tries = RETRIES
         self.run_started = datetime(2026, 1, 2, tzinfo=UTC)
         self.tries = 0
@@ -59,7 +72,11 @@ class World:
         self.tries += 1
         self.ti = TaskInstance(self.max_tries, try_number=self.tries)
         operator = self.kind(**{**self.arguments, **changed})
-        context: Any = {"ti": self.ti, "task_state_store": self.store, "dag_run": SimpleNamespace(start_date=self.run_started)}
+        context: Any = {
+            "ti": self.ti,
+            "task_state_store": self.store,
+            "dag_run": SimpleNamespace(start_date=self.run_started),
+        }
         return operator.execute(context)
 
     def clear(self) -> None:
@@ -77,7 +94,8 @@ def task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(
-    params=[IceSubmitBatchMediaProducingJobOperator, IceSubmitScreenMediaHighlightsJobOperator], ids=["token", "no token"]
+    params=[IceSubmitBatchMediaProducingJobOperator, IceSubmitScreenMediaHighlightsJobOperator],
+    ids=["token", "no token"],
 )
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
     return lambda **arguments: World(request.param, monkeypatch, **arguments)
@@ -98,7 +116,9 @@ def test_a_first_run_submits_one_job_and_returns_its_id(world: MakeWorld) -> Non
     assert here.record["delivered"] is True
 
 
-def test_the_key_travels_in_user_data_beside_the_users_own_and_as_client_token(world: MakeWorld) -> None:
+def test_the_key_travels_in_user_data_beside_the_users_own_and_as_client_token(
+    world: MakeWorld,
+) -> None:
     here = world(user_data={"NotifyAddress": "https://example.com/ice"})
     here.run()
     [job] = here.ice.jobs
@@ -106,7 +126,9 @@ def test_the_key_travels_in_user_data_beside_the_users_own_and_as_client_token(w
         "NotifyAddress": "https://example.com/ice",
         "airflow_ice": here.record["key"],
     }
-    assert job.parameters.get("ClientToken") in ({None} if here.kind is IceSubmitScreenMediaHighlightsJobOperator else {job.key})
+    assert job.parameters.get("ClientToken") in (
+        {None} if here.kind is IceSubmitScreenMediaHighlightsJobOperator else {job.key}
+    )
 
 
 def test_the_intent_is_stored_before_anything_is_sent(world: MakeWorld) -> None:
@@ -133,7 +155,9 @@ def test_a_lost_reply_is_found_again_in_a_list_that_lags(world: MakeWorld) -> No
     assert len(here.ice.jobs) == 1
 
 
-def test_a_send_that_was_lost_before_it_arrived_is_sent_again_once_the_list_has_settled(world: MakeWorld) -> None:
+def test_a_send_that_was_lost_before_it_arrived_is_sent_again_once_the_list_has_settled(
+    world: MakeWorld,
+) -> None:
     here = world()
     here.ice.replies = ["lost_before"]
     assert here.run() == "job-0"
@@ -163,7 +187,10 @@ def test_a_refused_submit_fails_and_a_retry_sends_it_with_the_same_key(world: Ma
     assert here.ice.slept == []
 
 
-@pytest.mark.parametrize("moment", ["before the send", "after ICE took it", "before the id is stored", "after the id is stored"])
+@pytest.mark.parametrize(
+    "moment",
+    ["before the send", "after ICE took it", "before the id is stored", "after the id is stored"],
+)
 def test_a_try_that_dies_at_any_moment_leaves_one_job(world: MakeWorld, moment: str) -> None:
     here = world()
     if moment == "before the send":
@@ -211,7 +238,9 @@ def test_an_unreadable_store_on_a_retry_submits_nothing_and_loses_nothing(world:
 
 
 @pytest.mark.parametrize("stored", ['"text"', "{}", '{"key": 1, "generation": 0}', "[]"])
-def test_a_record_that_is_none_is_an_error_and_no_reason_to_submit(world: MakeWorld, stored: str) -> None:
+def test_a_record_that_is_none_is_an_error_and_no_reason_to_submit(
+    world: MakeWorld, stored: str
+) -> None:
     here = world()
     here.store.values[RECORD] = stored
     with pytest.raises(IceSubmissionRecordError):
@@ -280,7 +309,9 @@ def test_a_retry_after_a_failed_job_makes_a_new_one_when_told_to(world: MakeWorl
     assert len({job.key for job in here.ice.jobs}) == 3
 
 
-def test_a_job_that_fails_while_waited_for_is_retried_only_where_a_retry_makes_a_new_one(world: MakeWorld) -> None:
+def test_a_job_that_fails_while_waited_for_is_retried_only_where_a_retry_makes_a_new_one(
+    world: MakeWorld,
+) -> None:
     here = world(wait_for_completion=True)
     fail_while_waiting(here)
     with pytest.raises(IceJobFailedError) as failed:
@@ -319,7 +350,9 @@ def test_a_clear_before_the_result_was_delivered_reattaches(world: MakeWorld, st
 
 
 @pytest.mark.parametrize("status", ["Processing", "Finished", "Failed"])
-def test_a_clear_after_the_result_was_delivered_makes_a_new_job(world: MakeWorld, status: str) -> None:
+def test_a_clear_after_the_result_was_delivered_makes_a_new_job(
+    world: MakeWorld, status: str
+) -> None:
     here = world()
     here.run()
     here.ice.jobs[0].status = status
@@ -370,7 +403,9 @@ def test_a_change_of_the_tasks_retries_is_no_clear(world: MakeWorld) -> None:
     assert len(here.ice.jobs) == 1
 
 
-def test_a_running_job_is_found_after_a_clear_that_took_the_state_store_with_it(world: MakeWorld) -> None:
+def test_a_running_job_is_found_after_a_clear_that_took_the_state_store_with_it(
+    world: MakeWorld,
+) -> None:
     here = world()
     here.run()
     here.clear()
@@ -390,7 +425,9 @@ def test_changed_inputs_fail_and_say_what_differs(world: MakeWorld, status: str)
     here = world()
     here.run()
     here.ice.jobs[0].status = status
-    with pytest.raises(UnretriedIceInputsChangedError, match=r"OutputConfig changed .* job-0") as changed:
+    with pytest.raises(
+        UnretriedIceInputsChangedError, match=r"OutputConfig changed .* job-0"
+    ) as changed:
         here.run(**CHANGED)
     assert "'reattach'" in str(changed.value)
     assert "'resubmit'" in str(changed.value)
@@ -424,7 +461,9 @@ def test_inputs_that_changed_before_a_lost_submit_was_found_are_noticed(world: M
     assert len(here.ice.jobs) == 1
 
 
-def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.list_lag = 10_000
     here.ice.after_submit = killed
@@ -461,7 +500,9 @@ def test_another_address_of_the_same_account_is_no_change(world: MakeWorld) -> N
 
 
 @pytest.mark.parametrize("change", ["region_id", "host"])
-def test_a_lost_reply_is_not_looked_for_in_another_place_and_nothing_is_sent_there(world: MakeWorld, change: str) -> None:
+def test_a_lost_reply_is_not_looked_for_in_another_place_and_nothing_is_sent_there(
+    world: MakeWorld, change: str
+) -> None:
     here = world()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
@@ -479,7 +520,9 @@ def test_a_lost_reply_is_not_looked_for_in_another_place_and_nothing_is_sent_the
     assert here.run() == "job-0"
 
 
-def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(world: MakeWorld) -> None:
+def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
+    world: MakeWorld,
+) -> None:
     here = world()
     here.run()
     lost = list(here.ice.jobs)
@@ -495,7 +538,9 @@ def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(world
     assert here.ice.jobs[0].key != lost[0].key
 
 
-def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.reply_takes, here.ice.list_lag = 70.0, 100.0
     here.ice.replies = ["lost_after"]
@@ -503,7 +548,9 @@ def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(monkeypatch:
     assert len(here.ice.jobs) == 1
 
 
-def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.reply_takes = 70.0
     here.ice.before_submit = killed
@@ -515,7 +562,9 @@ def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(monkeypatch: 
     assert here.ice.now - began >= 60 + 70
 
 
-def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.list_lag = 10_000
     here.ice.replies = ["lost_after", "refused"]
@@ -538,7 +587,10 @@ def test_a_mismatch_is_got_over_by_time_or_by_a_clear(monkeypatch: pytest.Monkey
         with pytest.raises(IceError) as mismatch:
             here.run(**CHANGED)
         assert "No job was made" not in str(mismatch.value)
-        assert mismatch.value.submitted == "unknown" or "ICE says that an earlier try made a job" in str(mismatch.value)
+        assert (
+            mismatch.value.submitted == "unknown"
+            or "ICE says that an earlier try made a job" in str(mismatch.value)
+        )
     sends = here.ice.sends
     with pytest.raises(IceSubmissionRecordError, match="shows none with its key"):
         here.run(**CHANGED)
@@ -561,7 +613,9 @@ def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(world: MakeWorld)
     here = world()
     here.run()
     here.run()
-    here.max_tries = here.tries + 0  # as many as before: the task's retries were taken away together with the clear
+    here.max_tries = (
+        here.tries + 0
+    )  # as many as before: the task's retries were taken away together with the clear
     assert here.run(retries=0) == "job-0"
 
 
@@ -580,7 +634,9 @@ def test_no_key_is_ever_used_for_two_wishes(world: MakeWorld) -> None:
     here.run()
     for retries in (RETRIES, 0, 5, RETRIES):
         here.max_tries = here.tries + retries
-        here.run(retries=retries + 1)  # raised between the clear and the run: the epoch is that of another clear
+        here.run(
+            retries=retries + 1
+        )  # raised between the clear and the run: the epoch is that of another clear
     assert len({job.key for job in here.ice.jobs}) == len(here.ice.jobs) == 5
 
 
@@ -596,13 +652,17 @@ def test_a_retry_without_a_record_takes_the_job_that_carries_its_key(world: Make
 def test_inputs_that_no_longer_pass_do_not_bar_the_job_that_is_there(world: MakeWorld) -> None:
     here = world()
     here.run()
-    with pytest.raises(UnretriedIceInputsChangedError, match=r"OutputConfig\.Count changed since job job-0"):
+    with pytest.raises(
+        UnretriedIceInputsChangedError, match=r"OutputConfig\.Count changed since job job-0"
+    ):
         here.run(output_config={**OUTPUT, "Count": 101})
     assert here.run(output_config={**OUTPUT, "Count": 101}, on_changed_inputs="reattach") == "job-0"
     assert len(here.ice.jobs) == 1
 
 
-def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at_once(world: MakeWorld) -> None:
+def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at_once(
+    world: MakeWorld,
+) -> None:
     here = world()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
@@ -613,7 +673,9 @@ def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at
     assert here.run() == "job-1"
 
 
-def test_whoever_wants_to_look_for_lost_replies_himself_is_let(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_wants_to_look_for_lost_replies_himself_is_let(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch, on_lost_reply="fail")
     here.ice.replies = ["lost_before"]
     for _ in range(2):
@@ -704,12 +766,25 @@ def test_user_data_of_the_users_own_may_fill_what_is_left() -> None:
 
 
 def intent(**other: Any) -> Intent:
-    base: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "max_tries": 2, "retries": 2}
+    base: dict[str, Any] = {
+        "dag_id": "d",
+        "run_id": "r",
+        "task_id": "t",
+        "map_index": -1,
+        "max_tries": 2,
+        "retries": 2,
+    }
     return Intent(**{**base, **other})
 
 
 def test_keys_differ_for_whatever_makes_another_intent_and_only_then() -> None:
-    others: list[dict[str, Any]] = [{"dag_id": "d2"}, {"run_id": "r2"}, {"task_id": "t2"}, {"map_index": 0}, {"max_tries": 3}]
+    others: list[dict[str, Any]] = [
+        {"dag_id": "d2"},
+        {"run_id": "r2"},
+        {"task_id": "t2"},
+        {"map_index": 0},
+        {"max_tries": 3},
+    ]
     keys = [intent(**other).key(0) for other in ({}, *others)] + [intent().key(1)]
     assert len(set(keys)) == 7
     assert intent().key(0) == keys[0]
@@ -775,7 +850,9 @@ def test_killing_the_task_is_honest(world: MakeWorld) -> None:
 def test_errors_of_a_submit_say_what_a_retry_does(world: MakeWorld) -> None:
     here = world()
     here.ice.replies = ["lost_before"] * 10
-    with pytest.raises(IceError, match="looks for the job by its key, and sends again only if there is none") as lost:
+    with pytest.raises(
+        IceError, match="looks for the job by its key, and sends again only if there is none"
+    ) as lost:
         here.run()
     assert lost.value.submitted == "unknown"
     assert here.ice.jobs == []

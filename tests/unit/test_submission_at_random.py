@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_ice.api.errors import IceError
-from airflow_ice.operators import IceSubmitBatchMediaProducingJobOperator, IceSubmitScreenMediaHighlightsJobOperator
+from airflow_ice.operators import (
+    IceSubmitBatchMediaProducingJobOperator,
+    IceSubmitScreenMediaHighlightsJobOperator,
+)
 from tests.memory_ice import INPUT, OUTPUT, Killed, MemoryIce, MemoryStore, TaskInstance
 
 RETRIES = 3
@@ -36,13 +39,19 @@ class OneTaskInstance(RuleBasedStateMachine):
         on_clear=st.sampled_from(["resubmit", "reuse"]),
         lag=st.sampled_from([0.0, 20.0, 55.0]),
     )
-    def begin(self, takes_token: bool, waits: bool, on_failed_job: str, on_clear: str, lag: float) -> None:
+    def begin(
+        self, takes_token: bool, waits: bool, on_failed_job: str, on_clear: str, lag: float
+    ) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(ExecutorSafeguard, "test_mode", True)
         self.ice = MemoryIce(list_lag=lag)
         self.ice.install(self.patch)
         self.store = MemoryStore()
-        self.kind = IceSubmitBatchMediaProducingJobOperator if takes_token else IceSubmitScreenMediaHighlightsJobOperator
+        self.kind = (
+            IceSubmitBatchMediaProducingJobOperator
+            if takes_token
+            else IceSubmitScreenMediaHighlightsJobOperator
+        )
         self.arguments: dict[str, Any] = {
             "task_id": "submit",
             "retries": RETRIES,
@@ -68,9 +77,15 @@ class OneTaskInstance(RuleBasedStateMachine):
 
     @precondition(lambda self: self.state in {"new", "up_for_retry"})
     @rule(
-        replies=st.lists(FAULTS, max_size=3), death=DEATHS, at_set=st.integers(0, 5), unreadable=st.booleans(), deaf=st.booleans()
+        replies=st.lists(FAULTS, max_size=3),
+        death=DEATHS,
+        at_set=st.integers(0, 5),
+        unreadable=st.booleans(),
+        deaf=st.booleans(),
     )
-    def try_once(self, replies: list[Any], death: str, at_set: int, unreadable: bool, deaf: bool) -> None:
+    def try_once(
+        self, replies: list[Any], death: str, at_set: int, unreadable: bool, deaf: bool
+    ) -> None:
         """Run one try, with whatever goes wrong in it."""
         last = self.ice.jobs[-1] if self.ice.jobs else None
         self.tries += 1
@@ -81,7 +96,11 @@ class OneTaskInstance(RuleBasedStateMachine):
         ti = TaskInstance(self.max_tries, try_number=self.tries)
         sent = self.ice.sends
         try:
-            context: Any = {"ti": ti, "task_state_store": self.store, "dag_run": SimpleNamespace(start_date=None)}
+            context: Any = {
+                "ti": ti,
+                "task_state_store": self.store,
+                "dag_run": SimpleNamespace(start_date=None),
+            }
             result = self.kind(**self.arguments).execute(context)
         except Killed:
             self.state = "up_for_retry"
@@ -93,9 +112,14 @@ class OneTaskInstance(RuleBasedStateMachine):
             self.state = "success"
             job_id = result["job_id"] if self.waits else result
             self.delivered.append(job_id)
-            assert not self.waits or next(job for job in self.ice.jobs if job.job_id == job_id).status == "Finished"
+            assert (
+                not self.waits
+                or next(job for job in self.ice.jobs if job.job_id == job_id).status == "Finished"
+            )
             if self.jobs_before_clear is not None:
-                assert len(self.ice.jobs) > self.jobs_before_clear, "a clear that is a wish for a new job was given the old one"
+                assert len(self.ice.jobs) > self.jobs_before_clear, (
+                    "a clear that is a wish for a new job was given the old one"
+                )
                 self.jobs_before_clear = None
             assert ti.pushed["job_id"] == job_id
             if self.waits:
@@ -108,7 +132,11 @@ class OneTaskInstance(RuleBasedStateMachine):
         self.ice.replies = []
         if self.ice.jobs and self.ice.jobs[-1] is not last:
             # A failed job may be followed by another where the policy says so, or a person has cleared the task.
-            if last is not None and last.status == "Failed" and (self.on_failed_job == "resubmit" or self.cleared_since_job):
+            if (
+                last is not None
+                and last.status == "Failed"
+                and (self.on_failed_job == "resubmit" or self.cleared_since_job)
+            ):
                 self.wishes += 1
             self.cleared_since_job = False
 
@@ -119,7 +147,11 @@ class OneTaskInstance(RuleBasedStateMachine):
         sets = iter(range(1000))
         self.ice.before_submit = die if death == "before_submit" else lambda: None
         self.ice.after_submit = die if death == "after_submit" else lambda: None
-        self.store.on_set = (lambda _: die() if next(sets) == at_set else None) if death == "at_set" else lambda _: None
+        self.store.on_set = (
+            (lambda _: die() if next(sets) == at_set else None)
+            if death == "at_set"
+            else lambda _: None
+        )
 
     @precondition(lambda self: self.state in {"success", "failed", "up_for_retry"})
     @rule()
@@ -150,7 +182,9 @@ class OneTaskInstance(RuleBasedStateMachine):
     @invariant()
     def no_more_jobs_than_wishes(self) -> None:
         if hasattr(self, "ice"):
-            assert len(self.ice.jobs) <= self.wishes, [(job.job_id, job.status, job.key) for job in self.ice.jobs]
+            assert len(self.ice.jobs) <= self.wishes, [
+                (job.job_id, job.status, job.key) for job in self.ice.jobs
+            ]
 
     @invariant()
     def no_two_jobs_under_one_key(self) -> None:
@@ -178,7 +212,9 @@ class OneTaskInstance(RuleBasedStateMachine):
             job.status = "Finished"
         wished = self.wishes > jobs
         self.try_once(replies=[], death="none", at_set=0, unreadable=False, deaf=False)
-        if self.state != "success" and len(self.ice.jobs) > jobs:  # a new job, waited for with no time to wait
+        if (
+            self.state != "success" and len(self.ice.jobs) > jobs
+        ):  # a new job, waited for with no time to wait
             self.ice.jobs[-1].status = "Finished"
             self.state = "up_for_retry"
             self.try_once(replies=[], death="none", at_set=0, unreadable=False, deaf=False)
@@ -190,5 +226,9 @@ class OneTaskInstance(RuleBasedStateMachine):
 
 TestOneTaskInstance = OneTaskInstance.TestCase
 TestOneTaskInstance.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=False
+    max_examples=200,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=False,
 )

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.api.errors import IceAuthenticationError, IceError, IceJobFailedError, error_from_dict
+from airflow_ice.api.errors import (
+    IceAuthenticationError,
+    IceError,
+    IceJobFailedError,
+    error_from_dict,
+)
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.hooks import IceHook
 from airflow_ice.triggers import IceBatchMediaProducingJobTrigger, event_of
@@ -32,7 +37,10 @@ JOB = BatchMediaProducingJob(job_id="job-1", status="Finished")
 
 def test_it_comes_back_from_the_database_as_it_was() -> None:
     trigger = IceBatchMediaProducingJobTrigger(**ARGUMENTS)
-    assert trigger.serialize() == ("airflow_ice.triggers.IceBatchMediaProducingJobTrigger", ARGUMENTS)
+    assert trigger.serialize() == (
+        "airflow_ice.triggers.IceBatchMediaProducingJobTrigger",
+        ARGUMENTS,
+    )
     assert revived(trigger).serialize() == trigger.serialize()
 
 
@@ -44,19 +52,35 @@ def test_making_one_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        IceAuthenticationError("no", code="SignatureDoesNotMatch", http_status=400, request_id="R", action="Get", advice="a"),
+        IceAuthenticationError(
+            "no",
+            code="SignatureDoesNotMatch",
+            http_status=400,
+            request_id="R",
+            action="Get",
+            advice="a",
+        ),
         IceJobFailedError("gone", code="InvalidMaterial.NotFound", job_id="job-1", request_id="R"),
     ],
 )
 def test_an_error_survives_its_event(error: IceError) -> None:
     event = json.loads(json.dumps(event_of("job-1", GiveUp(error))))
     again = error_from_dict(event["error"])
-    assert (type(again), str(again), again.code, again.request_id) == (type(error), str(error), error.code, error.request_id)
+    assert (type(again), str(again), again.code, again.request_id) == (
+        type(error),
+        str(error),
+        error.code,
+        error.request_id,
+    )
 
 
 def test_events_are_small_and_plain() -> None:
     assert event_of("job-1", Ended(JOB)) == {"job_id": "job-1", "outcome": "finished"}
-    assert event_of("job-1", TimedOut("why")) == {"job_id": "job-1", "outcome": "timed_out", "reason": "why"}
+    assert event_of("job-1", TimedOut("why")) == {
+        "job_id": "job-1",
+        "outcome": "timed_out",
+        "reason": "why",
+    }
     with pytest.raises(ValueError, match="does not end a wait"):
         event_of("job-1", LookAgain(1))
 
@@ -74,7 +98,9 @@ def look_that(monkeypatch: pytest.MonkeyPatch, does: Any) -> IceBatchMediaProduc
     return IceBatchMediaProducingJobTrigger(**{**ARGUMENTS, "deadline": 1500.0})
 
 
-async def test_a_look_that_never_comes_back_does_not_outlast_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_look_that_never_comes_back_does_not_outlast_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     trigger = look_that(monkeypatch, lambda: asyncio.sleep(3600))
     event = await asyncio.wait_for(first_event(trigger), 5)
     assert event["outcome"] == "timed_out"
@@ -88,7 +114,9 @@ async def test_a_timeout_of_something_else_is_no_deadline(monkeypatch: pytest.Mo
         await first_event(look_that(monkeypatch, elsewhere))
 
 
-async def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     closed: list[IceHook] = []
     leave = IceHook.__aexit__
 

@@ -62,7 +62,12 @@ def job(status: str = "Processing", **fields: Any) -> BatchMediaProducingJob:
 
 
 def wait(log: Lines | None = None, **options: Any) -> Wait:
-    known: dict[str, Any] = {"interval": 30.0, "started_at": 1000.0, "deadline": 5000.0, "draw": lambda: 0.0}
+    known: dict[str, Any] = {
+        "interval": 30.0,
+        "started_at": 1000.0,
+        "deadline": 5000.0,
+        "draw": lambda: 0.0,
+    }
     return Wait(JOB_ID, log=log or Lines(), **{**known, **options})
 
 
@@ -78,7 +83,9 @@ def seconds(verdict: object) -> float:
 # What a look means
 
 
-@pytest.mark.parametrize("status", ["Init", "Processing", "", "Queuing", "Success", "finished", "FINISHED"])
+@pytest.mark.parametrize(
+    "status", ["Init", "Processing", "", "Queuing", "Success", "finished", "FINISHED"]
+)
 def test_only_finished_and_failed_end_a_job(status: str) -> None:
     assert isinstance(wait().on_job(job(status), 1001), LookAgain)
 
@@ -89,10 +96,16 @@ def test_a_finished_job_ends_the_wait_whatever_its_extend_says() -> None:
 
 
 def test_a_failed_job_ends_the_wait_with_the_services_own_reason() -> None:
-    verdict = wait().on_job(job("Failed", error=JobError("InvalidMaterial.NotFound", "no such clip")), 1001)
+    verdict = wait().on_job(
+        job("Failed", error=JobError("InvalidMaterial.NotFound", "no such clip")), 1001
+    )
     assert isinstance(verdict, GiveUp)
     assert isinstance(verdict.error, IceJobFailedError)
-    assert (verdict.error.code, verdict.error.job_id, verdict.error.request_id) == ("InvalidMaterial.NotFound", JOB_ID, "R-1")
+    assert (verdict.error.code, verdict.error.job_id, verdict.error.request_id) == (
+        "InvalidMaterial.NotFound",
+        JOB_ID,
+        "R-1",
+    )
     assert "no such clip" in str(verdict.error)
     assert "waiting again cannot help" in str(verdict.error)
 
@@ -106,12 +119,17 @@ def test_a_failed_job_ends_even_a_silent_wait(silent_fail: bool) -> None:
     assert isinstance(wait(silent_fail=silent_fail).on_job(job("Failed"), 1001), GiveUp)
 
 
-@pytest.mark.parametrize("error", [IceTransportError("x"), IceUnavailableError("x"), IceThrottledError("x")])
+@pytest.mark.parametrize(
+    "error", [IceTransportError("x"), IceUnavailableError("x"), IceThrottledError("x")]
+)
 def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: IceError) -> None:
     assert isinstance(wait().on_error(error, 4000), LookAgain)
 
 
-@pytest.mark.parametrize("error", [IceAuthenticationError("x"), IceInputError("job_id", "", "must be an id"), IceError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [IceAuthenticationError("x"), IceInputError("job_id", "", "must be an id"), IceError("x")],
+)
 def test_an_error_that_looking_again_cannot_mend_ends_the_wait_as_it_is(error: IceError) -> None:
     assert wait().on_error(error, 1000) == GiveUp(error)
     assert isinstance(wait(silent_fail=True).on_error(error, 1000), LookAgain)
@@ -138,9 +156,17 @@ def test_the_last_look_is_at_the_deadline_itself() -> None:
 def test_a_timeout_says_what_was_seen_what_failed_and_what_happens_to_the_job() -> None:
     waiting = wait()
     waiting.on_job(job("Processing"), 1030)
-    verdict = waiting.on_error(IceTransportError("connection refused", action="GetBatchMediaProducingJob"), 5000)
+    verdict = waiting.on_error(
+        IceTransportError("connection refused", action="GetBatchMediaProducingJob"), 5000
+    )
     assert isinstance(verdict, TimedOut)
-    for said in (JOB_ID, "4000 s", "last seen: Processing", "goes on in ICE and stays billed", "connection refused"):
+    for said in (
+        JOB_ID,
+        "4000 s",
+        "last seen: Processing",
+        "goes on in ICE and stays billed",
+        "connection refused",
+    ):
         assert said in verdict.reason
 
 
@@ -183,7 +209,9 @@ def test_pauses_after_failed_looks_grow_to_a_cap_and_have_full_jitter() -> None:
     pauses = [seconds(widest.on_error(IceTransportError("x"), 1000)) for _ in range(9)]
     assert pauses == pytest.approx([10, 20, 40, 80, 160, *[LONGEST_ERROR_PAUSE] * 4], rel=0.001)
     shortest = wait(interval=10.0, draw=lambda: 0.0, deadline=math.inf)
-    assert [seconds(shortest.on_error(IceTransportError("x"), 1000)) for _ in range(9)] == pytest.approx([1.0] * 9)
+    assert [
+        seconds(shortest.on_error(IceTransportError("x"), 1000)) for _ in range(9)
+    ] == pytest.approx([1.0] * 9)
 
 
 def test_a_good_look_ends_the_growth_of_error_pauses() -> None:
@@ -202,7 +230,10 @@ looks = st.lists(
     st.one_of(
         st.sampled_from(["Init", "Processing", "Odd", ""]),
         st.just(IceTransportError("x")),
-        st.builds(lambda after: IceThrottledError("x", retry_after=after), st.one_of(st.none(), st.floats(0, 1e6))),
+        st.builds(
+            lambda after: IceThrottledError("x", retry_after=after),
+            st.one_of(st.none(), st.floats(0, 1e6)),
+        ),
         st.just(IceJobNotFoundError("x")),
         st.just(IceAuthenticationError("x")),
     ),
@@ -239,7 +270,9 @@ def test_no_wait_is_ever_hot_or_beyond_its_deadline(
         draw=lambda: next(drawn),
     )
     for look in looks:
-        verdict = waiting.on_job(job(look), now) if isinstance(look, str) else waiting.on_error(look, now)
+        verdict = (
+            waiting.on_job(job(look), now) if isinstance(look, str) else waiting.on_error(look, now)
+        )
         if deadline - now < CLOCK_TOLERANCE:
             assert isinstance(verdict, TimedOut)
             return
@@ -257,10 +290,17 @@ def test_no_wait_is_ever_hot_or_beyond_its_deadline(
 def test_a_line_for_each_change_of_state_and_none_for_each_look() -> None:
     log = Lines()
     waiting = wait(log)
-    for look, status in enumerate(["Init", "Init", "Processing", "Processing", "Processing", "Finished"]):
+    for look, status in enumerate(
+        ["Init", "Init", "Processing", "Processing", "Processing", "Finished"]
+    ):
         waiting.on_job(job(status), 1000.0 + look)
     assert len(log.infos) == 3
-    assert [line for status in ("Init", "Processing", "Finished") for line in log.infos if f"is {status}" in line] == log.infos
+    assert [
+        line
+        for status in ("Init", "Processing", "Finished")
+        for line in log.infos
+        if f"is {status}" in line
+    ] == log.infos
     assert "R-1" in log.infos[0]
     assert not log.warnings
 
@@ -275,7 +315,16 @@ def test_heartbeats_come_at_growing_intervals() -> None:
         if len(log.infos) > before and now > 1000:
             beats.append(now)
     gaps = [later - earlier for earlier, later in itertools.pairwise([1000, *beats])]
-    assert gaps == [FIRST_HEARTBEAT, 120, 240, 480, 960, LONGEST_HEARTBEAT, LONGEST_HEARTBEAT, *gaps[7:]]
+    assert gaps == [
+        FIRST_HEARTBEAT,
+        120,
+        240,
+        480,
+        960,
+        LONGEST_HEARTBEAT,
+        LONGEST_HEARTBEAT,
+        *gaps[7:],
+    ]
     assert set(gaps[7:]) <= {LONGEST_HEARTBEAT}
     assert "still Processing" in log.infos[1]
 
@@ -298,7 +347,9 @@ def test_a_failed_look_is_logged_with_its_cause_and_when_the_next_one_comes() ->
 
 def test_an_error_of_a_finished_job_is_reported_without_signed_urls() -> None:
     log = Lines()
-    wait(log).on_job(job("Finished", error=JobError("E", "http://b.oss/x.mp4?Signature=abc&Expires=1")), 1000)
+    wait(log).on_job(
+        job("Finished", error=JobError("E", "http://b.oss/x.mp4?Signature=abc&Expires=1")), 1000
+    )
     assert "reports an error" in log.warnings[0]
     assert "abc" not in log.warnings[0]
 
@@ -314,7 +365,18 @@ def test_progress_counts_sub_jobs_by_state() -> None:
 
 @pytest.mark.parametrize(
     ("given_value", "expected"),
-    [("all", "all"), ("any", "any"), (1, 1), (7, 7), (0.5, 0.5), (1.0, 1.0), ("3", 3), ("0.8", 0.8), (".5", 0.5), ("1.0", 1.0)],
+    [
+        ("all", "all"),
+        ("any", "any"),
+        (1, 1),
+        (7, 7),
+        (0.5, 0.5),
+        (1.0, 1.0),
+        ("3", 3),
+        ("0.8", 0.8),
+        (".5", 0.5),
+        ("1.0", 1.0),
+    ],
 )
 def test_requirements_may_be_rendered_text(given_value: Any, expected: Any) -> None:
     found = required(given_value)
@@ -325,7 +387,24 @@ def test_requirements_may_be_rendered_text(given_value: Any, expected: Any) -> N
 @pytest.mark.parametrize(
     "value",
     [
-        *(0, -1, 0.0, 1.5, 2.0, -0.5, math.nan, math.inf, True, False, None, ["all"], {"all": 1}, {"all"}, ("any",), b"all"),
+        *(
+            0,
+            -1,
+            0.0,
+            1.5,
+            2.0,
+            -0.5,
+            math.nan,
+            math.inf,
+            True,
+            False,
+            None,
+            ["all"],
+            {"all": 1},
+            {"all"},
+            ("any",),
+            b"all",
+        ),
         *("", "0", "-2", "1.5", "most", "All", "nan", "50%", "0.0"),
     ],
 )
@@ -336,10 +415,23 @@ def test_what_is_no_requirement_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("require", "enough"),
-    [("all", False), ("any", True), (1, True), (2, True), (3, False), (0.5, True), (0.66, True), (0.67, False), (1.0, False)],
+    [
+        ("all", False),
+        ("any", True),
+        (1, True),
+        (2, True),
+        (3, False),
+        (0.5, True),
+        (0.66, True),
+        (0.67, False),
+        (1.0, False),
+    ],
 )
 def test_two_good_of_three(require: Any, enough: bool) -> None:
-    outcome = judge(job("Finished", sub_jobs=(sub(0), sub(1, "Failed", error_code="ProduceFailed"), sub(2))), require)
+    outcome = judge(
+        job("Finished", sub_jobs=(sub(0), sub(1, "Failed", error_code="ProduceFailed"), sub(2))),
+        require,
+    )
     assert outcome.enough is enough
     assert bool(outcome.reason) is not enough
     if not enough:
@@ -356,7 +448,13 @@ def test_a_share_asks_for_no_more_than_it_says(share: int, total: int) -> None:
 
 
 def test_rows_are_ordered_by_index_and_status_decides() -> None:
-    rows = (sub(10), sub(2, error_code="InvalidMaterial.NotFound"), sub(7, "Failed"), sub(1, "Processing"), sub(0, "Strange"))
+    rows = (
+        sub(10),
+        sub(2, error_code="InvalidMaterial.NotFound"),
+        sub(7, "Failed"),
+        sub(1, "Processing"),
+        sub(0, "Strange"),
+    )
     outcome = judge(job("Finished", sub_jobs=rows), "any")
     assert [row.index for row in outcome.good] == [2, 10]
     assert [row.index for row in outcome.bad] == [0, 1, 7]
@@ -371,7 +469,14 @@ def test_a_finished_job_without_sub_jobs_has_made_no_video(require: Any) -> None
 
 @pytest.mark.parametrize(
     ("output", "enough"),
-    [('{"items": [1]}', True), ("[1]", True), ("{}", False), ("", False), (None, False), ("not json", False)],
+    [
+        ('{"items": [1]}', True),
+        ("[1]", True),
+        ("{}", False),
+        ("", False),
+        (None, False),
+        ("not json", False),
+    ],
 )
 def test_a_selection_is_judged_by_its_result(output: str | None, enough: bool) -> None:
     found = job("Finished", job_type="Smart_Mix_Media_Select", extend_output=output)
@@ -389,7 +494,9 @@ def test_a_selection_is_judged_by_its_result(output: str | None, enough: bool) -
         ((sub(0),), True),
     ],
 )
-def test_a_finished_job_is_settled_once_every_sub_job_has_ended(rows: tuple[SubJob, ...], settled: bool) -> None:
+def test_a_finished_job_is_settled_once_every_sub_job_has_ended(
+    rows: tuple[SubJob, ...], settled: bool
+) -> None:
     assert is_settled(job("Finished", sub_jobs=rows)) is settled
 
 

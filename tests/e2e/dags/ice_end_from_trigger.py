@@ -24,7 +24,12 @@ def ice_end_from_trigger() -> None:
         },
     )
     wait = IceBatchMediaProducingJobSensor(
-        task_id="wait", job_id=submit.output, deferrable=True, end_from_trigger=True, poke_interval=1, timeout=120
+        task_id="wait",
+        job_id=submit.output,
+        deferrable=True,
+        end_from_trigger=True,
+        poke_interval=1,
+        timeout=120,
     )
 
     @task

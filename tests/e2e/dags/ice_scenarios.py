@@ -7,7 +7,10 @@ from typing import Any
 
 from airflow.sdk import Param, XComArg, dag, task
 
-from airflow_ice.operators import IceGetBatchMediaProducingJobOperator, IceSubmitBatchMediaProducingJobOperator
+from airflow_ice.operators import (
+    IceGetBatchMediaProducingJobOperator,
+    IceSubmitBatchMediaProducingJobOperator,
+)
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 
 CONNECTION = "{{ params.connection }}"
@@ -46,7 +49,11 @@ def ice_scenarios() -> None:
         for name, deferrable in (("deferred", True), ("poking", False))
     ]
     collect = IceGetBatchMediaProducingJobOperator(
-        task_id="collect", job_id=waits[0].output, ice_conn_id=CONNECTION, require="{{ params.require }}", returns="media"
+        task_id="collect",
+        job_id=waits[0].output,
+        ice_conn_id=CONNECTION,
+        require="{{ params.require }}",
+        returns="media",
     )
 
     @task(trigger_rule="all_done")

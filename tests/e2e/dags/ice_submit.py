@@ -72,7 +72,9 @@ class Troubled(IceSubmitOperator):
 
     def _bring_trouble(self, context: Context) -> None:
         changed: dict[str, Any] = context  # type: ignore[assignment]
-        changed["task_state_store"] = TroubledStore(changed["task_state_store"], self.troubles.get(context["ti"].try_number))
+        changed["task_state_store"] = TroubledStore(
+            changed["task_state_store"], self.troubles.get(context["ti"].try_number)
+        )
 
 
 class Batch(Troubled, IceSubmitBatchMediaProducingJobOperator):
@@ -90,7 +92,10 @@ OUTPUT = {
     "Height": 180,
     "FixedDuration": 1,
 }
-CHANGING_OUTPUT = {**OUTPUT, "MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/try_{{ ti.try_number }}_{index}.mp4"}
+CHANGING_OUTPUT = {
+    **OUTPUT,
+    "MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/try_{{ ti.try_number }}_{index}.mp4",
+}
 COMMON: dict[str, Any] = {
     "wait_for_completion": True,
     "deferrable": False,
@@ -101,11 +106,20 @@ COMMON: dict[str, Any] = {
 
 
 def arguments(task_id: str, **options: Any) -> dict[str, Any]:
-    return {"task_id": task_id, "ice_conn_id": f"once_{task_id}", "output_config": OUTPUT, **COMMON, **options}
+    return {
+        "task_id": task_id,
+        "ice_conn_id": f"once_{task_id}",
+        "output_config": OUTPUT,
+        **COMMON,
+        **options,
+    }
 
 
 def batch(task_id: str, **options: Any) -> None:
-    Batch(input_config={"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["0" * 32]}]}, **arguments(task_id, **options))
+    Batch(
+        input_config={"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["0" * 32]}]},
+        **arguments(task_id, **options),
+    )
 
 
 def highlights(task_id: str, **options: Any) -> None:
@@ -130,18 +144,30 @@ def ice_submit() -> None:
     highlights("killed_before_send", troubles={1: "after_intent"})
     batch("killed_before_save_with_token", troubles={1: "before_saved"})
     highlights("killed_before_save", troubles={1: "before_saved"})
-    highlights("killed_before_save_and_list_lags", troubles={1: "before_saved"}, list_settle_seconds=60)
+    highlights(
+        "killed_before_save_and_list_lags", troubles={1: "before_saved"}, list_settle_seconds=60
+    )
     highlights("killed_while_waiting")
     highlights("finished_meanwhile", troubles={1: "after_saved"}, retry_delay=timedelta(seconds=3))
     batch("killed_after_delivery", troubles={1: "after_delivered"}, deferrable=True)
-    highlights("killed_at_every_step", troubles={1: "after_intent", 2: "before_saved", 3: "after_saved", 4: "after_delivered"})
+    highlights(
+        "killed_at_every_step",
+        troubles={1: "after_intent", 2: "before_saved", 3: "after_saved", 4: "after_delivered"},
+    )
     arguments_of_mapped = arguments("mapped", troubles={1: "before_saved"})
-    Highlights.partial(input_config={"MediaArray": ["0" * 32]}, **arguments_of_mapped).expand(user_data=[{"n": 0}, {"n": 1}])
+    Highlights.partial(input_config={"MediaArray": ["0" * 32]}, **arguments_of_mapped).expand(
+        user_data=[{"n": 0}, {"n": 1}]
+    )
     # The triggerer.
     highlights("triggerer_killed", deferrable=True)
     # Failed jobs.
     batch("failed_and_fail", troubles={1: "after_saved"}, retry_delay=timedelta(seconds=3))
-    batch("failed_and_resubmit", troubles={1: "after_saved"}, retry_delay=timedelta(seconds=3), on_failed_job="resubmit")
+    batch(
+        "failed_and_resubmit",
+        troubles={1: "after_saved"},
+        retry_delay=timedelta(seconds=3),
+        on_failed_job="resubmit",
+    )
     highlights("failed_while_deferred_and_fail", deferrable=True)
     highlights("failed_while_deferred_and_resubmit", deferrable=True, on_failed_job="resubmit")
     # Clears.
@@ -155,7 +181,12 @@ def ice_submit() -> None:
     batch("not_waiting", wait_for_completion=False, troubles={1: "after_delivered"})
     # Changed inputs.
     for policy in ("fail", "reattach", "resubmit"):
-        highlights(f"changed_and_{policy}", output_config=CHANGING_OUTPUT, on_changed_inputs=policy, troubles={1: "after_saved"})
+        highlights(
+            f"changed_and_{policy}",
+            output_config=CHANGING_OUTPUT,
+            on_changed_inputs=policy,
+            troubles={1: "after_saved"},
+        )
     batch(
         "changed_and_list_lags",
         output_config=CHANGING_OUTPUT,
