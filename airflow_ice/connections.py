@@ -6,6 +6,7 @@ Alibaba, which keeps its AccessKey in extra.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,11 @@ class IceConnection:
         for address in (self.proxy, self.settings.get("credentials_uri")):
             found += _secrets_of(str(address or ""))
         return list(dict.fromkeys(str(secret) for secret in found if secret))
+
+    def fingerprint(self) -> str:
+        """Return a text that differs where any field differs. It tells no secret."""
+        fields = (self.endpoint, self.credentials_key(), self.verify, self.max_requests_per_second)
+        return hashlib.sha256(repr(fields).encode()).hexdigest()
 
     @property
     def has_fixed_credentials(self) -> bool:

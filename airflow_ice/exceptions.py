@@ -6,11 +6,21 @@ The latter are Airflow's AirflowFailException ("fail at once, do not retry") and
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from airflow_ice.api.errors import IceError, IceJobError, IceJobFailedError, IceTooFewVideosError
+from airflow_ice.api.errors import (
+    IceCredentialsError,
+    IceError,
+    IceJobError,
+    IceJobFailedError,
+    IceTooFewVideosError,
+)
+
+log = logging.getLogger(__name__)
 
 
 class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
@@ -58,6 +68,46 @@ class IceSubmissionRecordError(IceError):
     def consequence(self) -> str:
         """Say what it means for the paid job."""
         return self.said
+
+
+class IcePollError(IceError):
+    """A poll failed in a way that nobody foresaw. A failed poll is not a failed job."""
+
+    transient = True
+    _advice = "If it stays, report it with the traceback from the log."
+
+    def consequence(self) -> str:
+        """Say what happens to the job."""
+        return "The job itself is not touched by this: it goes on in ICE and stays billed."
+
+
+def poll_error(cause: Exception) -> IceError:
+    """Return what one poll has met as an error of that poll.
+
+    Airflow says that a connection is not found also when the backend that holds it is out of reach.
+    """
+    if isinstance(cause, IceError):
+        return cause
+    if isinstance(cause, AirflowNotFoundException):
+        error: IceError = IceCredentialsError(
+            f"the connection could not be read: {cause}", transient=True
+        )
+    else:
+        _log_traceback(cause)
+        error = IcePollError(f"a poll failed in an unexpected way: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+_unexpected: Counter[str] = Counter()
+
+
+def _log_traceback(cause: Exception) -> None:
+    """Log where an unexpected error comes from: its 1st, 2nd, 4th, 8th ... time."""
+    kind = type(cause).__name__
+    _unexpected[kind] += 1
+    if _unexpected[kind] & (_unexpected[kind] - 1) == 0:
+        log.warning("A poll failed in an unexpected way (%s).", kind, exc_info=cause)
 
 
 def unretried(error: IceError) -> IceError:

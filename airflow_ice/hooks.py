@@ -65,12 +65,43 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self.region_id = region_id
         self.tries = tries
         self._connection: IceConnection | None = None
+        self._is_pinned = False
         # In a with block: what to close at its end, and the client once the first call has opened it.
         self._open: ExitStack | None = None
         self._client: IceClient | None = None
         self._async_open: AsyncExitStack | None = None
         self._async_opening = asyncio.Lock()
         self._async_client: AsyncIceClient | None = None
+
+    @classmethod
+    def of(cls, ice_conn_id: str, connection: IceConnection, *, tries: int = 1) -> Self:
+        """Return a hook for a connection as it was read, which it never reads again.
+
+        :param ice_conn_id: whose limit of requests a second it shares.
+        """
+        hook = cls(ice_conn_id, tries=tries)
+        hook._connection, hook._is_pinned = connection, True
+        return hook
+
+    def pinned(self) -> Self:
+        """Return a hook for the connection as this one has read it."""
+        return type(self).of(self.ice_conn_id, self.connection(), tries=self.tries)
+
+    def connection(self) -> IceConnection:
+        """Return the connection, read once.
+
+        :raises AirflowNotFoundException: there is no such connection.
+        :raises IceInputError: a field of it is not valid.
+        """
+        return self._read()
+
+    async def aconnection(self) -> IceConnection:
+        """Return the connection, read once.
+
+        :raises AirflowNotFoundException: there is no such connection.
+        :raises IceInputError: a field of it is not valid.
+        """
+        return await self._aread()
 
     def get_conn(self) -> IceClient:
         """Return a client of its own, to be used in a `with` block.
@@ -160,7 +191,8 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     def _refused(self) -> None:
         """Read the connection and ask its source of credentials anew for the next client: either may have changed."""
         _forget_source(self._connection)
-        self._connection = None
+        if not self._is_pinned:
+            self._connection = None
 
     def endpoint_host(self) -> str:
         """Return the host that requests go to, with its port where that is not the scheme's own.

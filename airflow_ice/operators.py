@@ -13,13 +13,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from airflow.sdk import BaseOperator, conf
-from airflow.sdk.exceptions import TaskDeferralTimeout
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_ice.api import operations
-from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError, error_from_dict
+from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver
 from airflow_ice.submission import (
     LIST_SETTLE,
@@ -32,18 +33,8 @@ from airflow_ice.submission import (
     Policies,
     Submission,
 )
-from airflow_ice.triggers import TRIGGER_MARGIN, IceBatchMediaProducingJobTrigger
-from airflow_ice.waiting import (
-    Ended,
-    GiveUp,
-    LookAgain,
-    Require,
-    TimedOut,
-    Verdict,
-    Wait,
-    required,
-    timeout_reason,
-)
+from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
+from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, Require, TimedOut, Wait, required
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -209,49 +200,49 @@ class IceSubmitOperator(BaseOperator):
             if not self.wait_for_completion:
                 submission.delivered(self._job_id)
                 return self._job_id
-            self._wait_for(self._job_id, hook)
+            self._wait_for(self._job_id)
             return self._deliver(hook, self._job_id, require, submission, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Take up the trigger's event: collect the job, or say why not.
+        """Take the trigger's event: collect the job, or say why not.
 
         :raises IceError: the trigger gave up, or the deadline came.
         """
-        match event:
-            case {"outcome": "finished", "job_id": str(job_id)}:
-                self._job_id = job_id
-                with IceHook(self.ice_conn_id, self.region_id) as hook:
-                    return self._deliver(
-                        hook,
-                        job_id,
-                        required(self.require),
-                        self._submission(hook, context),
-                        context,
-                    )
-            case {"outcome": "timed_out", "reason": str(reason), "job_id": str(job_id)}:
-                raise IceJobTimeoutError(reason, job_id=job_id)
-            case {"outcome": "given_up", "error": Mapping() as error}:
-                raise self._policy_on(error_from_dict(error))
-            case _:
-                raise RuntimeError(
-                    f"The trigger of this submit sent an event that is not its own: {event!r}"
-                )
+        self._job_id = str(event.get("job_id") or "") or None
+        return self._after_wait(outcome_of(event), context)
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """Resume after the trigger; Airflow's own deferral time-out says what it means for the job."""
+        """Resume after the trigger, also one that crashed or did not run until the deadline."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as cause:
-            job_id = str(
-                context["ti"].xcom_pull(
-                    task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index
-                )
+        except (TaskDeferralTimeout, TaskDeferralError) as cause:
+            pulled = context["ti"].xcom_pull(
+                task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index
             )
-            raise IceJobTimeoutError(
-                timeout_reason(job_id, None, self.timeout), job_id=job_id
-            ) from cause
+            self._job_id = job_id = str(pulled)
+            outcome = last_poll(
+                job_id, self.ice_conn_id, self.region_id, waited=self.timeout, log=self.log
+            )
+            if isinstance(outcome, TimedOut) and isinstance(cause, TaskDeferralError):
+                raise TaskDeferralError(trigger_crashed(job_id, cause)) from cause
+            return self._after_wait(outcome, context)
+
+    def _after_wait(self, outcome: JobFinished | GiveUp | TimedOut, context: Context) -> Any:
+        job_id = self._check_ended(outcome)
+        with IceHook(self.ice_conn_id, self.region_id) as hook:
+            submission = self._submission(hook, context)
+            return self._deliver(hook, job_id, required(self.require), submission, context)
+
+    def _check_ended(self, outcome: JobFinished | GiveUp | TimedOut) -> str:
+        match outcome:
+            case JobFinished(job_id=job_id):
+                return job_id
+            case GiveUp(error=error):
+                raise self._policy_on(error)
+            case TimedOut(reason=reason):
+                raise IceJobTimeoutError(reason, job_id=self._job_id or "")
 
     def on_kill(self) -> None:
         """Send nothing any more, and say which job goes on: ICE cannot cancel a batch job."""
@@ -305,11 +296,11 @@ class IceSubmitOperator(BaseOperator):
             stopped=lambda: self._killed,
         )
 
-    def _wait_for(self, job_id: str, hook: IceHook) -> None:
+    def _wait_for(self, job_id: str) -> None:
         """Return when the job is Finished.
 
         :raises TaskDeferred: to go on in the triggerer.
-        :raises IceError: it has failed, or the time is over, or looking at it fails for good.
+        :raises IceError: it is Failed, the time is over, or polling it fails for good.
         """
         started_at = time.time()
         wait = Wait(
@@ -319,40 +310,20 @@ class IceSubmitOperator(BaseOperator):
             deadline=started_at + self.timeout,
             log=self.log,
         )
-        verdict = self._look(hook, wait)
-        while isinstance(verdict, LookAgain):
+        poller = WorkerPoller(self.ice_conn_id, self.region_id)
+        outcome = poller.poll_once(wait)
+        if isinstance(outcome, PollAgain):
             if self.deferrable:
-                self._defer_for(wait)
-            time.sleep(verdict.seconds)
-            verdict = self._look(hook, wait)
-        match verdict:
-            case GiveUp(error=error):
-                raise self._policy_on(error)
-            case TimedOut(reason=reason):
-                raise IceJobTimeoutError(reason, job_id=job_id)
-            case Ended():
-                return
-
-    def _look(self, hook: IceHook, wait: Wait) -> Verdict:
-        try:
-            job = hook.get_batch_media_producing_job(wait.job_id)
-        except IceError as error:
-            return wait.on_error(error, time.time())
-        return wait.on_job(job, time.time())
-
-    def _defer_for(self, wait: Wait) -> None:
-        self.defer(
-            trigger=IceBatchMediaProducingJobTrigger(
-                job_id=wait.job_id,
-                ice_conn_id=self.ice_conn_id,
-                region_id=self.region_id,
-                poke_interval=self.poke_interval,
-                started_at=wait.started_at,
-                deadline=wait.deadline,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(wait.deadline - time.time(), 0) + TRIGGER_MARGIN),
-        )
+                defer_wait(
+                    self,
+                    wait,
+                    ice_conn_id=self.ice_conn_id,
+                    region_id=self.region_id,
+                    poke_interval=self.poke_interval,
+                )
+            time.sleep(outcome.seconds)
+            outcome = poll_until_over(poller, wait)
+        self._check_ended(outcome)
 
     def _deliver(
         self, hook: IceHook, job_id: str, require: Require, submission: Submission, context: Context

@@ -1,11 +1,20 @@
-"""Pure decisions: has this job ended, and how; when to look again; is the outcome good enough.
+"""Pure decisions: what one poll of a job means, when to poll again, and whether the outcome is enough.
 
-One `Wait` serves the sensor in poke and reschedule mode and the trigger alike (one decision, three modes): they look, feed it
-what they saw, and do what it says. It reads no clock, no network and no configuration: `now` is an argument.
+One `Wait` serves the sensor in all its modes, the submit operators and the trigger (one decision,
+three modes): they poll, feed it what they saw, and do what it says. It reads no clock, no network
+and no configuration: `now` is an argument.
 
-Terminal states: `Finished` and `Failed` for a job, `Success` and `Failed` for a sub-job. `Failed` is not on the page of
-GetBatchMediaProducingJob, but on that of ListBatchMediaProducingJobs and in programs that use it. A state that nobody knows is
-"not ended". A failed look is not a failed job: only an error that looking again cannot mend ends a wait.
+Terminal states: `Finished` and `Failed` for a job, `Success` and `Failed` for a sub-job. `Failed`
+is not on the page of GetBatchMediaProducingJob, but on that of ListBatchMediaProducingJobs and in
+programs that use it. A state that nobody knows is "not ended".
+
+A failed poll is not a failed job. Three kinds of errors are told apart:
+
+* transient ones (network, throttling, 5xx): poll again, until the deadline;
+* doubtful ones (refused credentials, a missing permission, an unknown job, a connection that makes
+  no sense): they end a wait only if they last, since a key may be in the middle of its rotation, a
+  clock may jump, and a young job may not be known everywhere yet;
+* all others end the wait.
 """
 
 from __future__ import annotations
@@ -18,28 +27,46 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from airflow_ice.api.errors import (
+    IceAuthenticationError,
+    IceCredentialsError,
     IceError,
     IceInputError,
     IceJobFailedError,
     IceJobNotFoundError,
+    IcePermissionError,
     redact,
 )
-from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob, job_error, parsed
 
 JOB_ENDED: Final = frozenset({"Finished", "Failed"})
 JOB_RUNNING: Final = frozenset({"Init", "Processing"})
 SUB_JOB_ENDED: Final = frozenset({"Success", "Failed"})
 
 UNKNOWN_JOB_GRACE: Final = 60.0
-"""Seconds in which an unknown job may still be one that the service has not written everywhere yet."""
+"""Seconds in which an unknown job may still be one that the service has not written everywhere."""
+
+DOUBT: Final = 60.0
+"""Seconds for which a doubtful error must last before it ends a wait."""
+
+LEAST_DOUBTS: Final = 3
+"""Doubtful polls before they end a wait, so that a jump of the clock is not mistaken for a minute."""
+
+LONGEST_DOUBT_PAUSE: Final = 15.0
+"""Seconds between polls while an error is doubtful, however long the interval is."""
+
+CREDENTIAL_ERRORS: Final = (IceAuthenticationError, IceCredentialsError, IcePermissionError)
+"""Errors of the credentials: every wait of the connection meets them alike."""
+
+DEADLINE_GRACE: Final = 60.0
+"""Seconds after the deadline in which a wait whose polls fail polls again before it times out."""
 
 SHORTEST_PAUSE: Final = 0.1
 CLOCK_TOLERANCE: Final = 0.001
-"""Seconds before the deadline that count as the deadline: dates are rounded, and a sleep may end a little early."""
+"""Seconds before the deadline that count as the deadline: dates are rounded, sleeps end early."""
 
 LONGEST_ERROR_PAUSE: Final = 300.0
-LONGEST_ASKED_PAUSE: Final = 600.0
-"""Seconds that a service may ask to wait; a longer wish is cut, lest a wait sleeps past the end of its job for days."""
+LONGEST_ASKED_PAUSE: Final = 60.0
+"""Seconds for which a wait pauses at most because a reply asks it to (Retry-After)."""
 
 FIRST_HEARTBEAT: Final = 60.0
 LONGEST_HEARTBEAT: Final = 1800.0
@@ -56,26 +83,33 @@ class Log(Protocol):
 
 
 Require = Literal["all", "any"] | int | float
-"""How many good sub-jobs a job must have: all, any (at least one), an int (so many) or a float in (0, 1] (that share)."""
+"""How many good sub-jobs a job must have: all, any (at least one), an int (so many) or a float in
+(0, 1] (that share)."""
 
 
 @dataclass(frozen=True, slots=True)
-class LookAgain:
-    """The job has not ended. seconds: when to look again."""
+class PollAgain:
+    """The job has not ended, as far as is known.
+
+    :param seconds: when to poll again.
+    :param same_process: the next poll must follow in this process, since what it decides rests on
+        what this one has seen. A rescheduled sensor, which forgets, sleeps then.
+    """
 
     seconds: float
+    same_process: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The job is Finished."""
+class JobFinished:
+    """The job is Finished. Whether it is a success is judged elsewhere."""
 
-    job: BatchMediaProducingJob
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Waiting on cannot help: the job has failed, or looking at it fails for good."""
+    """Polling again does not help: the job is Failed, or polling it fails for good."""
 
     error: IceError
 
@@ -87,19 +121,22 @@ class TimedOut:
     reason: str
 
 
-Verdict = LookAgain | Ended | GiveUp | TimedOut
+PollOutcome = PollAgain | JobFinished | GiveUp | TimedOut
 
 
 class Wait:
     """One wait for one job.
 
     :param job_id: the batch job.
-    :param interval: seconds between looks; a look comes up to a tenth earlier, so that waits that began together part.
+    :param interval: seconds between polls; each poll is jittered up to 10 % early, so waits started
+        together spread out.
     :param started_at: when the wait began, epoch seconds.
-    :param deadline: when it ends, epoch seconds; a last look is taken at the deadline itself.
-    :param exponential_backoff: double the interval with each look, up to `max_wait`.
+    :param deadline: when it ends, epoch seconds; a last poll is made at the deadline itself.
+    :param exponential_backoff: double the interval with each poll, up to `max_wait`.
     :param max_wait: the longest interval with `exponential_backoff`, in seconds; None for no bound.
-    :param silent_fail: go on after errors that would end the wait; a failed job still ends it.
+    :param silent_fail: go on after errors that would end the wait; a Failed job still ends it.
+    :param is_first_poll: the task's first poll is still to come: refused credentials then end the
+        wait at once, because nothing shows that they ever worked.
     :param log: gets a line on each change of state, and a heartbeat at a growing interval.
     :param draw: returns numbers in [0, 1), for the jitter.
     """
@@ -114,97 +151,119 @@ class Wait:
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         silent_fail: bool = False,
+        is_first_poll: bool = False,
         log: Log | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.job_id = job_id
         self.started_at = started_at
         self.deadline = deadline
+        self.silent_fail = silent_fail
+        self.is_first_poll = is_first_poll
         self._interval = max(interval, SHORTEST_PAUSE)
         self._backoff = exponential_backoff
         self._max_wait = max_wait
-        self._silent_fail = silent_fail
         self._log: Log = log or logging.getLogger(__name__)
         self._draw = draw
         self._errors = 0
+        self._doubts = 0
+        self._doubtful_since = 0.0
         self._seen: str | None = None
         self._heartbeat = FIRST_HEARTBEAT
         self._next_heartbeat = started_at + FIRST_HEARTBEAT
         self._last_error: IceError | None = None
 
-    def on_job(self, job: BatchMediaProducingJob, now: float) -> Verdict:
-        """Decide after a look that showed the job."""
+    def on_job(self, job: BatchMediaProducingJob, now: float) -> PollOutcome:
+        """Decide after a poll that showed the job."""
         self._note_state(job)
         if job.status == "Failed":
             return GiveUp(job_failed(job))
         if job.status == "Finished":
-            return Ended(job)
-        return self.on_running(job, now)
-
-    def on_listed(self, status: str, now: float) -> Verdict:
-        """Decide after a list has shown the job among those that run, and nothing else of it."""
-        if status == self._seen and now < self._next_heartbeat:
-            self._errors, self._last_error = 0, None
-            return self._again(self._pause(now), now)
-        job = BatchMediaProducingJob(self.job_id, status=status)
-        self._note_state(job)
-        return self.on_running(job, now)
-
-    def on_running(self, job: BatchMediaProducingJob, now: float) -> Verdict:
-        """Decide after a look that showed the job running."""
-        self._errors, self._last_error = 0, None
+            return JobFinished(job.job_id or self.job_id)
+        self._forget_errors()
         self._note_heartbeat(job, now)
-        return self._again(self._pause(now), now)
+        return self._next_poll(now)
 
-    def on_error(self, error: IceError, now: float) -> Verdict:
-        """Decide after a look that failed."""
+    def on_listed(self, status: str, now: float, *, extend: str | None = None) -> PollOutcome:
+        """Decide after a list has shown the job in a state.
+
+        :param extend: the row's Extend, which holds the error of a Failed job.
+        """
+        if status == self._seen and now < self._next_heartbeat and status not in JOB_ENDED:
+            self._forget_errors()
+            return self._next_poll(now)
+        error = job_error(extend)
+        return self.on_job(BatchMediaProducingJob(self.job_id, status=status, error=error), now)
+
+    def on_error(self, error: IceError, now: float) -> PollOutcome:
+        """Decide after a poll that failed."""
+        was_first, self.is_first_poll = self.is_first_poll, False
         self._errors += 1
         self._last_error = error
-        unknown_yet = (
-            isinstance(error, IceJobNotFoundError) and now - self.started_at < UNKNOWN_JOB_GRACE
-        )
-        if not (error.transient or unknown_yet or self._silent_fail):
-            return GiveUp(error)
+        doubtful = _is_doubtful(error)
+        if doubtful and not self._doubts:
+            self._doubtful_since = now
+        self._doubts += doubtful
+        if not (error.transient or self.silent_fail):
+            refused_at_first = was_first and isinstance(error, (*CREDENTIAL_ERRORS, IceInputError))
+            lasting = self._doubts >= LEAST_DOUBTS and now - self._doubtful_since >= DOUBT
+            if not doubtful or refused_at_first or lasting:
+                return GiveUp(error)
         pause = self._error_pause(error)
-        if unknown_yet:
-            # One look when the grace is over, not minutes after it.
-            pause = min(pause, max(self.started_at + UNKNOWN_JOB_GRACE - now, SHORTEST_PAUSE))
-        if (
-            self._errors & (self._errors - 1) == 0
-        ):  # the 1st, 2nd, 4th, 8th ...: an outage is not a line a look
+        if doubtful and not self.silent_fail:
+            left = max(self._doubtful_since + DOUBT - now, SHORTEST_PAUSE)
+            pause = min(pause, LONGEST_DOUBT_PAUSE, left)
+        if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
             self._log.warning(
-                "Could not look at batch job %s (failure %d in a row); will look again within %.0f s. %s",
+                "Could not poll batch job %s (failure %d in a row); polling again within %.0f s. %s",
                 *(self.job_id, self._errors, pause, error),
             )
-        return self._again(pause, now)
+        return self._after_error(pause, now, same_process=doubtful)
+
+    def _forget_errors(self) -> None:
+        self._errors = self._doubts = 0
+        self._last_error = None
+        self.is_first_poll = False
+
+    def _next_poll(self, now: float) -> PollAgain | TimedOut:
+        left = self.deadline - now
+        if left < CLOCK_TOLERANCE:
+            return TimedOut(self.timeout_reason(now))
+        return PollAgain(min(self._pause(now), left))
 
     def _pause(self, now: float) -> float:
         interval = self._interval
         if self._backoff:
-            # As long again as the wait has lasted: that doubles with each look, and needs no memory, which neither a rescheduled
-            # sensor nor the trigger of a restarted triggerer has.
+            # As long again as the wait has lasted: that doubles with each poll, and needs no
+            # memory, which neither a rescheduled sensor nor a restarted triggerer has.
             interval += max(now - self.started_at, 0.0)
             interval = min(interval, self._max_wait) if self._max_wait else interval
         return max(SHORTEST_PAUSE, interval * (1 - 0.1 * self._draw()))
 
     def _error_pause(self, error: IceError) -> float:
-        """Full jitter over an interval that doubles with each failed look, never below what the service asked for."""
-        widest = min(
-            max(LONGEST_ERROR_PAUSE, self._interval),
-            self._interval * 2.0 ** min(self._errors - 1, 30),
-        )
+        """Full jitter over up to two intervals, and never below what the service asks for.
+
+        Two intervals, because a job that has ended is to be told within three of the moment from
+        which polling works again.
+        """
+        growing = self._interval * 2.0 ** min(self._errors - 1, 30)
+        widest = min(growing, 2 * self._interval, LONGEST_ERROR_PAUSE)
         asked: float = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED_PAUSE)
         return asked + max(min(self._interval, 1.0), widest * self._draw())
 
-    def _again(self, pause: float, now: float) -> LookAgain | TimedOut:
+    def _after_error(self, pause: float, now: float, *, same_process: bool) -> PollOutcome:
         left = self.deadline - now
+        if left >= CLOCK_TOLERANCE:
+            return PollAgain(min(pause, left), same_process)
+        # First look, then judge: an outage at the deadline is no reason to miss a finished job.
+        left = self.deadline + DEADLINE_GRACE - now
         if left < CLOCK_TOLERANCE:
             return TimedOut(self.timeout_reason(now))
-        return LookAgain(min(pause, left))
+        return PollAgain(min(pause, LONGEST_DOUBT_PAUSE, left), same_process)
 
     def timeout_reason(self, now: float) -> str:
         """Say what was seen last and what happens to the job."""
-        last = f" The last look failed: {self._last_error}" if self._last_error else ""
+        last = f" The last poll failed: {self._last_error}" if self._last_error else ""
         return timeout_reason(self.job_id, self._seen, now - self.started_at) + last
 
     def _note_state(self, job: BatchMediaProducingJob) -> None:
@@ -214,8 +273,7 @@ class Wait:
         if job.status not in JOB_RUNNING | JOB_ENDED:
             self._log.warning(
                 "Batch job %s is %r, a state not known here: taken as not ended.",
-                self.job_id,
-                job.status,
+                *(self.job_id, job.status),
             )
         else:
             where = f" (RequestId {job.request_id})" if job.request_id else ""
@@ -223,8 +281,7 @@ class Wait:
         if job.status == "Finished" and job.error:
             self._log.warning(
                 "Batch job %s is Finished and reports an error: %s",
-                self.job_id,
-                redact(str(job.error)),
+                *(self.job_id, redact(str(job.error))),
             )
 
     def _note_heartbeat(self, job: BatchMediaProducingJob, now: float) -> None:
@@ -235,18 +292,21 @@ class Wait:
         waited = now - self.started_at
         self._log.info(
             "Batch job %s is still %s after %.0f s%s.",
-            self.job_id,
-            job.status,
-            waited,
-            progress(job),
+            *(self.job_id, job.status, waited, progress(job)),
         )
+
+
+def _is_doubtful(error: IceError) -> bool:
+    """Tell whether an error may pass although it is not transient."""
+    doubtful = (*CREDENTIAL_ERRORS, IceJobNotFoundError, IceInputError)
+    return isinstance(error, doubtful) and not error.transient
 
 
 def timeout_reason(job_id: str, seen: str | None, waited: float) -> str:
     """Say that a wait has ended before its job, and what that means for the job."""
     return (
-        f"Batch job {job_id} had not ended after {waited:.0f} s (last seen: {seen or 'never'}). It cannot be cancelled: it goes on in "
-        "ICE and stays billed. Clear this task to wait again."
+        f"Batch job {job_id} had not ended after {waited:.0f} s (last seen: {seen or 'never'}). "
+        "It cannot be cancelled: it goes on in ICE and stays billed. Clear this task to wait again."
     )
 
 

@@ -131,10 +131,13 @@ class JobStatePage:
 
     :param states: job id to state.
     :param next_token: asks for the next page; None on the last one.
+    :param errors: job id to the Extend of a Failed job, JSON that holds its error.
     """
 
     states: Mapping[str, str]
     next_token: str | None = None
+    errors: Mapping[str, str] = field(default_factory=dict, repr=False)
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

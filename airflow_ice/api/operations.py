@@ -140,19 +140,35 @@ def list_batch_media_producing_jobs(
     return Operation("ListBatchMediaProducingJobs", read, query=_given(query))
 
 
-def list_job_states(status: str, *, next_token: str | None = None) -> Operation[JobStatePage]:
-    """Return one page of 100 jobs in one state, and of each no more than its id and state (ListBatchMediaProducingJobs).
+def list_job_states(
+    status: str,
+    *,
+    next_token: str | None = None,
+    start_time: datetime | str | None = None,
+    sort_by: str | None = None,
+) -> Operation[JobStatePage]:
+    """Return one page of 100 jobs in one state, and of each little more than its id and state.
 
-    A row repeats all configs of its job, a page is some hundred kB: only the two fields are decoded, the rest is skipped.
+    A row of ListBatchMediaProducingJobs repeats all configs of its job, a page is hundreds of kB:
+    only the fields that are needed are decoded, the rest is skipped.
 
     :param status: Init, Processing, Finished or Failed.
     :param next_token: of the page before.
+    :param start_time: aware datetime, or UTC text `yyyy-MM-ddTHH:mm:ssZ`; by creation time.
+    :param sort_by: `desc` (the service's default) or `asc`, by creation time.
     """
-    listed = list_batch_media_producing_jobs(status=status, next_token=next_token)
+    listed = list_batch_media_producing_jobs(
+        status=status, next_token=next_token, start_time=start_time, sort_by=sort_by
+    )
 
     def read(reply: Mapping[str, Any]) -> JobStatePage:
         page = listed.read(reply)
-        return JobStatePage({job.job_id: job.status for job in page.jobs}, page.next_token)
+        return JobStatePage(
+            {job.job_id: job.status for job in page.jobs},
+            page.next_token,
+            {job.job_id: job.extend for job in page.jobs if job.status == "Failed" and job.extend},
+            page.request_id,
+        )
 
     return Operation(listed.action, read, query=listed.query, glance=_job_states)
 
@@ -164,9 +180,12 @@ def _job_states(body: bytes) -> JobStatePage | None:
         return None  # one of the oddities of the wire: read it the slow and patient way
     if page.EditingBatchJobList is None:
         return None
+    rows = [(row.JobId.strip(), row.Status.strip(), row.Extend) for row in page.EditingBatchJobList]
     return JobStatePage(
-        {row.JobId.strip(): row.Status.strip() for row in page.EditingBatchJobList},
+        {job_id: status for job_id, status, _ in rows},
         page.NextToken or None,
+        {job_id: extend for job_id, status, extend in rows if status == "Failed" and extend},
+        page.RequestId,
     )
 
 
@@ -178,11 +197,13 @@ def _states() -> msgspec.json.Decoder[_StatePage]:
 class _StateRow(msgspec.Struct, gc=False):
     JobId: str
     Status: str
+    Extend: str | None = None
 
 
 class _StatePage(msgspec.Struct, gc=False):
     EditingBatchJobList: list[_StateRow] | None = None
     NextToken: str | None = None
+    RequestId: str | None = None
 
 
 def submit_batch_media_producing_job(

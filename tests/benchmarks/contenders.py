@@ -73,7 +73,7 @@ async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
     from airflow_ice.api.errors import IceError
     from airflow_ice.api.retries import RetryPolicy
     from airflow_ice.api.signature import Credentials
-    from airflow_ice.waiting import LookAgain, Wait
+    from airflow_ice.waiting import PollAgain, Wait
 
     settings = ClientSettings(
         endpoint(host=f"http://127.0.0.1:{port}"),
@@ -94,7 +94,7 @@ async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
                     )
                 except IceError as error:
                     verdict = decide.on_error(error, time.time())
-                if not isinstance(verdict, LookAgain):
+                if not isinstance(verdict, PollAgain):
                     return
                 await asyncio.sleep(verdict.seconds)
 

@@ -17,7 +17,7 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.hooks import IceHook
 from airflow_ice.triggers import IceBatchMediaProducingJobTrigger, event_of
-from airflow_ice.waiting import Ended, GiveUp, LookAgain, TimedOut
+from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, TimedOut
 from tests.three_modes import Clock, first_event, revived
 
 ARGUMENTS: dict[str, Any] = {
@@ -75,14 +75,14 @@ def test_an_error_survives_its_event(error: IceError) -> None:
 
 
 def test_events_are_small_and_plain() -> None:
-    assert event_of("job-1", Ended(JOB)) == {"job_id": "job-1", "outcome": "finished"}
+    assert event_of("job-1", JobFinished("job-1")) == {"job_id": "job-1", "outcome": "finished"}
     assert event_of("job-1", TimedOut("why")) == {
         "job_id": "job-1",
         "outcome": "timed_out",
         "reason": "why",
     }
     with pytest.raises(ValueError, match="does not end a wait"):
-        event_of("job-1", LookAgain(1))
+        event_of("job-1", PollAgain(1))
 
 
 def look_that(monkeypatch: pytest.MonkeyPatch, does: Any) -> IceBatchMediaProducingJobTrigger:

@@ -28,9 +28,9 @@ from airflow_ice.waiting import (
     LONGEST_HEARTBEAT,
     SHORTEST_PAUSE,
     UNKNOWN_JOB_GRACE,
-    Ended,
+    JobFinished,
     GiveUp,
-    LookAgain,
+    PollAgain,
     TimedOut,
     Wait,
     is_settled,
@@ -76,7 +76,7 @@ def sub(place: int, status: str = "Success", **fields: Any) -> SubJob:
 
 
 def seconds(verdict: object) -> float:
-    assert isinstance(verdict, LookAgain), verdict
+    assert isinstance(verdict, PollAgain), verdict
     return verdict.seconds
 
 
@@ -87,12 +87,12 @@ def seconds(verdict: object) -> float:
     "status", ["Init", "Processing", "", "Queuing", "Success", "finished", "FINISHED"]
 )
 def test_only_finished_and_failed_end_a_job(status: str) -> None:
-    assert isinstance(wait().on_job(job(status), 1001), LookAgain)
+    assert isinstance(wait().on_job(job(status), 1001), PollAgain)
 
 
 def test_a_finished_job_ends_the_wait_whatever_its_extend_says() -> None:
     found = job("Finished", error=JobError("InvalidMaterial.NotFound", "no such clip"))
-    assert wait().on_job(found, 1001) == Ended(found)
+    assert wait().on_job(found, 1001) == JobFinished(JOB_ID)
 
 
 def test_a_failed_job_ends_the_wait_with_the_services_own_reason() -> None:
@@ -123,7 +123,7 @@ def test_a_failed_job_ends_even_a_silent_wait(silent_fail: bool) -> None:
     "error", [IceTransportError("x"), IceUnavailableError("x"), IceThrottledError("x")]
 )
 def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: IceError) -> None:
-    assert isinstance(wait().on_error(error, 4000), LookAgain)
+    assert isinstance(wait().on_error(error, 4000), PollAgain)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: 
 )
 def test_an_error_that_looking_again_cannot_mend_ends_the_wait_as_it_is(error: IceError) -> None:
     assert wait().on_error(error, 1000) == GiveUp(error)
-    assert isinstance(wait(silent_fail=True).on_error(error, 1000), LookAgain)
+    assert isinstance(wait(silent_fail=True).on_error(error, 1000), PollAgain)
 
 
 def test_an_unknown_job_is_given_time_to_become_known() -> None:
     unknown = IceJobNotFoundError("no such job")
-    assert isinstance(wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE - 0.1), LookAgain)
+    assert isinstance(wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE - 0.1), PollAgain)
     assert wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE) == GiveUp(unknown)
     patient = wait(interval=300.0, draw=lambda: 0.9)
     assert seconds(patient.on_error(unknown, 1000)) == pytest.approx(UNKNOWN_JOB_GRACE)
@@ -149,7 +149,7 @@ def test_an_unknown_job_is_given_time_to_become_known() -> None:
 def test_the_last_look_is_at_the_deadline_itself() -> None:
     assert seconds(wait().on_job(job(), 4990)) == pytest.approx(10)
     assert isinstance(wait().on_job(job(), 5000), TimedOut)
-    assert isinstance(wait().on_job(job("Finished"), 5000), Ended)
+    assert isinstance(wait().on_job(job("Finished"), 5000), JobFinished)
     assert isinstance(wait().on_error(IceTransportError("x"), 5000), TimedOut)
 
 

@@ -1,0 +1,230 @@
+"""Polls single jobs with GetBatchMediaProducingJob, a few at a time.
+
+A job whose last poll failed or was slow goes into a lane of its own, and a poll that turns out to be
+slow makes room for others, so that slow and failing jobs hold up each other only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from airflow_ice.api.calls import AsyncCalls
+from airflow_ice.api.errors import IceError, IceJobNotFoundError
+from airflow_ice.api.models import BatchMediaProducingJob
+from airflow_ice.exceptions import poll_error
+from airflow_ice.polling.accelerator import ListAccelerator
+from airflow_ice.polling.backoff import Backoff
+from airflow_ice.polling.watch import Watch, Watches
+from airflow_ice.waiting import JOB_ENDED
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME: Final = 8
+"""Gets at a time, for jobs whose last poll worked."""
+
+SUSPECTS_AT_A_TIME: Final = 16
+"""Gets at a time, for jobs whose last poll failed or was slow."""
+
+SLOW_AFTER: Final = 2.0
+"""Seconds after which a Get that is under way no longer counts as one of those at a time."""
+
+MOST_SLOW: Final = 32
+"""Slow Gets beside the others; together they are fewer than a client's connections."""
+
+
+class Lane:
+    """Jobs to ask for, and how many at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.queue: deque[str] = deque()
+        self.most = most
+        self.busy = 0
+
+
+class Gets:
+    """Asks for single jobs, and tells their waits.
+
+    :param on_refused: called with an error that may mean that the credentials were refused.
+    :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved the
+        wait to where the job was seen.
+    """
+
+    def __init__(
+        self,
+        watches: Watches,
+        backoff: Backoff,
+        accelerator: ListAccelerator,
+        *,
+        on_refused: Callable[[IceError], None],
+        on_unknown: Callable[[Watch], bool],
+    ) -> None:
+        self._watches = watches
+        self._backoff = backoff
+        self._accelerator = accelerator
+        self._on_refused = on_refused
+        self._on_unknown = on_unknown
+        self._calls: AsyncCalls | None = None
+        self._lanes = (Lane(AT_A_TIME), Lane(SUSPECTS_AT_A_TIME))
+        self._asked: set[str] = set()
+        self._checks: set[str] = set()
+        self._slow = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, calls: AsyncCalls) -> None:
+        """Ask through a client from now on."""
+        self._calls = calls
+
+    async def close(self) -> None:
+        """Stop asking; what is under way is dropped."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes:
+            lane.queue.clear()
+            lane.busy = 0
+        self._asked.clear()
+        self._checks.clear()
+        self._slow = 0
+        self._calls = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job is being asked for."""
+        return bool(self._asked)
+
+    def is_asked(self, job_id: str) -> bool:
+        """Tell whether a job is being asked for, so that its waits hear of it."""
+        return job_id in self._asked
+
+    def ask(self, watch: Watch, *, check: bool = False) -> None:
+        """Ask for the job of a wait.
+
+        :param check: also if the wait is not due.
+        """
+        job_id = watch.wait.job_id
+        if watch.over.done() or job_id in self._asked:
+            return
+        self._asked.add(job_id)
+        if check:
+            self._checks.add(job_id)
+        lane = self._lanes[watch.failures > 0 or watch.was_slow]
+        lane.queue.append(job_id)
+        if lane.busy < lane.most:
+            lane.busy += 1
+            self._spawn(self._serve(lane))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _serve(self, lane: Lane) -> None:
+        try:
+            while lane.queue:
+                asking = self._spawn(self._ask_for(lane.queue.popleft()))
+                await asyncio.wait({asking}, timeout=SLOW_AFTER)
+                if not asking.done():
+                    await self._make_room(asking)
+        finally:
+            lane.busy -= 1
+
+    async def _make_room(self, asking: asyncio.Task[None]) -> None:
+        """Let a slow Get go on beside the others, unless there are too many of those."""
+        if self._slow >= MOST_SLOW:
+            await asyncio.wait({asking})
+            return
+
+        def ended(_: object) -> None:
+            self._slow -= 1
+
+        self._slow += 1
+        asking.add_done_callback(ended)
+
+    async def _ask_for(self, job_id: str) -> None:
+        began = self._watches.clock()
+        try:
+            await self._poll(job_id)
+        except Exception:  # a fault here must not stop the others
+            log.exception("Polling batch job %s met a fault.", job_id)
+            for watch in self._watches.of(job_id):
+                watch.due = self._watches.clock() + watch.interval
+        finally:
+            for watch in self._watches.of(job_id):
+                watch.was_slow = self._watches.clock() - began > SLOW_AFTER
+            self._answered(job_id)
+
+    def _answered(self, job_id: str) -> None:
+        self._asked.discard(job_id)
+        self._checks.discard(job_id)
+        for watch in self._watches.of(job_id):
+            self._watches.note_due(watch.due)
+        if not self._asked:
+            # Others may be due that were held back while these were asked for.
+            self._watches.note_due(float("-inf"))
+
+    async def _poll(self, job_id: str) -> None:
+        # A list may have told its waits meanwhile, or they have left.
+        watches = self._watches.of(job_id)
+        if not any(map(self._watches.is_due, watches)) and not (watches and job_id in self._checks):
+            return
+        assert self._calls is not None  # noqa: S101 - it is open while this runs
+        try:
+            job = await self._calls.aget_batch_media_producing_job(job_id)
+        except Exception as cause:  # noqa: BLE001 - whatever goes wrong in a poll is its error
+            await self._failed(poll_error(cause), job_id)
+        else:
+            self._worked(job, job_id)
+
+    def _worked(self, job: BatchMediaProducingJob, job_id: str) -> None:
+        now, wall = self._watches.clock(), self._watches.wall_clock()
+        if self._backoff.worked(now):
+            self._resume(now)
+        if job.status in JOB_ENDED:
+            self._accelerator.note_ended(job_id)
+        for watch in self._watches.of(job_id):
+            watch.failures = 0
+            watch.told_down = False
+            watch.checked_at = now
+            watch.tell(watch.wait.on_job, job, wall, now=now)
+
+    def _resume(self, now: float) -> None:
+        """Poll soon for the waits that were told of a failure without a poll of their own."""
+        for watch in self._watches.all():
+            if watch.told_down:
+                watch.told_down = False
+                watch.due = min(watch.due, now)
+        self._watches.note_due(now)
+
+    async def _failed(self, error: IceError, job_id: str) -> None:
+        self._on_refused(error)
+        watches = self._watches.of(job_id)
+        if isinstance(error, IceJobNotFoundError):
+            watches = [watch for watch in watches if not self._on_unknown(watch)]
+        concerns_all = self._backoff.failed(
+            error,
+            self._watches.clock(),
+            before=min((watch.failures for watch in watches), default=0),
+            shortest=self._watches.shortest_interval(),
+        )
+        for watch in watches:
+            watch.failures += 1
+        await self._watches.tell_error(error, watches)
+        if concerns_all:
+            await self._drop_queued(error)
+
+    async def _drop_queued(self, error: IceError) -> None:
+        """Ask for nobody else now, and tell those who were to be asked for."""
+        dropped = [job_id for lane in self._lanes for job_id in lane.queue]
+        for lane in self._lanes:
+            lane.queue.clear()
+        watches = [watch for job_id in dropped for watch in self._watches.of(job_id)]
+        due = [watch for watch in watches if self._watches.is_due(watch)]
+        await self._watches.tell_error(error, due, told_down=True)
+        for job_id in dropped:
+            self._answered(job_id)

@@ -1,0 +1,260 @@
+"""The loop that polls jobs for many waits of one connection.
+
+A thousand waiting tasks that ask for their job each take a thousand requests an interval, out of a
+quota of some tens a second that the account's submissions need, too. Here a page of
+ListBatchMediaProducingJobs serves a hundred waits, and jobs that end together are found on a page
+of ended jobs. Get serves the rest: jobs that no list shows, those that ended alone, a few listed
+ones to check the list, and every due wait whenever the list is no help.
+
+Nothing holds up anybody else: lists and Gets run beside each other, a Get that is slow or fails
+holds up its own job only, and whatever goes wrong in a poll is an error of that poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from airflow_ice import metrics
+from airflow_ice.api.calls import AsyncCalls
+from airflow_ice.api.errors import IceError, IceJobNotFoundError
+from airflow_ice.exceptions import poll_error
+from airflow_ice.polling.accelerator import ListAccelerator
+from airflow_ice.polling.backoff import Backoff
+from airflow_ice.polling.gets import Gets
+from airflow_ice.polling.listing import Listing
+from airflow_ice.polling.watch import EARLY, Watch, Watches
+from airflow_ice.waiting import CREDENTIAL_ERRORS, PollOutcome, Wait
+
+log = logging.getLogger(__name__)
+
+GATHER: Final = 0.5
+"""Seconds before the first poll of a wait that began long ago: after a restart, waits come back by
+the hundred."""
+
+SHORTEST_TURN: Final = 0.05
+LONGEST_TURN: Final = 1.0
+"""Seconds between two looks at what is due."""
+
+WAITS_A_SECOND: Final = 4000
+"""Waits that are looked through in a second, at the most."""
+
+LONGEST_FAULT_PAUSE: Final = 30.0
+
+FOLLOW_PATIENCE: Final = 2.0
+"""Seconds that a turn waits for the connection to be read again."""
+
+OpenClient = Callable[[], AbstractAsyncContextManager[AsyncCalls]]
+
+
+class Poller:
+    """Polls jobs for many waits. It runs while there are waits, with one client.
+
+    :param open_client: makes the context that holds the client.
+    :param name: of the connection, for metrics and logs. So is region.
+    :param wall_clock: epoch seconds.
+    :param draw: returns numbers in [0, 1), for the jitter.
+    :param on_idle: called when the last wait has left: no wait may join any more.
+    :param follow: called before polls, to move waits whose connection was edited. Its argument says
+        that what was read before no longer counts.
+    :param on_unknown: see Gets.
+    """
+
+    def __init__(
+        self,
+        open_client: OpenClient,
+        *,
+        name: str,
+        region: str | None = None,
+        wall_clock: Callable[[], float] | None = None,
+        draw: Callable[[], float] = random.random,
+        on_idle: Callable[[], None] = lambda: None,
+        follow: Callable[[bool], Awaitable[None]] | None = None,
+        on_unknown: Callable[[Watch], bool] = lambda watch: False,
+    ) -> None:
+        self._open_client = open_client
+        self._name = name
+        self._region = region
+        self._draw = draw
+        self._on_idle = on_idle
+        self._follow = follow
+        self.watches = Watches(asyncio.get_running_loop().time, wall_clock or time.time)
+        self._backoff = Backoff(draw)
+        accelerator = ListAccelerator(name, self.watches.clock)
+        self._gets = Gets(
+            self.watches,
+            self._backoff,
+            accelerator,
+            on_refused=self._note_refusal,
+            on_unknown=on_unknown,
+        )
+        self._listing = Listing(
+            self.watches, self._gets, accelerator, on_refused=self._note_refusal
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._next_turn = -math.inf
+        self._reopen = self._doubtful = False
+
+    async def watch(
+        self, wait: Wait, interval: float, *, region_id: str | None = None
+    ) -> PollOutcome:
+        """Poll until a wait is over, and return how it ended.
+
+        :param interval: seconds within which each poll follows the last one.
+        :param region_id: as the wait was given it.
+        """
+        watch = Watch(wait, interval, due=self._first_due(wait, interval), region_id=region_id)
+        self.join(watch)
+        try:
+            return await watch.over
+        finally:
+            if watch.poller is not None:
+                watch.poller.leave(watch)
+
+    def _first_due(self, wait: Wait, interval: float) -> float:
+        # A worker has polled when the wait began: the next poll is an interval later, or soon, where
+        # that is past. The worker's clock may be off: it is an interval from now at most.
+        now = self.watches.wall_clock()
+        after = wait.started_at + interval * (1 - 0.1 * self._draw()) - now
+        after = min(max(after, min(GATHER, interval / 2)), interval)
+        return self.watches.clock() + min(after, max(wait.deadline - now, 0.0))
+
+    def join(self, watch: Watch) -> None:
+        """Poll for a wait from now on."""
+        watch.poller = self
+        self._backoff.joined(self.watches.clock(), watch.interval)
+        self.watches.add(watch)
+        if self._task is None:
+            # In a context of its own: the loop's lines are nobody's task log.
+            self._task = asyncio.create_task(
+                self._run(),
+                name=f"airflow-ice-poller[{self._name}]",
+                context=contextvars.Context(),
+            )
+
+    def leave(self, watch: Watch) -> None:
+        """Poll no more for a wait; after the last one, close the client and end."""
+        watch.poller = None
+        self.watches.remove(watch)
+        if not self.watches.count:
+            self._on_idle()
+            metrics.polled(self._name, self._region, 0, 0.0, None)
+            if self._task is not None:
+                self._task.cancel()
+
+    async def _run(self) -> None:
+        pause = 1.0
+        while self.watches.count:
+            try:
+                async with self._open_client() as calls:
+                    self._gets.open(calls)
+                    self._reopen = False
+                    try:
+                        while self.watches.count and not self._reopen:
+                            if await self._is_time():
+                                await self._turn(calls)
+                                pause = 1.0
+                    finally:
+                        await self._listing.close()
+                        await self._gets.close()
+            except Exception as fault:
+                log.exception(
+                    "The poll loop of %s met a fault; it goes on in %.0f s.", self._name, pause
+                )
+                # Each wait decides for itself, so that deadlines hold whatever is broken here.
+                due = [watch for watch in self.watches.all() if self.watches.is_due(watch)]
+                await self.watches.tell_error(poll_error(fault), due)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_FAULT_PAUSE)
+            self.watches.next_due = -math.inf
+
+    async def _is_time(self) -> bool:
+        """Wait until a poll is due, or what is due has changed, and tell which."""
+        self.watches.changed.clear()
+        seconds = max(self.watches.next_due, self._next_turn) - self.watches.clock()
+        if seconds <= 0:
+            return True
+        try:
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+                await self.watches.changed.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    async def _turn(self, calls: AsyncCalls) -> None:
+        """Begin to poll all that is due."""
+        began = self.watches.clock()
+        await self._follow_connection()
+        now = self.watches.clock()
+        watches = self.watches.all()
+        due = self._due(watches, now)
+        self._listing.begin(calls, len(due))
+        ready = [watch for watch in due if self._listing.held_until(watch) <= now]
+        if not self._backoff.is_open:
+            for watch in ready:
+                self._gets.ask(watch)
+        elif now >= self._backoff.not_before:
+            if ready and not self._gets.is_busy:
+                self._gets.ask(min(ready, key=lambda watch: watch.failures))
+        elif self._backoff.error is not None:
+            await self.watches.tell_error(self._backoff.error, ready, told_down=True)
+        self._schedule(watches)
+        self._report(watches, took=self.watches.clock() - began)
+
+    def _due(self, watches: list[Watch], now: float) -> list[Watch]:
+        """Return the waits to poll now: if one is due, also those that are due soon."""
+        if all(watch.due > now for watch in watches):
+            return []
+        return [
+            watch
+            for watch in watches
+            if watch.due - now <= EARLY * watch.interval
+            and not self._gets.is_asked(watch.wait.job_id)
+        ]
+
+    def _schedule(self, watches: list[Watch]) -> None:
+        """Find out when the next turn is."""
+        now = self.watches.clock()
+        probing = self._backoff.is_open and self._gets.is_busy
+        next_due = shortest = math.inf
+        for watch in watches:
+            shortest = min(shortest, watch.interval)
+            if (probing and watch.due <= now) or self._gets.is_asked(watch.wait.job_id):
+                continue  # the answer says when
+            due = watch.due if watch.due > now else self._listing.held_until(watch)
+            next_due = min(next_due, due)
+        self.watches.next_due = next_due
+        # Looking through ten thousand waits takes milliseconds: with many, more are due a turn.
+        turn = max(SHORTEST_TURN, min(len(watches) / WAITS_A_SECOND, LONGEST_TURN, shortest / 10))
+        self._next_turn = now + turn
+
+    def _report(self, watches: list[Watch], *, took: float) -> None:
+        now = self.watches.wall_clock()
+        oldest = now - min((watch.wait.started_at for watch in watches), default=now)
+        metrics.polled(self._name, self._region, len(watches), oldest, took)
+
+    async def _follow_connection(self) -> None:
+        if self._follow is None:
+            return
+        doubtful, self._doubtful = self._doubtful, False
+        try:
+            async with asyncio.timeout(FOLLOW_PATIENCE):
+                await self._follow(doubtful)
+        except Exception:  # an unreadable connection is no edited one: poll with what is known
+            log.debug("The connection %s could not be read again.", self._name, exc_info=True)
+
+    def _note_refusal(self, error: IceError) -> None:
+        """Read the connection again, and ask its source for credentials again, where it may help."""
+        refused = isinstance(error, CREDENTIAL_ERRORS) and not error.transient
+        if refused or isinstance(error, IceJobNotFoundError):
+            self._doubtful = True
+        if refused:
+            self._reopen = True
+            self.watches.changed.set()

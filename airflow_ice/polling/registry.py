@@ -1,0 +1,170 @@
+"""Which loop of a triggerer serves a wait.
+
+There is one loop for each connection and what it says: two ways of naming the same region share
+one, and waits that begin before and after an edit of the connection do not mix. The connection is
+read again before polls, so that an edit is seen by the next poll:
+
+* the waits move to the loop of what the connection says now;
+* a wait whose job is unknown there goes back to where it was seen, if it was, and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from airflow_ice.connections import IceConnection
+from airflow_ice.exceptions import poll_error
+from airflow_ice.hooks import IceHook
+from airflow_ice.polling.poller import Poller
+from airflow_ice.polling.watch import Watch
+from airflow_ice.waiting import PollAgain, PollOutcome, Wait
+
+READ_AGAIN: Final = 5.0
+"""Seconds for which what was read of a connection is not read again: a secrets backend may charge
+for each read, and a thousand waits may begin at once."""
+
+Read = Callable[[str, str | None], Awaitable[IceConnection]]
+
+
+async def read_connection(ice_conn_id: str, region_id: str | None) -> IceConnection:
+    """Read a connection."""
+    return await IceHook(ice_conn_id, region_id).aconnection()
+
+
+@dataclass
+class _Reading:
+    began_at: float
+    connection: asyncio.Future[IceConnection] = field(repr=False)
+
+
+def _retrieved(reading: asyncio.Future[IceConnection]) -> None:
+    """Take note of an error also where nobody waits for the reading any more."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+class Registry:
+    """The loops of one event loop.
+
+    :param read: reads a connection, by its id and the region that a wait names.
+    """
+
+    def __init__(self, read: Read = read_connection) -> None:
+        self._read = read
+        self._readings: dict[tuple[str, str | None], _Reading] = {}
+        self._pollers: dict[tuple[str, str], Poller] = {}
+
+    async def watch(
+        self, ice_conn_id: str, region_id: str | None, wait: Wait, interval: float
+    ) -> PollOutcome:
+        """Poll until a wait is over, and return how it ended.
+
+        :param region_id: None for the connection's own.
+        :param interval: seconds between polls.
+        """
+        while True:
+            try:
+                connection = await self._connection(ice_conn_id, region_id)
+            except Exception as cause:  # noqa: BLE001 - whatever goes wrong is an error of a poll
+                outcome = wait.on_error(poll_error(cause), time.time())
+                if not isinstance(outcome, PollAgain):
+                    return outcome
+                await asyncio.sleep(outcome.seconds)
+            else:
+                poller = self._poller(ice_conn_id, region_id, connection)
+                return await poller.watch(wait, interval, region_id=region_id)
+
+    async def _connection(
+        self, ice_conn_id: str, region_id: str | None, *, fresh: bool = False
+    ) -> IceConnection:
+        key = (ice_conn_id, region_id)
+        now = asyncio.get_running_loop().time()
+        reading = self._readings.get(key)
+        if reading is None or now - reading.began_at >= (0 if fresh else READ_AGAIN):
+            task = asyncio.ensure_future(self._read(ice_conn_id, region_id))
+            task.add_done_callback(_retrieved)
+            reading = self._readings[key] = _Reading(now, task)
+        try:
+            return await asyncio.shield(reading.connection)
+        except Exception:
+            if self._readings.get(key) is reading:
+                del self._readings[key]  # what failed is read again by the next poll
+            raise
+
+    def _poller(self, ice_conn_id: str, region_id: str | None, connection: IceConnection) -> Poller:
+        key = (ice_conn_id, connection.fingerprint())
+        found = self._pollers.get(key)
+        if found is not None:
+            return found
+        hook = IceHook.of(ice_conn_id, connection)
+
+        def forget() -> None:
+            if self._pollers.get(key) is made:
+                del self._pollers[key]
+            self._forget_readings(ice_conn_id)
+
+        made = Poller(
+            lambda: hook,
+            name=ice_conn_id,
+            region=region_id,
+            on_idle=forget,
+            follow=lambda fresh: self._follow(made, key, hook, fresh=fresh),
+            on_unknown=lambda watch: self._return(watch, key),
+        )
+        self._pollers[key] = made
+        return made
+
+    def _forget_readings(self, ice_conn_id: str) -> None:
+        if not any(conn_id == ice_conn_id for conn_id, _ in self._pollers):
+            for key in [key for key in self._readings if key[0] == ice_conn_id]:
+                del self._readings[key]
+
+    async def _follow(
+        self, poller: Poller, key: tuple[str, str], hook: IceHook, *, fresh: bool
+    ) -> None:
+        """Move the waits of a loop whose connection was edited."""
+        ice_conn_id, fingerprint = key
+        by_region: dict[str | None, list[Watch]] = {}
+        for watch in poller.watches.all():
+            by_region.setdefault(watch.region_id, []).append(watch)
+        for region_id, watches in by_region.items():
+            connection = await self._connection(ice_conn_id, region_id, fresh=fresh)
+            now = connection.fingerprint()
+            moving = [watch for watch in watches if now not in (fingerprint, watch.rejected)]
+            if moving:
+                target = self._poller(ice_conn_id, region_id, connection)
+                for watch in moving:
+                    watch.seen_by = hook
+                    _move(watch, target)
+
+    def _return(self, watch: Watch, key: tuple[str, str]) -> bool:
+        """Move a wait whose job is unknown here back to where the job was seen."""
+        before, watch.seen_by = watch.seen_by, None
+        if before is None:
+            return False
+        watch.rejected = key[1]
+        _move(watch, self._poller(key[0], watch.region_id, before.connection()))
+        return True
+
+
+def _move(watch: Watch, target: Poller) -> None:
+    if watch.poller is not None:
+        watch.poller.leave(watch)
+    watch.due = target.watches.clock()
+    watch.listed, watch.unlisted = False, 0
+    target.join(watch)
+
+
+_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def registry() -> Registry:
+    """Return the registry of the running event loop."""
+    return _registries.setdefault(asyncio.get_running_loop(), Registry())

@@ -1,0 +1,188 @@
+"""One wait, as the poll loop sees it: when it is due, and what it is told.
+
+Due times are on the event loop's monotonic clock, so that a clock that is set back delays nothing.
+Deadlines are on the wall clock, because a wait may move to another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_ice.api.errors import IceError
+from airflow_ice.waiting import PollAgain, PollOutcome, Wait
+
+if TYPE_CHECKING:
+    from airflow_ice.hooks import IceHook
+    from airflow_ice.polling.poller import Poller
+
+log = logging.getLogger(__name__)
+
+EARLY: Final = 0.25
+"""The part of its interval by which a wait may be polled early, so that waits are polled together."""
+
+TURN: Final = 200
+"""Waits after which the event loop is given to others."""
+
+
+class Watch:
+    """One wait in a loop.
+
+    :param wait: decides what each poll means.
+    :param interval: seconds between polls.
+    :param region_id: as the wait was given it; with the connection id it says what to read again.
+    :param due: monotonic seconds.
+    """
+
+    __slots__ = (
+        "checked_at",
+        "context",
+        "due",
+        "failures",
+        "interval",
+        "listed",
+        "over",
+        "poller",
+        "region_id",
+        "rejected",
+        "seen_by",
+        "told_down",
+        "unlisted",
+        "wait",
+        "was_slow",
+    )
+
+    def __init__(self, wait: Wait, interval: float, *, due: float, region_id: str | None) -> None:
+        self.wait = wait
+        self.interval = interval
+        self.due = due
+        self.region_id = region_id
+        self.poller: Poller | None = None
+        self.failures = 0
+        """Failed polls of this very job in a row."""
+        self.was_slow = False
+        """The last poll of this job took long."""
+        self.told_down = False
+        """It was told of a failure of the service, without a poll of its own."""
+        self.listed = False
+        self.unlisted = 0
+        """Complete lists in a row that did not show the job although it runs."""
+        self.checked_at = due
+        """When Get last showed the job."""
+        self.seen_by: IceHook | None = None
+        """Leads to where the job was last seen, from before the connection was edited."""
+        self.rejected: str | None = None
+        """Settings of the connection under which the job is unknown."""
+        self.over: asyncio.Future[PollOutcome] = asyncio.get_running_loop().create_future()
+        # A wait's lines belong into its own task's log.
+        self.context = contextvars.copy_context()
+
+    def tell(self, decide: Callable[..., PollOutcome], *args: Any, now: float, **more: Any) -> None:
+        """Let the wait decide what a poll means, and take its decision.
+
+        :param decide: one of the methods of `Wait`.
+        :param now: monotonic seconds.
+        """
+        if self.over.done():
+            return
+        try:
+            outcome = self.context.run(decide, *args, **more)
+        except Exception:  # a fault in one wait must not reach the others
+            log.exception("The wait for batch job %s could not decide.", self.wait.job_id)
+            self.due = now + self.interval
+            return
+        if isinstance(outcome, PollAgain):
+            self.due = now + outcome.seconds
+        else:
+            self.over.set_result(outcome)
+
+
+class Watches:
+    """The waits of a loop: who is there, when the next one is due, and telling them.
+
+    :param clock: monotonic seconds, of the event loop.
+    :param wall_clock: epoch seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.count = 0
+        self.next_due = math.inf
+        self.changed = asyncio.Event()
+        self._by_job: dict[str, list[Watch]] = {}
+
+    def add(self, watch: Watch) -> None:
+        """Add a wait."""
+        self._by_job.setdefault(watch.wait.job_id, []).append(watch)
+        self.count += 1
+        self.note_due(watch.due)
+
+    def remove(self, watch: Watch) -> None:
+        """Remove a wait."""
+        same = self._by_job[watch.wait.job_id]
+        same.remove(watch)
+        if not same:
+            del self._by_job[watch.wait.job_id]
+        self.count -= 1
+
+    def all(self) -> list[Watch]:
+        """Return the waits that go on."""
+        return [watch for same in self._by_job.values() for watch in same if not watch.over.done()]
+
+    def of(self, job_id: str) -> list[Watch]:
+        """Return the waits for a job that go on."""
+        return [watch for watch in self._by_job.get(job_id, ()) if not watch.over.done()]
+
+    def shortest_interval(self) -> float:
+        """Return the shortest interval of all waits, in seconds."""
+        return min((watch.interval for watch in self.all()), default=1.0)
+
+    def is_due(self, watch: Watch) -> bool:
+        """Tell whether a wait is due, or soon enough to be polled with those that are."""
+        return watch.due - self.clock() <= EARLY * watch.interval
+
+    def note_due(self, due: float) -> None:
+        """Let the loop know of a wait that is due at a time, if it is earlier than all it knows."""
+        if due < self.next_due:
+            self.next_due = due
+            self.changed.set()
+
+    async def tell_error(
+        self, error: IceError, watches: Iterable[Watch], *, told_down: bool = False
+    ) -> None:
+        """Let waits decide what a failed poll means to them.
+
+        :param told_down: it was not a poll of their own.
+        """
+        drop_frames(error)
+        async for watch in in_turns(list(watches)):
+            watch.told_down = told_down
+            watch.tell(watch.wait.on_error, error, self.wall_clock(), now=self.clock())
+            self.note_due(watch.due)
+
+
+async def in_turns(watches: Iterable[Watch]) -> AsyncIterator[Watch]:
+    """Iterate over waits and give way to others now and then.
+
+    A line in each of ten thousand logs takes a fifth of a second.
+    """
+    for number, watch in enumerate(watches, start=1):
+        yield watch
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+
+
+def drop_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and its causes.
+
+    A wait keeps its last error for minutes, and they keep pages and other waits alive.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
