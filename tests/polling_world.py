@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceError, error_from_reply
+from airflow_ice.api.errors import IceError, IceTimeoutError, error_from_reply
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.polling.poller import Poller
@@ -21,6 +21,8 @@ from airflow_ice.waiting import PollOutcome, Wait
 T = TypeVar("T")
 GET, LIST = "GetBatchMediaProducingJob", "ListBatchMediaProducingJobs"
 EPOCH = 1_790_000_000.0
+REQUEST_BOUND = 15.0
+"""Seconds that one request takes at the most: connect_timeout and read_timeout."""
 
 
 def refused(action: str, code: str, status: int = 400) -> IceError:
@@ -98,6 +100,8 @@ class Ice(AsyncCalls):
     async def _meet_fault(self, action: str, job_id: str) -> None:
         await asyncio.sleep(self.takes)
         fault = self.fault(action, job_id)
+        if isinstance(fault, IceTimeoutError):
+            await asyncio.sleep(REQUEST_BOUND)
         if isinstance(fault, BaseException):
             raise fault
         if fault:
@@ -164,8 +168,14 @@ class World:
         self.ice = Ice()
         if per_second is not None:
             self.ice.limiter = RateLimiter(per_second, loop.time)
-        self.poller = Poller(self.ice.open, name="ice_default", wall_clock=self.wall)
+        self.poller = self._new_poller()
         self.polls: dict[str, list[float]] = {}
+
+    def _new_poller(self) -> Poller:
+        def renew() -> None:  # as the registry does: no wait joins a loop that has ended
+            self.poller = self._new_poller()
+
+        return Poller(self.ice.open, name="ice_default", wall_clock=self.wall, on_idle=renew)
 
     def wall(self) -> float:
         """Return the wall clock of the triggerer, epoch seconds."""

@@ -20,7 +20,7 @@ from typing import Final
 from airflow_ice.connections import IceConnection
 from airflow_ice.exceptions import poll_error
 from airflow_ice.hooks import IceHook
-from airflow_ice.polling.poller import Poller
+from airflow_ice.polling.poller import OpenClient, Poller
 from airflow_ice.polling.watch import Watch
 from airflow_ice.waiting import PollAgain, PollOutcome, Wait
 
@@ -29,6 +29,12 @@ READ_AGAIN: Final = 5.0
 for each read, and a thousand waits may begin at once."""
 
 Read = Callable[[str, str | None], Awaitable[IceConnection]]
+
+
+def open_hook(ice_conn_id: str, connection: IceConnection) -> OpenClient:
+    """Return what opens a client of a connection as it was read."""
+    hook = IceHook.of(ice_conn_id, connection)
+    return lambda: hook
 
 
 async def read_connection(ice_conn_id: str, region_id: str | None) -> IceConnection:
@@ -52,10 +58,16 @@ class Registry:
     """The loops of one event loop.
 
     :param read: reads a connection, by its id and the region that a wait names.
+    :param open_client: makes what opens a client of a connection as it was read.
     """
 
-    def __init__(self, read: Read = read_connection) -> None:
+    def __init__(
+        self,
+        read: Read = read_connection,
+        open_client: Callable[[str, IceConnection], OpenClient] = open_hook,
+    ) -> None:
         self._read = read
+        self._open_client = open_client
         self._readings: dict[tuple[str, str | None], _Reading] = {}
         self._pollers: dict[tuple[str, str], Poller] = {}
 
@@ -101,7 +113,6 @@ class Registry:
         found = self._pollers.get(key)
         if found is not None:
             return found
-        hook = IceHook.of(ice_conn_id, connection)
 
         def forget() -> None:
             if self._pollers.get(key) is made:
@@ -109,11 +120,11 @@ class Registry:
             self._forget_readings(ice_conn_id)
 
         made = Poller(
-            lambda: hook,
+            self._open_client(ice_conn_id, connection),
             name=ice_conn_id,
             region=region_id,
             on_idle=forget,
-            follow=lambda fresh: self._follow(made, key, hook, fresh=fresh),
+            follow=lambda fresh: self._follow(made, key, connection, fresh=fresh),
             on_unknown=lambda watch: self._return(watch, key),
         )
         self._pollers[key] = made
@@ -125,9 +136,12 @@ class Registry:
                 del self._readings[key]
 
     async def _follow(
-        self, poller: Poller, key: tuple[str, str], hook: IceHook, *, fresh: bool
+        self, poller: Poller, key: tuple[str, str], before: IceConnection, *, fresh: bool
     ) -> None:
-        """Move the waits of a loop whose connection was edited."""
+        """Move the waits of a loop whose connection was edited.
+
+        :param before: what the connection said when the loop began.
+        """
         ice_conn_id, fingerprint = key
         by_region: dict[str | None, list[Watch]] = {}
         for watch in poller.watches.all():
@@ -139,7 +153,7 @@ class Registry:
             if moving:
                 target = self._poller(ice_conn_id, region_id, connection)
                 for watch in moving:
-                    watch.seen_by = hook
+                    watch.seen_by = before
                     _move(watch, target)
 
     def _return(self, watch: Watch, key: tuple[str, str]) -> bool:
@@ -148,7 +162,7 @@ class Registry:
         if before is None:
             return False
         watch.rejected = key[1]
-        _move(watch, self._poller(key[0], watch.region_id, before.connection()))
+        _move(watch, self._poller(key[0], watch.region_id, before))
         return True
 
 

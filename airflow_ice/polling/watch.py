@@ -17,7 +17,7 @@ from airflow_ice.api.errors import IceError
 from airflow_ice.waiting import PollAgain, PollOutcome, Wait
 
 if TYPE_CHECKING:
-    from airflow_ice.hooks import IceHook
+    from airflow_ice.connections import IceConnection
     from airflow_ice.polling.poller import Poller
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class Watch:
         """Complete lists in a row that did not show the job although it runs."""
         self.checked_at = due
         """When Get last showed the job."""
-        self.seen_by: IceHook | None = None
-        """Leads to where the job was last seen, from before the connection was edited."""
+        self.seen_by: IceConnection | None = None
+        """The connection as it was when the job was last seen, from before it was edited."""
         self.rejected: str | None = None
         """Settings of the connection under which the job is unknown."""
         self.over: asyncio.Future[PollOutcome] = asyncio.get_running_loop().create_future()

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from airflow_ice.api.rate import DEFAULT_REQUESTS_PER_SECOND
 from tests.benchmarks import peers, soak
 from tests.benchmarks.contenders import BASELINE, CONTENDERS, OURS
 from tests.benchmarks.control import server
@@ -35,6 +37,12 @@ SKIPPED = (
 Who = tuple[str, int, float, float, float]
 """A contender, how many waits, at which interval, and over how many intervals they are quiet and ending."""
 
+BURST: tuple[tuple[Who, float], ...] = (
+    ((OURS, 300, 5.0, 1.0, 0.0), 4.0),
+    ((BASELINE, 300, 5.0, 1.0, 0.0), 14.0),
+)
+"""All jobs end in one moment, at the default limit of requests; with the intervals to wait for it."""
+
 TOGETHER: tuple[Who, ...] = (
     (OURS, 1000, 30.0, 2.0, 0.5),
     (OURS, 10_000, 30.0, 2.0, 0.5),
@@ -52,10 +60,15 @@ def plans(*, quick: bool) -> Iterator[Who]:
         yield name, 1000, 5.0, (6.0 if name in {OURS, BASELINE} and not quick else 2.0), 1.0
 
 
-def run(name: str, waits: int, interval: float, quiet: float, ending: float) -> Result:
-    """Measure one contender, in a fresh process and against a fresh server."""
+def run(
+    name: str, waits: int, interval: float, quiet: float, ending: float, **options: Any
+) -> Result:
+    """Measure one contender, in a fresh process and against a fresh server.
+
+    :param options: the other fields of the plan.
+    """
     with server(DELAY) as (port, control_port), tempfile.TemporaryDirectory() as folder:
-        plan = Plan(name, waits, interval, quiet, ending, port, control_port)
+        plan = Plan(name, waits, interval, quiet, ending, port, control_port, **options)
         result = Path(folder) / "result.json"
         environment = {
             **os.environ,
@@ -78,19 +91,27 @@ def run(name: str, waits: int, interval: float, quiet: float, ending: float) -> 
 
 def compare(*, quick: bool) -> None:
     """Measure everybody, and print what was found."""
-    results = []
+    results: list[Result] = []
     if missing := [name for name in peers.PEERS if name not in peers.installed()]:
         print(f"Not installed, so not measured: {', '.join(missing)}.")
     print(f"Each answer of the benchmark's own server takes {1000 * DELAY:g} ms. {SKIPPED}\n")
     for who in plans(quick=quick):
         results.append(run(*who))
         print(f"... {results[-1]}", file=sys.stderr, flush=True)
+    bursts = [
+        run(*who, per_second=DEFAULT_REQUESTS_PER_SECOND, burst=True, patience=patience)
+        for who, patience in BURST
+    ]
     if not quick:
         with ThreadPoolExecutor() as pool:
             results += pool.map(lambda who: run(*who), TOGETHER)
     results.sort(key=lambda result: (result.waits, result.interval))
     print(table(results), "\n")
-    print(verdicts(targets(results, import_ms())))
+    print(
+        f"{BURST[0][0][1]} jobs end at once, at {DEFAULT_REQUESTS_PER_SECOND:g} requests a second:\n"
+    )
+    print(table(bursts), "\n")
+    print(verdicts(targets([*results, *bursts], import_ms())))
     if not quick:
         from tests.benchmarks.plot import plot
 

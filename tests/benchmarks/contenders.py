@@ -42,11 +42,11 @@ async def fired(trigger: Any) -> None:
 
 
 @asynccontextmanager
-async def ours(port: int, interval: float) -> AsyncIterator[Waiter]:
-    """Yield the wait of this package: its trigger, with a limit so high that it is not what is measured."""
+async def ours(port: int, interval: float, per_second: float) -> AsyncIterator[Waiter]:
+    """Yield the wait of this package: its trigger."""
     from airflow_ice.triggers import IceBatchMediaProducingJobTrigger
 
-    ice_connection(port, 1000)
+    ice_connection(port, per_second)
 
     async def wait(job_id: str) -> None:
         now = time.time()
@@ -64,13 +64,14 @@ async def ours(port: int, interval: float) -> AsyncIterator[Waiter]:
 
 
 @asynccontextmanager
-async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
+async def one_get_each(port: int, interval: float, per_second: float) -> AsyncIterator[Waiter]:
     """Yield the baseline: the same decisions with the same client, and one Get for each job and interval."""
     from airflow_ice import metrics
     from airflow_ice.api.client import AsyncIceClient, ClientSettings
     from airflow_ice.api.credentials import FixedCredentials
     from airflow_ice.api.endpoints import endpoint
     from airflow_ice.api.errors import IceError
+    from airflow_ice.api.rate import RateLimiter
     from airflow_ice.api.retries import RetryPolicy
     from airflow_ice.api.signature import Credentials
     from airflow_ice.waiting import PollAgain, Wait
@@ -79,6 +80,7 @@ async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
         endpoint(host=f"http://127.0.0.1:{port}"),
         retry=RetryPolicy(tries=1),
         observer=metrics.request,
+        limiter=RateLimiter(per_second),
     )
     async with AsyncIceClient(
         settings, FixedCredentials(Credentials(KEYS["login"], KEYS["password"]))
@@ -102,7 +104,7 @@ async def one_get_each(port: int, interval: float) -> AsyncIterator[Waiter]:
 
 
 @asynccontextmanager
-async def official_sdk(port: int, interval: float) -> AsyncIterator[Waiter]:
+async def official_sdk(port: int, interval: float, per_second: float) -> AsyncIterator[Waiter]:
     """Yield what a trigger would do that used the official SDK: its async client, one for all, and one Get for each job."""
     from alibabacloud_ice20201109.client import Client
     from alibabacloud_ice20201109.models import GetBatchMediaProducingJobRequest
@@ -129,7 +131,10 @@ async def official_sdk(port: int, interval: float) -> AsyncIterator[Waiter]:
     yield wait
 
 
-Contender = Callable[[int, float], AbstractAsyncContextManager[Waiter]]
+Contender = Callable[[int, float, float], AbstractAsyncContextManager[Waiter]]
+"""Takes the port of the server, the interval in seconds, and the limit of requests a second; those
+that know no limit keep none."""
+
 CONTENDERS: Mapping[str, Contender] = {
     "airflow-ice": ours,
     "one Get each": one_get_each,

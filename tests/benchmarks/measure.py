@@ -31,9 +31,6 @@ IN_INIT = 0.05
 LATEST_START = 45.0
 """Seconds to wait for a contender that has not looked at each of its jobs yet."""
 
-GIVEN_UP_AFTER = 2.25
-"""Intervals after the last end in which each end should have been seen; one that was not counts with the time until then."""
-
 WARM_UP = 0.5
 
 
@@ -44,6 +41,10 @@ class Plan:
     :param interval: seconds between two looks at a job.
     :param quiet: intervals of the quiet phase. ending: intervals over which jobs end.
     :param port: of the server. control_port: its second one.
+    :param per_second: the limit of requests.
+    :param burst: all jobs end in one moment, at the beginning of the second phase.
+    :param patience: intervals after the last end in which each end should have been seen; one that
+        was not counts with the time until then.
     """
 
     contender: str
@@ -53,6 +54,9 @@ class Plan:
     ending: float
     port: int
     control_port: int
+    per_second: float = 1000.0
+    burst: bool = False
+    patience: float = 2.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Result:
     ending_requests: float
     server_share: float
     server_us: float
+    burst: bool = False
 
 
 class Measurement:
@@ -106,11 +111,11 @@ class Measurement:
         ]
         await self._control("add", jobs=[*jobs, {"job_id": "1", "ends": 1.0}])
         make = {**CONTENDERS, **peers.installed()}[plan.contender]
-        async with make(plan.port, WARM_UP) as wait:
+        async with make(plan.port, WARM_UP, plan.per_second) as wait:
             await wait("1")
         first = await self._control("stats")
         kb = resident_kb()
-        async with make(plan.port, plan.interval) as wait:
+        async with make(plan.port, plan.interval, plan.per_second) as wait:
             await self._start(wait)
             write(await self._phases(first["accepted"], kb))
             # No clean end: to cancel thousands of requests that queue for one pool takes httpx many minutes.
@@ -171,22 +176,24 @@ class Measurement:
             ending_requests=(total(last) - total(after))
             / ((last["at"] - after["at"]) / plan.interval),
             server_share=(after["cpu"] - before["cpu"]) / (after["at"] - before["at"]),
+            burst=plan.burst,
             server_us=1e6 * (after["working"] - before["working"]) / max(asked, 1),
         )
 
     async def _end(self) -> dict[str, float]:
         """Let jobs end, wait until each was seen, or some intervals more, and return when they ended."""
         plan = self._plan
-        one_by_one, at_once = int(ENDS_SPREAD * plan.waits), int(ENDS_AT_ONCE * plan.waits)
+        one_by_one = 0 if plan.burst else int(ENDS_SPREAD * plan.waits)
+        at_once = plan.waits if plan.burst else int(ENDS_AT_ONCE * plan.waits)
         chosen = random.sample(self._ids, one_by_one + at_once)
         began = time.time() + 0.1
         span = plan.ending * plan.interval
         ends = {
-            job_id: began + span * min(place / one_by_one, 1.0)
+            job_id: began + span * (min(place / one_by_one, 1.0) if one_by_one else 0.0)
             for place, job_id in enumerate(chosen)
         }
         await self._control("end", ends=ends)
-        latest = began + span + GIVEN_UP_AFTER * plan.interval
+        latest = began + span + plan.patience * plan.interval
         await asyncio.sleep(span)
         for _ in range(int((latest - time.time()) / 0.1)):
             if ends.keys() <= self._events.keys():

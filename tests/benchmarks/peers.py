@@ -15,7 +15,7 @@ from tests.benchmarks.contenders import FAR, Contender, Waiter, connection, fire
 
 
 @asynccontextmanager
-async def dbt_cloud(port: int, interval: float) -> AsyncIterator[Waiter]:
+async def dbt_cloud(port: int, interval: float, _per_second: float) -> AsyncIterator[Waiter]:
     """Yield the wait of DbtCloudRunJobTrigger. Its URL is always https: that one function is replaced."""
     from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
     from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
@@ -49,7 +49,7 @@ async def dbt_cloud(port: int, interval: float) -> AsyncIterator[Waiter]:
 
 
 @asynccontextmanager
-async def databricks(port: int, interval: float) -> AsyncIterator[Waiter]:
+async def databricks(port: int, interval: float, _per_second: float) -> AsyncIterator[Waiter]:
     """Yield the wait of DatabricksExecutionTrigger."""
     from airflow.providers.databricks.triggers.databricks import DatabricksExecutionTrigger
 
@@ -73,7 +73,7 @@ async def databricks(port: int, interval: float) -> AsyncIterator[Waiter]:
 
 
 @asynccontextmanager
-async def amazon_batch(port: int, interval: float) -> AsyncIterator[Waiter]:
+async def amazon_batch(port: int, interval: float, _per_second: float) -> AsyncIterator[Waiter]:
     """Yield the wait of BatchJobTrigger."""
     from airflow.providers.amazon.aws.triggers.batch import BatchJobTrigger
 
