@@ -46,10 +46,8 @@ UNKNOWN_JOB_GRACE: Final = 60.0
 """Seconds in which an unknown job may still be one that the service has not written everywhere."""
 
 DOUBT: Final = 60.0
-"""Seconds for which a doubtful error must last before it ends a wait."""
-
-LEAST_DOUBTS: Final = 3
-"""Doubtful polls before they end a wait, so that a jump of the clock is not mistaken for a minute."""
+"""Seconds for which a doubtful error must last before it ends a wait, by the clock and by the pauses
+between polls: a clock may jump, and polls may come a little early."""
 
 LONGEST_DOUBT_PAUSE: Final = 15.0
 """Seconds between polls while an error is doubtful, however long the interval is."""
@@ -166,7 +164,7 @@ class Wait:
         self._log: Log = log or logging.getLogger(__name__)
         self._draw = draw
         self._errors = 0
-        self._doubts = 0
+        self._doubted = 0.0
         self._doubtful_since = 0.0
         self._seen: str | None = None
         self._heartbeat = FIRST_HEARTBEAT
@@ -201,18 +199,18 @@ class Wait:
         self._errors += 1
         self._last_error = error
         doubtful = _is_doubtful(error)
-        if doubtful and not self._doubts:
-            self._doubtful_since = now
-        self._doubts += doubtful
         if not (error.transient or self.silent_fail):
             refused_at_first = was_first and isinstance(error, (*CREDENTIAL_ERRORS, IceInputError))
-            lasting = self._doubts >= LEAST_DOUBTS and now - self._doubtful_since >= DOUBT
-            if not doubtful or refused_at_first or lasting:
+            if not doubtful or refused_at_first or self._doubt_lasts(now):
                 return GiveUp(error)
         pause = self._error_pause(error)
         if doubtful and not self.silent_fail:
-            left = max(self._doubtful_since + DOUBT - now, SHORTEST_PAUSE)
-            pause = min(pause, LONGEST_DOUBT_PAUSE, left)
+            if not self._doubted:
+                self._doubtful_since = now
+            # One poll when the minute is over; and one soon after, should the clock say less.
+            left = DOUBT - self._doubted
+            pause = min(pause, LONGEST_DOUBT_PAUSE, left if left > 0 else LONGEST_DOUBT_PAUSE / 3)
+            self._doubted += pause
         if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
             self._log.warning(
                 "Could not poll batch job %s (failure %d in a row); polling again within %.0f s. %s",
@@ -220,8 +218,13 @@ class Wait:
             )
         return self._after_error(pause, now, same_process=doubtful)
 
+    def _doubt_lasts(self, now: float) -> bool:
+        by_the_clock = now - self._doubtful_since >= DOUBT
+        return self._doubted >= 3 * DOUBT or (self._doubted >= DOUBT and by_the_clock)
+
     def _forget_errors(self) -> None:
-        self._errors = self._doubts = 0
+        self._errors = 0
+        self._doubted = 0.0
         self._last_error = None
         self.is_first_poll = False
 

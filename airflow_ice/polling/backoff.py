@@ -62,9 +62,10 @@ class Backoff:
             return False
         if self.is_open and now < self.not_before:
             return True  # a poll from before all were held back
-        on_its_own = before > 0 and now - self._worked_at <= WORKED_LATELY
-        if not (self.is_open or of_credentials):
-            self._failures += not on_its_own
+        if not self.is_open:
+            if before > 0 and now - self._worked_at <= WORKED_LATELY:
+                return False  # others work: this job fails on its own
+            self._failures += FAILURES_OF_ALL if of_credentials else 1
             if self._failures < FAILURES_OF_ALL:
                 return False
         self.error = error

@@ -48,7 +48,8 @@ class Lane:
 class Gets:
     """Asks for single jobs, and tells their waits.
 
-    :param on_refused: called with an error that may mean that the credentials were refused.
+    :param on_doubt: called with an error of all, or of an unknown job: the connection may have been
+        edited, or its credentials be refused.
     :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved the
         wait to where the job was seen.
     """
@@ -59,13 +60,13 @@ class Gets:
         backoff: Backoff,
         accelerator: ListAccelerator,
         *,
-        on_refused: Callable[[IceError], None],
+        on_doubt: Callable[[IceError], None],
         on_unknown: Callable[[Watch], bool],
     ) -> None:
         self._watches = watches
         self._backoff = backoff
         self._accelerator = accelerator
-        self._on_refused = on_refused
+        self._on_doubt = on_doubt
         self._on_unknown = on_unknown
         self._calls: AsyncCalls | None = None
         self._lanes = (Lane(AT_A_TIME), Lane(SUSPECTS_AT_A_TIME))
@@ -202,7 +203,6 @@ class Gets:
         self._watches.note_due(now)
 
     async def _failed(self, error: IceError, job_id: str) -> None:
-        self._on_refused(error)
         watches = self._watches.of(job_id)
         if isinstance(error, IceJobNotFoundError):
             watches = [watch for watch in watches if not self._on_unknown(watch)]
@@ -212,6 +212,8 @@ class Gets:
             before=min((watch.failures for watch in watches), default=0),
             shortest=self._watches.shortest_interval(),
         )
+        if concerns_all or isinstance(error, IceJobNotFoundError):
+            self._on_doubt(error)
         for watch in watches:
             watch.failures += 1
         await self._watches.tell_error(error, watches)

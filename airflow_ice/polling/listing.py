@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceError
 from airflow_ice.exceptions import poll_error
 from airflow_ice.polling.accelerator import EndedJob, ListAccelerator, RunningJobs
 from airflow_ice.polling.gets import Gets
@@ -35,23 +34,12 @@ to `MOST_CHECKS`. So few waits are checked within few readings, and many cost ne
 
 
 class Listing:
-    """Reads the lists, and tells the waits what they show.
+    """Reads the lists, and tells the waits what they show."""
 
-    :param on_refused: called with an error that may mean that the credentials were refused.
-    """
-
-    def __init__(
-        self,
-        watches: Watches,
-        gets: Gets,
-        accelerator: ListAccelerator,
-        *,
-        on_refused: Callable[[IceError], None],
-    ) -> None:
+    def __init__(self, watches: Watches, gets: Gets, accelerator: ListAccelerator) -> None:
         self._watches = watches
         self._gets = gets
         self._accelerator = accelerator
-        self._on_refused = on_refused
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, calls: AsyncCalls, due: int) -> None:
@@ -79,9 +67,7 @@ class Listing:
             ended = await self._ended_among(calls, missing) if running.complete else {}
             await self._tell(running, ended, missing)
         except Exception as cause:  # noqa: BLE001 - whatever goes wrong, each job is asked for
-            error = poll_error(cause)
-            self._accelerator.failed(error, self._watches.shortest_interval())
-            self._on_refused(error)
+            self._accelerator.failed(poll_error(cause), self._watches.shortest_interval())
         finally:
             self._task = None
             self._watches.note_due(float("-inf"))

@@ -24,7 +24,7 @@ from typing import Final
 
 from airflow_ice import metrics
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceError, IceJobNotFoundError
+from airflow_ice.api.errors import IceError
 from airflow_ice.exceptions import poll_error
 from airflow_ice.polling.accelerator import ListAccelerator
 from airflow_ice.polling.backoff import Backoff
@@ -92,12 +92,10 @@ class Poller:
             self.watches,
             self._backoff,
             accelerator,
-            on_refused=self._note_refusal,
+            on_doubt=self._note_doubt,
             on_unknown=on_unknown,
         )
-        self._listing = Listing(
-            self.watches, self._gets, accelerator, on_refused=self._note_refusal
-        )
+        self._listing = Listing(self.watches, self._gets, accelerator)
         self._task: asyncio.Task[None] | None = None
         self._next_turn = -math.inf
         self._reopen = self._doubtful = False
@@ -202,7 +200,8 @@ class Poller:
                 self._gets.ask(watch)
         elif now >= self._backoff.not_before:
             if ready and not self._gets.is_busy:
-                self._gets.ask(min(ready, key=lambda watch: watch.failures))
+                # One that has failed least, due or not: a job that fails on its own proves nothing.
+                self._gets.ask(min(watches, key=lambda watch: watch.failures), check=True)
         elif self._backoff.error is not None:
             await self.watches.tell_error(self._backoff.error, ready, told_down=True)
         self._schedule(watches)
@@ -215,8 +214,7 @@ class Poller:
         return [
             watch
             for watch in watches
-            if watch.due - now <= EARLY * watch.interval
-            and not self._gets.is_asked(watch.wait.job_id)
+            if watch.due - now <= EARLY * watch.pause and not self._gets.is_asked(watch.wait.job_id)
         ]
 
     def _schedule(self, watches: list[Watch]) -> None:
@@ -250,11 +248,12 @@ class Poller:
         except Exception:  # an unreadable connection is no edited one: poll with what is known
             log.debug("The connection %s could not be read again.", self._name, exc_info=True)
 
-    def _note_refusal(self, error: IceError) -> None:
-        """Read the connection again, and ask its source for credentials again, where it may help."""
-        refused = isinstance(error, CREDENTIAL_ERRORS) and not error.transient
-        if refused or isinstance(error, IceJobNotFoundError):
-            self._doubtful = True
-        if refused:
+    def _note_doubt(self, error: IceError) -> None:
+        """Read the connection again, and where credentials were refused, open a new client.
+
+        The source of credentials then hands out new ones: a token may have expired.
+        """
+        self._doubtful = True
+        if isinstance(error, CREDENTIAL_ERRORS) and not error.transient:
             self._reopen = True
             self.watches.changed.set()

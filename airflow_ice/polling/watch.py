@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EARLY: Final = 0.25
-"""The part of its interval by which a wait may be polled early, so that waits are polled together."""
+"""The part of its pause by which a wait may be polled early, so that waits are polled together."""
 
 TURN: Final = 200
 """Waits after which the event loop is given to others."""
@@ -46,6 +46,7 @@ class Watch:
         "interval",
         "listed",
         "over",
+        "pause",
         "poller",
         "region_id",
         "rejected",
@@ -60,6 +61,8 @@ class Watch:
         self.wait = wait
         self.interval = interval
         self.due = due
+        self.pause = interval
+        """Seconds that the wait last asked to pause."""
         self.region_id = region_id
         self.poller: Poller | None = None
         self.failures = 0
@@ -96,6 +99,7 @@ class Watch:
             self.due = now + self.interval
             return
         if isinstance(outcome, PollAgain):
+            self.pause = outcome.seconds
             self.due = now + outcome.seconds
         else:
             self.over.set_result(outcome)
@@ -144,7 +148,7 @@ class Watches:
 
     def is_due(self, watch: Watch) -> bool:
         """Tell whether a wait is due, or soon enough to be polled with those that are."""
-        return watch.due - self.clock() <= EARLY * watch.interval
+        return watch.due - self.clock() <= EARLY * watch.pause
 
     def note_due(self, due: float) -> None:
         """Let the loop know of a wait that is due at a time, if it is earlier than all it knows."""
