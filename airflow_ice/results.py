@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
-from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed, unsigned_url
+from airflow_ice.api.errors import IceInputError, IceJobNotEndedError
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.api.redaction import redact, unsigned_url
 from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
 from airflow_ice.waiting import (
     JOB_ENDED,

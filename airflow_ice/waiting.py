@@ -22,9 +22,9 @@ from airflow_ice.api.errors import (
     IceInputError,
     IceJobFailedError,
     IceJobNotFoundError,
-    redact,
 )
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.api.redaction import redact
 
 JOB_ENDED: Final = frozenset({"Finished", "Failed"})
 JOB_RUNNING: Final = frozenset({"Init", "Processing"})
