@@ -572,5 +572,5 @@ def _started(context: Context) -> str:
 
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:
     if value not in allowed:
-        raise IceInputError(name, value, f"must be one of {', '.join(allowed)}")
+        raise IceInputError(name, limits.shown(name, value), f"must be one of {', '.join(allowed)}")
     return value

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable, redact
@@ -45,7 +46,9 @@ def checked_returns(value: str) -> Returns:
     for allowed in get_args(Returns):
         if value == allowed:
             return allowed  # type: ignore[no-any-return]
-    raise IceInputError("returns", value, f"must be one of {', '.join(get_args(Returns))}")
+    raise IceInputError(
+        "returns", limits.shown("returns", value), f"must be one of {', '.join(get_args(Returns))}"
+    )
 
 
 def deliver(

@@ -16,7 +16,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, Final
 
@@ -64,6 +64,7 @@ _EMOJI: Final = re.compile(
     "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb\U0001f900-\U0001f9ff\U0001fa70-\U0001faff"
     "\u2705\u2728\u274c\u2753-\u2755\u2757\u2b50\ufe0f]"
 )
+_SHOWN: Final = frozenset({str, int, float, bool, bytes, timedelta, datetime})
 _SECRET_FIELDS: Final = frozenset({"UserData", "the connection's extra"})
 _OBJECTS: Final = (
     *(
@@ -270,16 +271,13 @@ def _is_utf8(value: str) -> bool:
 def shown(field: str, value: object) -> object:
     """Return a value where an error may show it, else None.
 
-    UserData and a connection's extra are where people keep keys. A value that cannot be written
-    down is not shown either.
+    UserData and a connection's extra are where people keep keys. Of the rest, only what is short
+    to write down is shown: a container may be large without end, and a type of the user's own may
+    have no text at all.
     """
-    if field in _SECRET_FIELDS:
+    if field in _SECRET_FIELDS or type(value) not in _SHOWN:
         return None
-    try:
-        repr(value)
-    except Exception:  # noqa: BLE001 - any type of the user's, or too deep
-        return None
-    return value
+    return None if isinstance(value, int) and value.bit_length() > 256 else value
 
 
 def seconds(field: str, value: object, *, least: float = 0.0) -> float:
