@@ -7,6 +7,7 @@ Alibaba, which keeps its AccessKey in extra.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from types import NoneType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from airflow_ice.api import limits
 from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
 from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
 from airflow_ice.api.errors import IceInputError
@@ -23,6 +25,15 @@ from airflow_ice.api.signature import Credentials
 CONNECT_TIMEOUT: Final = 5.0
 READ_TIMEOUT: Final = 10.0
 """Seconds; both are the official SDK's defaults."""
+
+TIMEOUTS: Final = (0.001, 86_400.0)
+"""Seconds: the shortest and the longest of a request."""
+
+RATES: Final = (0.001, 10_000.0)
+"""Requests a second: below, a wait for the next one has no end worth speaking of."""
+
+ROLE_SESSION: Final = (900.0, 43_200.0)
+"""Seconds: the shortest and the longest session of a role (AssumeRole of STS, DurationSeconds)."""
 
 CREDENTIAL_TYPES: Final = (
     "access_key",
@@ -62,6 +73,17 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     # oidc_role_arn: what the connection leaves out, the library takes from the environment that a cluster's RRSA sets.
 }
 _WHERE: Final[Mapping[str, str]] = {"access_key_id": "login", "access_key_secret": "password"}
+_TEXTS: Final = (
+    "role_name",
+    "credentials_uri",
+    "oidc_provider_arn",
+    "oidc_token_file_path",
+    *(name for name in _ROLE_SETTINGS if name != "role_session_expiration"),
+)
+_TRUTH: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
 _SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
 
@@ -163,23 +185,33 @@ def read_connection(
     host: str | None,
     port: int | None = None,
     schema: str | None = None,
-    extra: Mapping[str, Any],
+    extra: Mapping[str, Any] | str | None,
     region_id: str | None = None,
 ) -> IceConnection:
     """Read the fields of a connection of type `alibaba_ice` or `alibaba_cloud`.
 
-    :param login: AccessKey ID. password: AccessKey secret. host: endpoint override. extra: all else.
+    :param login: AccessKey ID. password: AccessKey secret. host: endpoint override.
+    :param port: 1 to 65535; None or 0 for the scheme's own.
+    :param extra: all else: a dict, or the JSON text of an object; None or empty for nothing.
     :param region_id: wins over the connection's own.
-    :raises IceInputError: a field that cannot be; its message holds no secret.
+    :raises IceInputError: a field of a wrong type, or out of its range; its message holds no secret.
     """
-    extra = {name: value for name, value in extra.items() if value not in (None, "")}
+    extra = {name: value for name, value in checked_extra(extra).items() if value not in (None, "")}
+    for name, value in (("host", host), ("schema", schema), ("region_id", region_id)):
+        if not isinstance(value, (str, NoneType)):
+            raise IceInputError(name, limits.shown(name, value), "must be a text")
+    if port is not None:
+        limits.whole_number("port", port, 0, 65535)
     address = (
         f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
     )
     where = endpoint(
         region_id=(
-            region_id or _text(extra, "region_id") or _text(extra, "region") or DEFAULT_REGION
-        ).strip(),
+            (region_id or "").strip()
+            or _text(extra, "region_id")
+            or _text(extra, "region")
+            or DEFAULT_REGION
+        ),
         network=_text(extra, "network") or "public",
         host=address,
         port=port,
@@ -190,28 +222,37 @@ def read_connection(
             _there("access_key_secret"), password or extra.get("access_key_secret")
         ),
         "security_token": _key(_there("security_token"), extra.get("security_token")),
-        "role_name": extra.get("role_name"),
         "disable_imds_v1": _truth(extra, "disable_imds_v1"),
-        "credentials_uri": extra.get("credentials_uri"),
-        "oidc_provider_arn": extra.get("oidc_provider_arn"),
-        "oidc_token_file_path": extra.get("oidc_token_file_path"),
-        **{name: extra.get(name) for name in _ROLE_SETTINGS},
+        **{name: _text(extra, name) for name in _TEXTS},
     }
-    if settings["role_session_expiration"] is not None:
-        settings["role_session_expiration"] = int(_number(extra, "role_session_expiration", 0, 900))
+    if "role_session_expiration" in extra:
+        settings["role_session_expiration"] = int(
+            _number(extra, "role_session_expiration", 0, *ROLE_SESSION)
+        )
     settings = {name: value for name, value in settings.items() if value not in (None, "")}
     return IceConnection(
         endpoint=where,
         credential_type=_credential_type(extra, settings),
-        connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT),
-        read_timeout=_number(extra, "read_timeout", READ_TIMEOUT),
+        connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT, *TIMEOUTS),
+        read_timeout=_number(extra, "read_timeout", READ_TIMEOUT, *TIMEOUTS),
         proxy=_proxy(extra),
         verify=_verify(extra, where),
         max_requests_per_second=_number(
-            extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND
+            extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND, *RATES
         ),
         settings=settings,
     )
+
+
+def checked_extra(extra: object) -> dict[str, Any]:
+    """Return a connection's extra as an object.
+
+    :param extra: a dict, or the JSON text of an object; None or empty for nothing.
+    :raises IceInputError: it is neither. The message shows no value.
+    """
+    if extra is None or (isinstance(extra, str) and not extra.strip()):
+        return {}
+    return limits.json_object("the connection's extra", extra)
 
 
 def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -257,18 +298,14 @@ def _key(there: str, value: object) -> str | None:
 
 
 def _proxy(extra: Mapping[str, Any]) -> str | None:
-    if not isinstance(extra.get("proxy"), (str, NoneType)):
-        raise IceInputError(
-            "proxy", None, "must be a text such as http://proxy.example:3128"
-        )  # its value may hold a password
-    return _text(extra, "proxy")
+    return _text(extra, "proxy", "must be a text such as http://proxy.example:3128")
 
 
 def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:
     value = extra.get("verify")
-    if value in (None, "", True, "true", "True"):
+    if value is None or value is True or value in ("true", "True"):
         return None
-    if value in (False, "false", "False"):
+    if value is False or value in ("false", "False"):
         if where.is_loopback and where.scheme == "http":
             return None
         raise IceInputError(
@@ -277,38 +314,43 @@ def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:
             "cannot turn TLS checks off: requests carry credentials; give the file of a CA certificate",
         )
     if not isinstance(value, str):
-        raise IceInputError("verify", value, "must be the path of a file of CA certificates")
+        raise IceInputError(
+            "verify",
+            limits.shown("verify", value),
+            "must be the path of a file of CA certificates",
+        )
     return value
 
 
-def _text(extra: Mapping[str, Any], name: str) -> str | None:
+def _text(extra: Mapping[str, Any], name: str, rule: str = "must be a text") -> str | None:
     value = extra.get(name)
-    if value is not None and not isinstance(value, str):
-        raise IceInputError(name, value, "must be a text")
+    if not isinstance(value, (str, NoneType)):
+        # What stands in the wrong place may be a secret: a proxy's password, a policy, a token.
+        raise IceInputError(name, None, f"{rule}, not {type(value).__name__}")
     return value.strip() or None if value else None
 
 
 def _truth(extra: Mapping[str, Any], name: str) -> bool | None:
     value = extra.get(name)
-    return (
-        value
-        if isinstance(value, bool) or value is None
-        else str(value).strip().lower() in {"1", "true", "yes", "on"}
-    )
+    if isinstance(value, (bool, NoneType)):
+        return value
+    found = _TRUTH.get(value.strip().lower()) if isinstance(value, str) else None
+    if found is None:
+        raise IceInputError(name, limits.shown(name, value), "must be true or false")
+    return found
 
 
 def _number(
-    extra: Mapping[str, Any], name: str, default: float, least: float | None = None
+    extra: Mapping[str, Any], name: str, default: float, least: float, most: float
 ) -> float:
     value = extra.get(name)
     if value is None:
         return default
     try:
-        found = float(value)
-    except (TypeError, ValueError):
-        found = 0.0
-    if not found > 0 or (least is not None and found < least) or found == float("inf"):
-        raise IceInputError(
-            name, value, f"must be a number {f'from {least:g}' if least else 'above 0'}"
-        )
+        found = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not least <= found <= most:  # NaN is in no range
+        rule = f"must be a number from {least:g} to {most:g}"
+        raise IceInputError(name, limits.shown(name, value), rule)
     return found

@@ -10,20 +10,19 @@ import asyncio
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import amask_secret, mask_secret
 
 from airflow_ice import metrics
-from airflow_ice.api import operations
+from airflow_ice.api import limits, operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
-from airflow_ice.api.errors import IceAuthenticationError, IceError
+from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.signature import Credentials
@@ -225,16 +224,18 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
     def _read(self) -> IceConnection:
         if self._connection is None:
-            found = self.get_connection(self.ice_conn_id)
-            self._connection = _read(found, found.extra_dejson, self.region_id)
+            found = self.get_connection(_conn_id(self.ice_conn_id))
+            self._connection = _read(found, self.region_id)
+            _ = found.extra_dejson  # tells Airflow's masker of what is called a secret in it
             for secret in self._connection.secrets():
                 mask_secret(secret)
         return self._connection
 
     async def _aread(self) -> IceConnection:
         if self._connection is None:
-            found = await self.aget_connection(self.ice_conn_id)
-            self._connection = _read(found, await found.aextra_dejson(), self.region_id)
+            found = await self.aget_connection(_conn_id(self.ice_conn_id))
+            self._connection = _read(found, self.region_id)
+            await found.aextra_dejson()  # as above
             for secret in self._connection.secrets():
                 await amask_secret(secret)
         return self._connection
@@ -256,14 +257,22 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         )
 
 
-def _read(connection: Connection, extra: Mapping[str, Any], region_id: str | None) -> IceConnection:
+def _conn_id(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        rule = "must be the id of a connection"
+        raise IceInputError("ice_conn_id", limits.shown("ice_conn_id", value), rule)
+    return value
+
+
+def _read(connection: Connection, region_id: str | None) -> IceConnection:
+    # Airflow's own reading of extra makes nothing of what is no JSON, and takes what is no object.
     return read_connection(
         login=connection.login,
         password=connection.password,
         host=connection.host,
         port=connection.port,
         schema=connection.schema,
-        extra=extra,
+        extra=connection.extra,
         region_id=region_id,
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from airflow_ice.api import operations
+from airflow_ice.api import limits, operations
 from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, unretried
@@ -164,11 +164,10 @@ class IceSubmitOperator(BaseOperator):
         self.region_id = region_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = _seconds("poke_interval", poke_interval)
-        self.timeout = (
-            conf.getfloat("sensors", "default_timeout")
-            if timeout is None
-            else _seconds("timeout", timeout)
+        self.poke_interval = limits.seconds("poke_interval", poke_interval)
+        self.timeout = limits.seconds(
+            "timeout",
+            conf.getfloat("sensors", "default_timeout") if timeout is None else timeout,
         )
         self.require = require
         self.returns = checked_returns(returns)
@@ -178,7 +177,7 @@ class IceSubmitOperator(BaseOperator):
             "on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs)
         )
         self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
-        self.list_settle_seconds = _seconds("list_settle_seconds", list_settle_seconds)
+        self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
         self._job_id: str | None = None
         self._killed = False
 
@@ -542,14 +541,7 @@ def _started(context: Context) -> str:
     return started.isoformat() if started else ""
 
 
-def _seconds(name: str, value: timedelta | float) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
-        raise IceInputError(name, value, "must be a timedelta, or seconds from 0")
-    return float(seconds)
-
-
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:
     if value not in allowed:
-        raise IceInputError(name, value, f"must be one of {', '.join(allowed)}")
+        raise IceInputError(name, limits.shown(name, value), f"must be one of {', '.join(allowed)}")
     return value

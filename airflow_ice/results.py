@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, redact
-from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed, unsigned_url
+from airflow_ice.api import limits
+from airflow_ice.api.errors import IceInputError, IceJobNotEndedError
+from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
+from airflow_ice.api.redaction import publishable, redact
 from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
 from airflow_ice.waiting import (
     JOB_ENDED,
@@ -44,7 +46,9 @@ def checked_returns(value: str) -> Returns:
     for allowed in get_args(Returns):
         if value == allowed:
             return allowed  # type: ignore[no-any-return]
-    raise IceInputError("returns", value, f"must be one of {', '.join(get_args(Returns))}")
+    raise IceInputError(
+        "returns", limits.shown("returns", value), f"must be one of {', '.join(get_args(Returns))}"
+    )
 
 
 def deliver(
@@ -61,8 +65,10 @@ def deliver(
     """
     job = settled_job(hook, job_id, log)
     outcome = judge(job, require)
-    result = job_result(job, outcome)
-    lists = job_lists(result, outcome)
+    rows = job_result(job, outcome)
+    # All that is pushed or returned below comes from here.
+    found = publishable({"job": rows, "lists": job_lists(rows, outcome)})
+    result, lists = found["job"], found["lists"]
     pushed: dict[str, Any] = dict(lists)
     if returns != "job":
         pushed["job"] = result
@@ -133,7 +139,7 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
 
 
 def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
-    """Return what a job has made, as plain JSON."""
+    """Return what a job has made. It may hold signed URLs: `deliver` pushes what is publishable of it."""
     return {
         "job_id": job.job_id,
         "job_type": job.job_type,
@@ -143,21 +149,8 @@ def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
         "media": [media_row(sub) for sub in outcome.good],
         "failed": [failed_row(sub) for sub in outcome.bad],
-        "extend_output": _without_signatures(parsed(job.extend_output)),
+        "extend_output": parsed(job.extend_output),
     }
-
-
-def _without_signatures(value: Any) -> Any:
-    """Return parsed JSON with every signed URL in it unsigned: XCom is no place for what opens a private bucket."""
-    match value:
-        case dict():
-            return {name: _without_signatures(each) for name, each in value.items()}
-        case list():
-            return [_without_signatures(each) for each in value]
-        case str() if value.startswith(("http://", "https://")):
-            return unsigned_url(value)
-        case _:
-            return value
 
 
 def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any]]:

@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralTimeout,
 )
 
+from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
@@ -48,15 +49,18 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     :param ice_conn_id: the connection (templated).
     :param region_id: for example `cn-shanghai`; None for the connection's own (templated).
     :param poke_interval: seconds (or timedelta) between polls.
+    :param timeout: seconds (or timedelta) to wait in all; None for `[sensors] default_timeout`.
+    :param max_wait: seconds (or timedelta) between polls at most, with exponential_backoff.
     :param deferrable: wait in the triggerer, without a worker slot; the default is `[operators]
         default_deferrable`.
     :param end_from_trigger: when the job is Finished, end the task in the triggerer, without a
         worker. Then Airflow runs no listener and no post_execute for it, and makes no outlet
         events, so it is refused together with outlets.
 
-    The other arguments are BaseSensorOperator's. With `soft_fail` the task is skipped when the
-    time-out comes, and only then.
+    Lengths of time are 0 s to 366 days. The other arguments are BaseSensorOperator's. With
+    `soft_fail` the task is skipped when the time-out comes, and only then.
 
+    :raises IceInputError: an argument that cannot work; nothing was sent.
     :raises IceJobFailedError: the job is Failed.
     :raises AirflowSensorTimeout: the time-out came first.
     :raises IceError: polling fails for good: wrong key, missing permission, unknown job.
@@ -72,11 +76,18 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
         poke_interval: timedelta | float = 30,
+        timeout: timedelta | float | None = None,
+        max_wait: timedelta | float | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, **kwargs)
+        super().__init__(
+            poke_interval=limits.seconds("poke_interval", poke_interval),
+            timeout=None if timeout is None else limits.seconds("timeout", timeout),
+            max_wait=None if max_wait is None else limits.seconds("max_wait", max_wait),
+            **kwargs,
+        )
         if end_from_trigger and not deferrable:
             raise IceInputError(
                 "end_from_trigger",

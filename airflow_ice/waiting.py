@@ -34,9 +34,9 @@ from airflow_ice.api.errors import (
     IceJobFailedError,
     IceJobNotFoundError,
     IcePermissionError,
-    redact,
 )
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, job_error, parsed
+from airflow_ice.api.redaction import redact
 
 JOB_ENDED: Final = frozenset({"Finished", "Failed"})
 JOB_RUNNING: Final = frozenset({"Init", "Processing"})

@@ -36,10 +36,10 @@ from airflow_ice.api.errors import (
     IceThrottledError,
     IceTimeoutError,
     IceTransportError,
-    redact,
 )
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.redaction import redact
 from airflow_ice.api.retries import Pause, Reply, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
 

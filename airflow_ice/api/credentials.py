@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from airflow_ice.api.errors import IceCredentialsError, redact
+from airflow_ice.api.errors import IceCredentialsError
+from airflow_ice.api.redaction import redact
 from airflow_ice.api.signature import Credentials
 
 _OUT_OF_REACH = re.compile(

@@ -16,6 +16,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ from airflow_ice.api.signature import percent_encode
 
 MAX_QUERY: Final = 65_000  # ICE documents none; httpx sends no URL of more than 65536 characters
 MAX_USER_DATA_BYTES: Final = 512
+MAX_SECONDS: Final = 31_622_400  # 366 days: ICE knows a job for a year
+# What follows is far more than any job of ICE needs, and little enough to be checked at once.
+MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 100_000
+MAX_PATH: Final = 200
 MAX_COUNT: Final = 100
 MAX_CLIENT_TOKEN: Final = 64
 MAX_GROUPS: Final = 40
@@ -58,6 +64,8 @@ _EMOJI: Final = re.compile(
     "[\U0001f1e6-\U0001f1ff\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb\U0001f900-\U0001f9ff\U0001fa70-\U0001faff"
     "\u2705\u2728\u274c\u2753-\u2755\u2757\u2b50\ufe0f]"
 )
+_SHOWN: Final = frozenset({str, int, float, bool, bytes, timedelta, datetime})
+_SECRET_FIELDS: Final = frozenset({"UserData", "the connection's extra"})
 _OBJECTS: Final = (
     *(
         "MediaConfig",
@@ -118,14 +126,9 @@ def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
     :raises IceInputError: one cannot.
     """
     for name, value in (*query.items(), *form.items()):
-        try:
-            value.encode()
-        except UnicodeEncodeError as cause:
-            raise IceInputError(
-                name,
-                None,
-                f"must be text that UTF-8 can hold; it holds half a surrogate pair: {cause}",
-            ) from None
+        if not _is_utf8(value):
+            rule = "must be text that UTF-8 can hold; it holds half a surrogate pair"
+            raise IceInputError(name, None, rule)
     encoded = {name: len(percent_encode(value)) for name, value in query.items()}
     if sum(encoded.values()) > MAX_QUERY:
         longest = max(encoded, key=lambda name: encoded[name])
@@ -140,7 +143,9 @@ def client_token(value: str) -> str:
     """
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
         raise IceInputError(
-            "client_token", value, f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters"
+            "client_token",
+            shown("client_token", value),
+            f"must be 1 to {MAX_CLIENT_TOKEN} printable ASCII characters",
         )
     return value
 
@@ -150,7 +155,7 @@ def user_data(value: str) -> str:
 
     :raises IceInputError: it is none, or longer.
     """
-    json_object("UserData", value)
+    user_data_object(value)
     size = len(value.encode(errors="surrogatepass"))
     if size > MAX_USER_DATA_BYTES:
         raise IceInputError(
@@ -161,27 +166,148 @@ def user_data(value: str) -> str:
     return value
 
 
-def json_object(field: str, value: str) -> dict[str, Any]:
-    """Return the object that a JSON string holds.
+def user_data_object(value: object) -> dict[str, Any]:
+    """Return the object that UserData is, as `json_object` does; its size is not checked.
 
-    :raises IceInputError: it is not JSON, or not an object.
+    :raises IceInputError: it is none. The message shows no value.
     """
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError) as cause:
+    return json_object("UserData", value)
+
+
+def json_object(field: str, value: object) -> dict[str, Any]:
+    """Return the JSON object that a value is, as plain dicts, lists, texts and numbers.
+
+    :param field: named in the error.
+    :param value: a Mapping, or the JSON text of an object. Any Sequence in it becomes a list.
+    :raises IceInputError: it is neither, or holds what JSON does not: keys that are no text, NaN,
+        an infinity, half a surrogate pair, a whole number of more than 64 bits, any other type, or
+        itself; or it is nested deeper than 64 levels, or holds more than 100,000 values.
+    """
+    found = _parsed(field, value) if isinstance(value, str) else value
+    if not isinstance(found, Mapping):
+        what = "a JSON object" if isinstance(value, str) else "a dict or a JSON string"
         raise IceInputError(
-            field, shown(field, value), f"must be a JSON object; it is not JSON: {cause}"
-        ) from None
-    if not isinstance(found, dict):
-        raise IceInputError(
-            field, shown(field, value), f"must be a JSON object, not {type(found).__name__}"
+            field, shown(field, value), f"must be {what}, not {type(found).__name__}"
         )
-    return found
+    return _Json(field).mapping(field, found, 0)
+
+
+def _parsed(field: str, value: str) -> object:
+    def no_constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(value, parse_constant=no_constant)
+    except RecursionError:
+        cause = f"it is nested deeper than {MAX_DEPTH} levels"
+    except ValueError as error:
+        cause = f"it is not JSON: {error}"
+    raise IceInputError(field, shown(field, value), f"must be a JSON object; {cause}")
+
+
+class _Json:
+    """Copies a value, and checks on the way that it is JSON."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._values = 0
+
+    def mapping(self, path: str, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, each in value.items():
+            if not isinstance(key, str):
+                rule = f"must have texts as keys, as JSON does; it has one of {type(key).__name__}"
+                raise IceInputError(path, None, rule)
+            self._text(path, key)
+            found[key] = self._value(f"{path}.{key}"[:MAX_PATH], each, depth + 1)
+        return found
+
+    def _value(self, path: str, value: object, depth: int) -> Any:
+        self._values += 1
+        if depth > MAX_DEPTH:
+            rule = f"must not be nested deeper than {MAX_DEPTH} levels, or hold itself"
+            raise IceInputError(self._field, None, rule)
+        if self._values > MAX_VALUES:
+            raise IceInputError(self._field, None, f"must hold at most {MAX_VALUES:,} values")
+        match value:
+            case None | bool():
+                return value
+            case str():
+                self._text(path, value)
+                return value
+            case int() if value.bit_length() <= 64:
+                return value
+            case float() if math.isfinite(value):
+                return value
+            case int() | float():
+                what = "must be finite" if isinstance(value, float) else "must fit into 64 bits"
+                raise IceInputError(path, None, f"{what}, to be written as JSON")
+            case Mapping():
+                return self.mapping(path, value, depth)
+            # The output of a mapped task is a Sequence of Airflow's own.
+            case Sequence() if not isinstance(value, (bytes, bytearray, memoryview)):
+                return [
+                    self._value(f"{path}[{place}]"[:MAX_PATH], each, depth + 1)
+                    for place, each in enumerate(value)
+                ]
+        rule = f"cannot be written as JSON: it is of the type {type(value).__name__}"
+        raise IceInputError(path, None, rule)
+
+    @staticmethod
+    def _text(path: str, value: str) -> None:
+        if not _is_utf8(value):
+            rule = "must be text that UTF-8 can hold; it holds half a surrogate pair"
+            raise IceInputError(path, None, rule)
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(field: str, value: object) -> object:
-    """Return a value where an error may show it. UserData is where people keep the keys of their callbacks."""
-    return None if field == "UserData" else value
+    """Return a value where an error may show it, else None.
+
+    UserData and a connection's extra are where people keep keys. Of the rest, only what is short
+    to write down is shown: a container may be large without end, and a type of the user's own may
+    have no text at all.
+    """
+    if field in _SECRET_FIELDS or type(value) not in _SHOWN:
+        return None
+    return None if isinstance(value, int) and value.bit_length() > 256 else value
+
+
+def seconds(field: str, value: object, *, least: float = 0.0) -> float:
+    """Return a length of time in seconds.
+
+    :param value: a timedelta, or a number of seconds.
+    :param least: the shortest that is allowed, in seconds.
+    :raises IceInputError: it is neither, not finite, shorter, or longer than 366 days.
+    """
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, (int, float))
+        or not least <= found <= MAX_SECONDS  # NaN is in no range
+    ):
+        rule = f"must be a timedelta or seconds, from {least:g} to {MAX_SECONDS:,} (366 days)"
+        raise IceInputError(field, shown(field, value), rule)
+    return float(found)
+
+
+def whole_number(field: str, value: object, least: int, most: int) -> int:
+    """Return a whole number that is an int, and neither a bool nor a text.
+
+    :raises IceInputError: it is none, or outside the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise IceInputError(
+            field, shown(field, value), f"must be a whole number from {least} to {most}"
+        )
+    return value
 
 
 def batch_input(config: Mapping[str, Any]) -> None:

@@ -17,20 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
+
+from airflow_ice.api.redaction import unsigned_url
 
 _ONE_SLASH = re.compile(r"^(https?):/(?!/)", re.IGNORECASE)
-_SIGNED_QUERY: Final = frozenset(
-    {
-        "signature",
-        "ossaccesskeyid",
-        "security-token",
-        "x-oss-signature",
-        "x-oss-credential",
-        "x-oss-security-token",
-        "auth_key",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,20 +282,6 @@ def mended_url(value: object) -> str | None:
     """Return a URL with its scheme mended: the service has been seen to say `http:/host/...`."""
     url = text(value)
     return _ONE_SLASH.sub(r"\1://", url) if url else None
-
-
-def unsigned_url(url: str | None) -> str | None:
-    """Return a URL without its query where that query is a signature: a signed URL is a secret and expires."""
-    if not url:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("?")[0]  # no URL, and no reason to fail a whole reply
-    signed = any(
-        name.lower() in _SIGNED_QUERY for name, _ in parse_qsl(parts.query, keep_blank_values=True)
-    )
-    return urlunsplit(parts._replace(query="", fragment="")) if signed else url
 
 
 def job_error(extend: str | None) -> JobError | None:

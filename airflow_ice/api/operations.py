@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ T_co = TypeVar("T_co", covariant=True)
 Config = Mapping[str, Any] | str
 """A structured argument: a dict, or the JSON string of one."""
 
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 MAX_PAGE: Final = 100
 MAX_AUTH_TIMEOUT: Final = 86400
 
@@ -113,10 +115,9 @@ def list_batch_media_producing_jobs(
     :param page_size: 1 to 100 jobs a page.
     :param next_token: of the page before.
     """
-    if not isinstance(page_size, int) or not 1 <= page_size <= MAX_PAGE:
-        raise IceInputError("page_size", page_size, f"must be 1 to {MAX_PAGE}")
-    if sort_by not in {None, "asc", "desc"}:
-        raise IceInputError("sort_by", sort_by, "must be asc or desc")
+    limits.whole_number("page_size", page_size, 1, MAX_PAGE)
+    if sort_by is not None:
+        _one_of("sort_by", sort_by, ("asc", "desc"))
 
     def read(reply: Mapping[str, Any]) -> BatchMediaProducingJobPage:
         request_id = models.text(reply.get("RequestId"))
@@ -128,14 +129,14 @@ def list_batch_media_producing_jobs(
         )
 
     query = {
-        "Status": status,
-        "JobType": job_type,
+        "Status": _text("status", status),
+        "JobType": _text("job_type", job_type),
         "StartTime": _time("start_time", start_time),
         "EndTime": _time("end_time", end_time),
         "SortBy": sort_by,
-        "JobId": job_id,
+        "JobId": _text("job_id", job_id),
         "MaxResults": str(page_size),
-        "NextToken": next_token,
+        "NextToken": _text("next_token", next_token),
     }
     return Operation("ListBatchMediaProducingJobs", read, query=_given(query))
 
@@ -378,14 +379,15 @@ def get_media_info(
     :param auth_timeout: seconds that the signed URL lives, 1 to 86400; the service's default is 3600.
     :raises IceNotFoundError: no such asset for this account in this region.
     """
+    query = {
+        "MediaId": _text("media_id", media_id),
+        "InputURL": _text("input_url", input_url),
+        "AuthTimeout": None
+        if auth_timeout is None
+        else str(limits.whole_number("auth_timeout", auth_timeout, 1, MAX_AUTH_TIMEOUT)),
+    }
     if not media_id and not input_url:
         raise IceInputError("media_id", media_id, "must be given, or input_url")
-    if auth_timeout is not None and not (
-        isinstance(auth_timeout, int) and 1 <= auth_timeout <= MAX_AUTH_TIMEOUT
-    ):
-        raise IceInputError(
-            "auth_timeout", auth_timeout, f"must be 1 to {MAX_AUTH_TIMEOUT} seconds"
-        )
 
     def read(reply: Mapping[str, Any]) -> MediaInfo:
         found = reply.get("MediaInfo")
@@ -398,11 +400,6 @@ def get_media_info(
             )
         return models.media_info(found, models.text(reply.get("RequestId")))
 
-    query = {
-        "MediaId": media_id,
-        "InputURL": input_url,
-        "AuthTimeout": None if auth_timeout is None else str(auth_timeout),
-    }
     return Operation("GetMediaInfo", read, query=_given(query))
 
 
@@ -456,10 +453,23 @@ def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _id(name: str, value: object, rule: str = "must be the id that a submit returned") -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise IceInputError(name, value, rule)
-    return value.strip()
+def _id(
+    name: str,
+    value: object,
+    rule: str = "must be the id that a submit returned, a text without blanks",
+) -> str:
+    found = value.strip() if isinstance(value, str) else ""
+    if not found or _BLANK.search(found):
+        raise IceInputError(name, limits.shown(name, value), rule)
+    return found
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise IceInputError(
+            name, limits.shown(name, value), f"must be a text, not {type(value).__name__}"
+        )
+    return value
 
 
 def _ids(name: str, value: object) -> list[str]:
@@ -467,15 +477,18 @@ def _ids(name: str, value: object) -> list[str]:
         if value.strip().startswith("["):
             try:
                 value = json.loads(value)
-            except ValueError as cause:
+            except (ValueError, RecursionError) as cause:
                 raise IceInputError(
                     name, value, f"must be a list of ids; it is not JSON: {cause}"
                 ) from None
         else:
             value = value.split(",")
-    if not isinstance(value, Sequence):
-        raise IceInputError(name, value, "must be a list of ids")
-    found = [_id(f"{name}[{place}]", entry, "must be an id") for place, entry in enumerate(value)]
+    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)):
+        raise IceInputError(name, limits.shown(name, value), "must be a list of ids")
+    found = [
+        _id(f"{name}[{place}]", entry, "must be an id, a text without blanks")
+        for place, entry in enumerate(value)
+    ]
     if not found:
         raise IceInputError(name, value, "must name at least one id")
     if comma := next((entry for entry in found if "," in entry), None):
@@ -487,36 +500,30 @@ def _ids_as_json(name: str, value: Sequence[str] | str | None) -> str | None:
     return None if value is None else json.dumps(_ids(name, value))
 
 
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise IceInputError(name, value, f"must be one of {', '.join(allowed)}")
+def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise IceInputError(name, limits.shown(name, value), f"must be one of {', '.join(allowed)}")
 
 
 def _time(name: str, value: datetime | str | None) -> str | None:
     if value is None:
         return None
-    found = models.time(value) if isinstance(value, str) else value
-    if found is None:
-        raise IceInputError(name, value, "must be a time, UTC, in the form yyyy-MM-ddTHH:mm:ssZ")
+    found: object = models.time(value) if isinstance(value, str) else value
+    if not isinstance(found, datetime):
+        rule = "must be a time, UTC, in the form yyyy-MM-ddTHH:mm:ssZ, or a datetime"
+        raise IceInputError(name, limits.shown(name, value), rule)
     if found.tzinfo is None:
         raise IceInputError(name, value, "must have a time zone")
-    return found.astimezone(UTC).strftime(DATE_FORMAT)
+    try:
+        return found.astimezone(UTC).strftime(DATE_FORMAT)
+    except (ValueError, OverflowError):
+        raise IceInputError(name, value, "must be a time of the years 1 to 9999, UTC") from None
 
 
 def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
     """Return a structured argument both ways: as an object, to be checked, and as the JSON that is sent."""
-    if isinstance(value, str):
-        return limits.json_object(name, value), value
-    if not isinstance(value, Mapping):
-        raise IceInputError(
-            name,
-            limits.shown(name, value),
-            f"must be a dict or a JSON string, not {type(value).__name__}",
-        )
-    try:
-        return dict(value), json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as cause:
-        raise IceInputError(name, None, f"cannot be written as JSON: {cause}") from None
+    found = limits.json_object(name, value)
+    return found, value if isinstance(value, str) else json.dumps(found, ensure_ascii=False)
 
 
 def _output(

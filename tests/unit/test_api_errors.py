@@ -36,8 +36,8 @@ from airflow_ice.api.errors import (
     IceUnavailableError,
     error_from_dict,
     error_from_reply,
-    redact,
 )
+from airflow_ice.api.redaction import redact
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 RECOMMEND = "https://api.aliyun.com/troubleshoot?q=Throttling.User&product=ICE&requestId=R-1"

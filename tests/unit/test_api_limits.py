@@ -523,7 +523,9 @@ class TestUserData:
         assert "must be a JSON object" in refusal(limits.user_data, value).rule
 
     def test_half_a_surrogate_pair_is_no_crash(self) -> None:
-        limits.user_data('{"k": "\ud800"}')  # its size can be told; `parameters` refuses it
+        for value in ('{"k": "\ud800"}', '{"k": "\\ud800"}', '{"\ud800": "v"}'):
+            with pytest.raises(IceInputError, match="half a surrogate pair"):
+                limits.user_data(value)
 
     @given(st.integers(0, 600))
     def test_the_line_is_sharp(self, length: int) -> None:

@@ -20,6 +20,7 @@ from airflow_ice.api.operations import (
     get_media_producing_job,
     list_batch_media_producing_jobs,
 )
+from airflow_ice.api.redaction import unsigned_url
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NINE_JOB_TYPES = (
@@ -344,7 +345,7 @@ def test_no_config_and_no_url_breaks_the_reading(config: str, url: str) -> None:
     ],
 )
 def test_a_signed_url_is_cut_and_another_one_is_left(url: str | None, unsigned: str | None) -> None:
-    assert models.unsigned_url(url) == unsigned
+    assert unsigned_url(url) == unsigned
 
 
 @pytest.mark.parametrize(

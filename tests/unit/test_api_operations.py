@@ -384,14 +384,14 @@ def test_other_alphabets_are_sent_as_they_are() -> None:
     [{**INPUT, "x": {1, 2}}, {**INPUT, "x": float("nan")}, {**INPUT, "x": datetime.now(UTC)}],
 )
 def test_what_is_not_json_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(IceInputError, match="InputConfig cannot be written as JSON"):
+    with pytest.raises(IceInputError, match=r"InputConfig\.x .* written as JSON"):
         operations.submit_batch_media_producing_job(input_config=config, output_config=OUTPUT)
 
 
 def test_a_config_that_holds_itself_is_refused() -> None:
     config: dict[str, Any] = dict(INPUT)
     config["x"] = config
-    with pytest.raises(IceInputError, match="InputConfig cannot be written as JSON"):
+    with pytest.raises(IceInputError, match=r"InputConfig must not .* hold itself"):
         operations.submit_batch_media_producing_job(input_config=config, output_config=OUTPUT)
 
 
@@ -473,9 +473,9 @@ def test_filters_that_cannot_be(filters: dict[str, Any]) -> None:
 def test_media_is_named_somehow() -> None:
     with pytest.raises(IceInputError, match="media_id must be given, or input_url"):
         operations.get_media_info()
-    wrong: list[Any] = [0, 86401, "an hour"]
+    wrong: list[Any] = [0, 86401, "an hour", True, 1.5]
     for seconds in wrong:
-        with pytest.raises(IceInputError, match="must be 1 to 86400 seconds"):
+        with pytest.raises(IceInputError, match="must be a whole number from 1 to 86400"):
             operations.get_media_info("M", auth_timeout=seconds)
     assert operations.get_media_info("M", auth_timeout=86400).query["AuthTimeout"] == "86400"
 
