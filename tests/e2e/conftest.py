@@ -19,6 +19,17 @@ SECRET = "testsecret-that-must-not-show"
 SCENARIOS = ("default", "failing", "half", "half_any", "throttled")
 
 
+SECONDS = 900
+"""For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice a killed part."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder the time that a real Airflow takes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
+
 @pytest.fixture(scope="session")
 def ices() -> Iterator[dict[str, LocalIce]]:
     """A local ICE for each scenario; connection `ice_NAME` leads to it."""
