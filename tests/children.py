@@ -1,4 +1,6 @@
-"""Processes that a test starts and that never outlive it, whichever way it ends: passed, failed, timed out, interrupted."""
+"""Processes that a test starts and that never outlive it, whichever way it ends: passed, failed,
+timed out, interrupted.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from typing import Any
 
 @contextmanager
 def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start a process in a session of its own; at the end of the block, kill what is left of its group.
+    """Start a process in a session of its own; at the end of the block, kill what is left of its
+    group.
 
-    A block in which Python reads what the process prints needs a process that flushes: nothing here sets PYTHONUNBUFFERED.
+    A block in which Python reads what the process prints needs a process that flushes: nothing here
+    sets PYTHONUNBUFFERED.
 
     :param options: what `subprocess.Popen` takes beside the command.
     """

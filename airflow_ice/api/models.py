@@ -131,10 +131,14 @@ class JobStatePage:
 
     :param states: job id to state.
     :param next_token: asks for the next page; None on the last one.
+    :param errors: job id to the raw `Extend` of its row, JSON that says why it failed; only of jobs
+        in Failed that have one.
     """
 
     states: Mapping[str, str]
     next_token: str | None = None
+    errors: Mapping[str, str] = field(default_factory=dict, repr=False)
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""One real Airflow for all end-to-end tests, and a local ICE for each scenario, so that scenarios run side by side."""
+"""One real Airflow for all end-to-end tests, and a local ICE for each scenario, so that scenarios
+run side by side.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SCENARIOS = ("default", "failing", "half", "half_any", "throttled")
 
 
 SECONDS = 900
-"""For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice a killed part."""
+"""For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice
+a killed part.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

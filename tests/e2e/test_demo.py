@@ -1,4 +1,6 @@
-"""`airflow-ice demo` as a user runs it: a process of its own, from beginning to end, and interrupted."""
+"""`airflow-ice demo` as a user runs it: a process of its own, from beginning to end, and
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.children import child
 
 @contextmanager
 def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the demo with its temporary files below `folder`, by which its processes are known; kill what is left of them."""
+    """Run the demo with its temporary files below `folder`, by which its processes are known; kill
+    what is left of them.
+    """
     command = [sys.executable, "-m", "airflow_ice.cli", "demo", "--output", str(folder / "out")]
     with (
         cleared(folder),
@@ -35,7 +39,9 @@ def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def cleared(folder: Path) -> Iterator[None]:
-    """Kill the processes of a demo that outlive the block; a test that judges them does so within it."""
+    """Kill the processes of a demo that outlive the block; a test that judges them does so within
+    it.
+    """
     try:
         yield
     finally:
@@ -121,7 +127,8 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
 
 def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
     master, slave = os.openpty()
-    # A process without a terminal takes the first one that it opens for its own, and hears when that closes.
+    # A process without a terminal takes the first one that it opens for its own, and hears when
+    # that closes.
     code = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); from airflow_ice.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "out")]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -18,8 +18,9 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_ice import polling
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceError, IceTransportError, error_from_reply
+from airflow_ice.api.errors import IceError, IceTransportError
 from airflow_ice.api.operations import Operation
+from airflow_ice.api.replies import error_from_reply
 from airflow_ice.polling import Poller, poller
 from airflow_ice.waiting import Ended, GiveUp, TimedOut, Verdict, Wait
 from tests.three_modes import Clock
@@ -29,9 +30,8 @@ GET, LIST = "GetBatchMediaProducingJob", "ListBatchMediaProducingJobs"
 
 
 def refused(action: str, code: str, status: int = 400) -> IceError:
-    return error_from_reply(
-        status=status, body={"Code": code, "Message": code}, action=action, submit=False
-    )
+    body = {"RequestId": "R", "Code": code, "Message": code}
+    return error_from_reply(status=status, body=body, action=action, submit=False)
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Ice(AsyncCalls):
         if job_id not in self.jobs:
             raise error_from_reply(
                 status=404,
-                body={"Code": "ResourceNotFound"},
+                body={"RequestId": "R", "Code": "ResourceNotFound"},
                 action=GET,
                 submit=False,
                 job_id=job_id,
@@ -117,6 +117,7 @@ class Ice(AsyncCalls):
             for job_id in page
         ]
         return {
+            "RequestId": "R",
             "EditingBatchJobList": rows,
             "NextToken": str(begin + 100) if len(ids) > begin + 100 else None,
         }
@@ -328,9 +329,10 @@ async def test_a_list_that_takes_no_filter_hides_no_end(world: World) -> None:
     def everything(query: Any) -> dict[str, Any]:
         jobs = world.ice.jobs.values()
         return {
+            "RequestId": "R",
             "EditingBatchJobList": [
                 {"JobId": job.job_id, "Status": job.status(world.clock.now)} for job in jobs
-            ]
+            ],
         }
 
     world.ice._page = everything  # type: ignore[method-assign]
