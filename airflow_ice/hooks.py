@@ -201,10 +201,12 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         return self._read().endpoint.host
 
     def longest_send(self) -> float:
-        """Return how many seconds one send can take: for its connection and reply, and for credentials that are fetched first."""
+        """Return after how many seconds one send is given up, from the moment that it needs a connection to its reply's last byte.
+
+        The wait for the rate limit and for credentials comes before it.
+        """
         connection = self._read()
-        fetched = connection.credential_type not in {"access_key", "sts"}
-        return (connection.connect_timeout + connection.read_timeout) * (2 if fetched else 1)
+        return connection.connect_timeout + connection.read_timeout
 
     def test_connection(self) -> tuple[bool, str]:
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""

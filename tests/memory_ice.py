@@ -16,8 +16,9 @@ from typing import Any, Literal, Self, TypeVar
 import pytest
 
 from airflow_ice.api.calls import Calls
-from airflow_ice.api.errors import IceError, IceTransportError, error_from_reply
+from airflow_ice.api.errors import IceError, IceTransportError
 from airflow_ice.api.operations import Operation
+from airflow_ice.api.replies import error_from_reply
 
 T = TypeVar("T")
 Reply = Literal["ok", "refused", "throttled", "lost_before", "lost_after"]
@@ -112,7 +113,7 @@ class MemoryIce(Calls):
             return operation.read({"RequestId": "R", "EditingBatchJobList": self._list(parameters)})
         found = next((job for job in self.jobs if job.job_id == parameters["JobId"]), None)
         if found is None:
-            body = {"Code": "ResourceNotFound", "Message": "Resource not found"}
+            body = {"RequestId": "R", "Code": "ResourceNotFound", "Message": "Resource not found"}
             raise error_from_reply(
                 status=404,
                 body=body,
@@ -172,9 +173,8 @@ class MemoryIce(Calls):
 
     @staticmethod
     def _error(operation: Operation[Any], code: str) -> IceError:
-        return error_from_reply(
-            status=400, body={"Code": code, "Message": code}, action=operation.action, submit=True
-        )
+        body = {"RequestId": "R", "Code": code, "Message": code}
+        return error_from_reply(status=400, body=body, action=operation.action, submit=True)
 
     def sleep(self, seconds: float) -> None:
         """Let the time pass."""

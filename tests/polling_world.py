@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from airflow_ice.api.calls import AsyncCalls
-from airflow_ice.api.errors import IceError, IceTimeoutError, error_from_reply
+from airflow_ice.api.errors import IceError, IceTimeoutError
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.replies import error_from_reply
 from airflow_ice.polling.poller import Poller
 from airflow_ice.waiting import PollOutcome, Wait
 
@@ -87,7 +88,7 @@ class Ice(AsyncCalls):
 
     async def acall(self, operation: Operation[T]) -> T:
         if self.limiter is not None:
-            await self.limiter.aacquire(urgent=operation.action == LIST)
+            await self.limiter.aacquire(priority=operation.priority)
         job_id = operation.query.get("JobId", "")
         self.asked.append((self.now, operation.action, job_id))
         self.under_way += 1
@@ -144,7 +145,11 @@ class Ice(AsyncCalls):
         rows += [{"JobId": f"other-{number}", "Status": wanted} for number in range(more)]
         begin = int(query.get("NextToken", 0))
         token = str(begin + 100) if len(rows) > begin + 100 else None
-        return {"EditingBatchJobList": rows[begin : begin + 100], "NextToken": token}
+        return {
+            "RequestId": "R",
+            "EditingBatchJobList": rows[begin : begin + 100],
+            "NextToken": token,
+        }
 
     def count(self, action: str, since: float = 0.0) -> int:
         return sum(asked == action and at >= since for at, asked, _ in self.asked)

@@ -1,8 +1,8 @@
 """The actions as methods, written once for whoever can make a call.
 
-`Calls` gives every action as a blocking method to a class that has `call`; `AsyncCalls` gives their async twins, with an
-a-prefix, to one that has `acall`. The clients and the Airflow hook are made of these, so a new action is one description and
-two lines here.
+`Calls` gives every action as a blocking method to a class that has `call`; `AsyncCalls` gives their
+async twins, with an a-prefix, to one that has `acall`. The clients and the Airflow hook are made of
+these, so a new action is one description and two lines here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack
 
@@ -23,7 +23,9 @@ P = ParamSpec("P")
 
 
 class JobFilters(TypedDict, total=False):
-    """What ListBatchMediaProducingJobs can filter by; see `operations.list_batch_media_producing_jobs`."""
+    """What ListBatchMediaProducingJobs can filter by; see
+    `operations.list_batch_media_producing_jobs`.
+    """
 
     status: str | None
     job_type: str | None
@@ -54,7 +56,9 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def _dressed(method: M, describe: Callable[..., Operation[Any]], name: str) -> M:
-    """Give a method the name, the text and the arguments of its description, for help() and editors."""
+    """Give a method the name, the text and the arguments of its description, for help() and
+    editors.
+    """
     functools.update_wrapper(method, describe, assigned=("__doc__", "__module__"), updated=())
     del method.__wrapped__  # type: ignore[attr-defined]  # inspect would take the description's first argument for self
     method.__name__ = name
@@ -62,6 +66,18 @@ def _dressed(method: M, describe: Callable[..., Operation[Any]], name: str) -> M
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     method.__signature__ = inspect.Signature([own, *arguments])  # type: ignore[attr-defined]
     return method
+
+
+def _unseen(
+    jobs: Iterable[BatchMediaProducingJob], seen: set[str]
+) -> Iterator[BatchMediaProducingJob]:
+    """Yield the jobs that no page before has shown: one that shifts to the next page while pages
+    are read comes once.
+    """
+    for job in jobs:
+        if not job.job_id or job.job_id not in seen:
+            seen.add(job.job_id)
+            yield job
 
 
 class Calls(ABC):
@@ -89,9 +105,11 @@ class Calls(ABC):
     def list_batch_media_producing_jobs(
         self, **filters: Unpack[JobFilters]
     ) -> Iterator[BatchMediaProducingJob]:
-        """Iterate over all batch jobs that pass the filters, page by page, newest first (ListBatchMediaProducingJobs).
+        """Iterate over all batch jobs that pass the filters, page by page, newest first
+        (ListBatchMediaProducingJobs).
 
-        Rows have no sub-jobs. The filters: status, job_type, start_time, end_time, sort_by (`desc`, `asc`), job_id, page_size.
+        Rows have no sub-jobs, and each job comes once. The filters: status, job_type, start_time,
+        end_time, sort_by (`desc`, `asc`), job_id, page_size.
 
         :raises IceInputError: at once, for a filter that cannot be.
         :raises IceError: while iterating.
@@ -99,13 +117,14 @@ class Calls(ABC):
         first = operations.list_batch_media_producing_jobs(**filters)
 
         def jobs() -> Iterator[BatchMediaProducingJob]:
+            seen: set[str] = set()
             page = self.call(first)
-            yield from page.jobs
+            yield from _unseen(page.jobs, seen)
             while token := page.next_token:
                 page = self.call(
                     operations.list_batch_media_producing_jobs(**filters, next_token=token)
                 )
-                yield from page.jobs
+                yield from _unseen(page.jobs, seen)
                 if (
                     page.next_token == token
                 ):  # a page that names itself as the next one would never end
@@ -141,7 +160,8 @@ class AsyncCalls(ABC):
     def alist_batch_media_producing_jobs(
         self, **filters: Unpack[JobFilters]
     ) -> AsyncIterator[BatchMediaProducingJob]:
-        """Iterate asynchronously over all batch jobs that pass the filters; see `list_batch_media_producing_jobs`.
+        """Iterate asynchronously over all batch jobs that pass the filters; see
+        `list_batch_media_producing_jobs`.
 
         :raises IceInputError: at once, for a filter that cannot be.
         :raises IceError: while iterating.
@@ -149,14 +169,15 @@ class AsyncCalls(ABC):
         first = operations.list_batch_media_producing_jobs(**filters)
 
         async def jobs() -> AsyncIterator[BatchMediaProducingJob]:
+            seen: set[str] = set()
             page = await self.acall(first)
-            for job in page.jobs:
+            for job in _unseen(page.jobs, seen):
                 yield job
             while token := page.next_token:
                 page = await self.acall(
                     operations.list_batch_media_producing_jobs(**filters, next_token=token)
                 )
-                for job in page.jobs:
+                for job in _unseen(page.jobs, seen):
                     yield job
                 if (
                     page.next_token == token

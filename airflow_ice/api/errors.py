@@ -1,8 +1,9 @@
 """The exception tree of the ICE client: errors speak.
 
-Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`), and its text says what
-happened, what that means for the paid job, and what to do. None holds a secret, a signature or a signed URL: texts that come
-from outside go through `redact`.
+Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`,
+`job_id`), and its text says what happened, what that means for the paid job, and what to do. None
+holds a secret, a signature or a signed URL: texts that come from outside go through `redact`. An
+error is made once, with all that is known; who knows more makes a copy (`IceError.with_facts`).
 
     IceError
     |-- IceInputError               refused here, nothing was sent (also a ValueError)
@@ -22,19 +23,23 @@ from outside go through `redact`.
         |-- IceJobNotEndedError     the job is still running
         `-- IceTooFewVideosError    the job has ended with fewer good sub-jobs than required
 
-Codes and statuses: the product's error table (help.aliyun.com, document 197855) and recorded replies of the gateway.
+Codes and statuses: the product's error table (help.aliyun.com, document 197855) and recorded
+replies of the gateway.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar
 
 from airflow_ice.api.redaction import redact
 
 Submitted = Literal["no", "unknown"]
-"""What a failed submit means: `no`, certainly no job was made; `unknown`, ICE may have taken it."""
+"""What a failed submit means: `no`, certainly no job was made; `unknown`, ICE may have created it.
+"""
+
+E = TypeVar("E", bound="IceError")
 
 _ABOUT_ONE_JOB: Final = re.compile(r"Get\w*Job")
 _FACTS: Final = (
@@ -44,6 +49,7 @@ _FACTS: Final = (
     "request_id",
     "recommend",
     "action",
+    "job_id",
     "submitted",
     "advice",
     "transient",
@@ -59,12 +65,18 @@ class IceError(Exception):
     :param request_id: the RequestId, which support asks for; None without a reply.
     :param recommend: the service's own link to a diagnosis of this very request.
     :param action: the API action, for example `GetBatchMediaProducingJob`.
-    :param submitted: for a submit, whether ICE may have taken the job; None for other actions.
+    :param job_id: the job that the error is about; None where it is about none, or the job has no
+        id yet.
+    :param submitted: for a submit, whether ICE may have created the job; None for other actions.
     :param advice: what to do; a default by code where it is None.
+    :param transient: whether the same call may work a moment later; None for what holds for this
+        class.
     """
 
     transient: bool = False
-    """Whether the same call may work a moment later. A failed look is not a failed job: a wait goes on after these."""
+    """Whether the same call may work a moment later. A failed look is not a failed job: a wait goes
+    on after these.
+    """
 
     _advice: ClassVar[str] = ""
     more_facts: ClassVar[tuple[str, ...]] = ()
@@ -78,8 +90,10 @@ class IceError(Exception):
         request_id: str | None = None,
         recommend: str | None = None,
         action: str | None = None,
+        job_id: str | None = None,
         submitted: Submitted | None = None,
         advice: str | None = None,
+        transient: bool | None = None,
     ) -> None:
         self.message = redact(message.strip())
         self.code = code
@@ -87,9 +101,30 @@ class IceError(Exception):
         self.request_id = request_id
         self.recommend = redact(recommend) if recommend else None
         self.action = action
+        self.job_id = job_id
         self.submitted = submitted
         self.advice = advice
+        if transient is not None:
+            self.transient = transient
         super().__init__(self.message)
+
+    def with_facts(self, **facts: Any) -> Self:
+        """Return a copy that knows more, or knows better: same class, same cause and traceback, all
+        other facts kept.
+
+        :param facts: by the names of the constructor's arguments and of the class's own facts, for
+            example `submitted`, `advice`, `action`, `job_id`, `transient`.
+        :raises TypeError: the class has no such fact.
+        """
+        if unknown := facts.keys() - {*_FACTS, *self.more_facts}:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        for name in {"message", "recommend"} & facts.keys():
+            facts[name] = redact(facts[name].strip()) if facts[name] else facts[name]
+        copy = _restore(type(self), facts.get("message", self.message), {**self.__dict__, **facts})
+        copy.__cause__ = self.__cause__
+        copy.__context__ = self.__context__
+        copy.__suppress_context__ = self.__suppress_context__
+        return copy.with_traceback(self.__traceback__)
 
     def happened(self) -> str:
         """Say what happened, in one clause."""
@@ -115,6 +150,7 @@ class IceError(Exception):
             _sentence(part) for part in (self.happened(), self.consequence(), advice) if part
         )
         facts = [
+            f"JobId={self.job_id}" if self.job_id and self.job_id not in text else "",
             f"Code={self.code}" if self.code else "",
             f"HTTP status={self.http_status}" if self.http_status else "",
             f"RequestId={self.request_id}" if self.request_id else "",
@@ -124,11 +160,14 @@ class IceError(Exception):
         return f"{text} ({known})" if known else text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow moves them between processes.
+        # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow
+        # moves them between processes.
         return (_restore, (type(self), self.message, dict(self.__dict__)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the way back."""
+        """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the
+        way back.
+        """
         return {
             "error": type(self).__name__,
             **{name: getattr(self, name) for name in (*_FACTS, *self.more_facts)},
@@ -140,7 +179,7 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _restore(kind: type[IceError], message: str, state: dict[str, Any]) -> IceError:
+def _restore(kind: type[E], message: str, state: dict[str, Any]) -> E:
     error = kind.__new__(kind)
     Exception.__init__(error, message)
     error.__dict__.update(state)
@@ -151,7 +190,8 @@ class IceInputError(IceError, ValueError):
     """An argument or a setting that cannot work; it was refused here and nothing was sent.
 
     :param field: the field as the user wrote it, for example `OutputConfig.Count`.
-    :param value: the offending value, shortened in the message; None where showing it would show a secret.
+    :param value: the offending value, shortened in the message; None where showing it would show a
+        secret.
     :param rule: the rule it breaks.
     """
 
@@ -186,18 +226,16 @@ def _short(value: object) -> str:
 class IceCredentialsError(IceError):
     """No credentials could be had from the source that the connection names.
 
-    :param transient: whether the source was only out of reach, so that asking again may help.
+    It is transient where the source was only out of reach, so that asking again may help.
     """
 
     _advice = "Check the connection's credential_type and what that type needs."
 
-    def __init__(self, message: str, *, transient: bool = False, **facts: Any) -> None:
-        super().__init__(message, **facts)
-        self.transient = transient
-
 
 class IceTransportError(IceError):
-    """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or broke."""
+    """No reply came: the connection could not be made, was refused by a proxy, failed in TLS, or
+    broke.
+    """
 
     transient = True
     _advice = (
@@ -210,7 +248,9 @@ class IceTransportError(IceError):
 
 
 class IceTimeoutError(IceTransportError):
-    """No reply came within `connect_timeout` or `read_timeout`."""
+    """No connection within `connect_timeout`, no byte within `read_timeout`, or no complete reply
+    within both together.
+    """
 
 
 class IceServiceError(IceError):
@@ -288,11 +328,10 @@ class IceJobError(IceError):
     :param job_id: the main job.
     """
 
-    more_facts = ("job_id",)
+    job_id: str
 
     def __init__(self, message: str, *, job_id: str, **facts: Any) -> None:
-        super().__init__(message, **facts)
-        self.job_id = job_id
+        super().__init__(message, job_id=job_id, **facts)
 
 
 class IceJobFailedError(IceJobError):
@@ -350,131 +389,20 @@ _ADVICE: Final[Mapping[str, str]] = {
     "InvalidProduct.NotFound": "This host is not an ICE endpoint; check host and region_id.",
 }
 
-_AUTHENTICATION: Final = (
-    "InvalidAccessKeyId",
-    "InvalidSecurityToken",
-    "InvalidTimeStamp",
-    "MissingAccessKeyId",
-    "MissingSecurityToken",
-    "SignatureDoesNotMatch",
-    "IncompleteSignature",
-    "InvalidBearerToken",
-)
-_PERMISSION: Final = ("Forbidden", "NoPermission", "OperationDenied", "InvalidProtocol")
-# A nonce is new for every try, so a used one means that something between here and ICE has sent the request twice.
-_TRANSIENT: Final = (
-    "InternalError",
-    "ServiceUnavailable",
-    "ServiceUnAvailable",
-    "SignatureNonceUsed",
-)
-
-
-def error_from_reply(
-    *,
-    status: int,
-    body: Mapping[str, Any] | None,
-    action: str,
-    submit: bool,
-    retry_after: float | None = None,
-    excerpt: str = "",
-    job_id: str | None = None,
-) -> IceServiceError:
-    """Return the exception for a reply that is not a success.
-
-    :param status: the HTTP status.
-    :param body: the JSON object of the reply; None where it was none.
-    :param submit: whether the action makes a paid job.
-    :param retry_after: the seconds that the reply's headers ask to wait.
-    :param excerpt: the beginning of a body that is not JSON.
-    :param job_id: the job asked for, to tell an unknown job from another bad parameter.
-    """
-    fields = {name.lower(): value for name, value in (body or {}).items()}
-    code = _text(fields.get("code"))
-    message = _text(fields.get("message")) or _what_came_instead(status, excerpt)
-    facts: dict[str, Any] = {
-        "code": code,
-        "http_status": status,
-        "request_id": _text(fields.get("requestid")),
-        "recommend": _text(fields.get("recommend")),
-        "action": action,
-        "retry_after": retry_after,
-    }
-    if submit:
-        # Only a refusal in the service's own words proves that no job was made.
-        definite = code is not None and status < 500 and not code.startswith(_TRANSIENT)
-        facts["submitted"] = "no" if definite else "unknown"
-    if _is_throttling(code, status, retry_after):
-        return IceThrottledError(message, **facts)
-    return _kind(code, status, message, job_id)(
-        message, advice=_permission_advice(code, fields), **facts
-    )
-
-
-def _kind(code: str | None, status: int, message: str, job_id: str | None) -> type[IceServiceError]:
-    if code is None or status >= 500 or code.startswith(_TRANSIENT):
-        return IceUnavailableError
-    if code.startswith(_AUTHENTICATION):
-        return IceAuthenticationError
-    if code.startswith(_PERMISSION):
-        return IcePermissionError
-    # How ICE answers an unknown JobId is documented nowhere; these are the forms that its tables and other ICE jobs show.
-    about_the_job = code in {"ResourceNotFound", "JobNotFound"} or '"JobId"' in message
-    if code == "InvalidParameter.JobNotFound" or (
-        job_id and about_the_job and not code.startswith("Missing")
-    ):
-        return IceJobNotFoundError
-    if code.endswith("NotFound") and not code.startswith(
-        ("InvalidAction", "InvalidApi", "InvalidProduct")
-    ):
-        return IceNotFoundError
-    return IceParameterError
-
-
-def _is_throttling(code: str | None, status: int, retry_after: float | None) -> bool:
-    # 503 with Retry-After is a service that is down, not one that throttles; the 4xx forms are throttling whatever the code.
-    asked_to_wait = retry_after is not None and 400 <= status < 500
-    return (
-        asked_to_wait
-        or status == 429
-        or (code or "").startswith(("Throttling", "RequestsTooFrequent"))
-    )
-
-
-def _permission_advice(code: str | None, fields: Mapping[str, Any]) -> str | None:
-    detail = fields.get("accessdenieddetail")
-    if isinstance(detail, Mapping) and (needed := _text(detail.get("AuthAction"))):
-        denied = (
-            " It is denied explicitly." if detail.get("NoPermissionType") == "ExplicitDeny" else ""
-        )
-        return (
-            f"Allow {needed} in the RAM policy of the user or role behind the connection.{denied}"
-        )
-    return None
-
-
-def _what_came_instead(status: int, excerpt: str) -> str:
-    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", excerpt)).strip()[:120]
-    return (
-        f"HTTP {status} with a body that is not ICE's ({shown!r})"
-        if shown
-        else f"HTTP {status} with an empty body"
-    )
-
-
-def _text(value: object) -> str | None:
-    return str(value).strip() or None if value is not None else None
-
 
 def error_from_dict(fields: Mapping[str, Any]) -> IceError:
-    """Return the exception that `IceError.as_dict` described; an unknown kind becomes a plain `IceError`."""
+    """Return the exception that `IceError.as_dict` described; an unknown kind becomes a plain
+    `IceError`.
+    """
     kinds = {kind.__name__: kind for kind in _tree(IceError)}
     kind = kinds.get(str(fields.get("error")), IceError)
     message = str(fields.get("message") or "")
     state = {name: fields.get(name) for name in (*_FACTS, *kind.more_facts)}
     state["transient"] = bool(fields.get("transient", kind.transient))
-    for name in {"field", "rule", "job_id"} & state.keys():
+    for name in {"field", "rule"} & state.keys():
         state[name] = str(state[name] or "")
+    if issubclass(kind, IceJobError):
+        state["job_id"] = str(state["job_id"] or "")
     if issubclass(kind, IceInputError):
         state["value"] = None
     return _restore(kind, message, {**state, "message": message})

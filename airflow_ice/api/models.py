@@ -122,7 +122,8 @@ class JobStatePage:
 
     :param states: job id to state.
     :param next_token: asks for the next page; None on the last one.
-    :param errors: job id to the Extend of a Failed job, JSON that holds its error.
+    :param errors: job id to the raw `Extend` of its row, JSON that says why it failed; only of jobs
+        in Failed that have one.
     """
 
     states: Mapping[str, str]

@@ -226,8 +226,8 @@ def note_requests(taken: list[float]) -> None:
 
     take = RateLimiter.take
 
-    def noted(self: RateLimiter, *, urgent: bool = False) -> float:
-        seconds = take(self, urgent=urgent)
+    def noted(self: RateLimiter, *, priority: int = 0) -> float:
+        seconds = take(self, priority=priority)
         if seconds == 0:
             taken.append(self._last)
         return seconds

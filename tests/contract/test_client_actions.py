@@ -330,7 +330,7 @@ async def test_the_rate_limit_is_kept_by_every_try(call: Caller, ice: LocalIce) 
     reserved: list[int] = []
 
     class Limiter(RateLimiter):
-        def take(self, *, urgent: bool = False) -> float:
+        def take(self, *, priority: int = 0) -> float:
             reserved.append(1)
             return 0.0
 

@@ -5,6 +5,7 @@ All of it on loopback: the name lookup is replaced, and proxies and TLS servers 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import pickle
 import socket
@@ -12,17 +13,13 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import anyio
+import h11
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from airflow_ice.api.client import AsyncIceClient, ClientSettings, IceClient
 from airflow_ice.api.credentials import FixedCredentials
@@ -308,12 +305,23 @@ async def test_a_connection_that_breaks(call: Caller, serve: Serve, reply: bytes
             "the connection broke: http://b/x?***",
             "unknown",
         ),
+        (httpx.StreamConsumed(), IceTransportError, "failed: StreamConsumed", "unknown"),
+        (httpx.InvalidURL("e"), IceTransportError, "the request failed: InvalidURL: e", "unknown"),
+        (RuntimeError("e"), IceTransportError, "the request failed: RuntimeError: e", "unknown"),
+        (h11.LocalProtocolError("e"), IceTransportError, "LocalProtocolError: e", "unknown"),
+        (anyio.BrokenResourceError(), IceTransportError, "BrokenResourceError", "unknown"),
+        (anyio.ClosedResourceError(), IceTransportError, "ClosedResourceError", "unknown"),
+        (UnicodeDecodeError("utf-8", b"x", 0, 1, "e"), IceTransportError, "Unicode", "unknown"),
+        (AssertionError(), IceTransportError, "failed: AssertionError", "unknown"),
+        (ssl.SSLError(1, "bad record"), IceTransportError, "broke: bad record", "unknown"),
+        (ConnectionResetError(104, "reset"), IceTransportError, "connection broke", "unknown"),
+        (TimeoutError("e"), IceTimeoutError, "the connection broke: e", "unknown"),
     ],
 )
 async def test_each_failure_of_the_transport_in_words(
     call: Caller,
     monkeypatch: pytest.MonkeyPatch,
-    cause: httpx.HTTPError,
+    cause: Exception,
     kind: type[IceError],
     said: str,
     submitted: str,
@@ -334,6 +342,34 @@ async def test_each_failure_of_the_transport_in_words(
     assert said in str(caught.value)
     assert caught.value.submitted == submitted
     assert caught.value.__cause__ is cause
+
+
+async def test_a_request_that_cannot_be_built_is_not_sent(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise httpx.InvalidURL("e")
+
+    monkeypatch.setattr(httpx.URL, "copy_with", fail)
+    for error in await call.fails(endpoint(host="127.0.0.1", port=1)):
+        assert type(error) is IceTransportError
+        assert "the request could not be built (InvalidURL: e)" in str(error)
+        assert error.submitted in {None, "no"}
+        assert not error.transient
+
+
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, asyncio.CancelledError, SystemExit])
+async def test_what_is_no_error_passes_through(
+    call: Caller, monkeypatch: pytest.MonkeyPatch, cause: type[BaseException]
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise cause
+
+    monkeypatch.setattr(httpx.Client, "send", fail)
+    monkeypatch.setattr(httpx.AsyncClient, "send", fail)
+    where = endpoint(host="127.0.0.1", port=1)
+    with pytest.raises(cause):
+        await call(where, "get_batch_media_producing_job", {}, job_id="J")
 
 
 async def test_a_page_of_a_proxy_between(call: Caller, serve: Serve) -> None:
@@ -428,37 +464,6 @@ async def test_a_proxy_of_the_environment_that_is_no_address(
     with pytest.raises(IceInputError, match="proxy of the environment") as caught:
         await call(endpoint(), "get_batch_media_producing_job", {}, job_id="J")
     assert "hunter2" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a gateway of the test's own")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return folder / "certificate.pem", folder / "key.pem"
 
 
 class TestCertificates:

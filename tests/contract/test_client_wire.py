@@ -343,7 +343,7 @@ async def test_each_action_sends_what_the_sdk_sends(
     request_: Any,
     reply: dict[str, Any],
 ) -> None:
-    server.body = reply
+    server.body = {"RequestId": "R", **reply}
     expected = theirs(server, name, request_)
     for request in (ours(server, name, arguments), await ours_async(server, name, arguments)):
         assert request.query == expected.query
@@ -361,7 +361,7 @@ async def test_the_sdk_s_signer_signs_our_requests_the_same(
     request_: Any,
     reply: dict[str, Any],
 ) -> None:
-    server.body = reply
+    server.body = {"RequestId": "R", **reply}
     for request in (ours(server, name, arguments), await ours_async(server, name, arguments)):
         given = signature.parse_authorization(request.headers["authorization"])
         twin = DaraRequest()
@@ -506,11 +506,9 @@ def test_a_redirect_is_not_followed(server: CaptureServer) -> None:
 
 def test_a_later_page_is_asked_for_with_its_token(server: CaptureServer) -> None:
     token = "mRZkKAovub0xWVfH14he4Q=="
-    rows = {"EditingBatchJobList": [{"JobId": "a"}], "NextToken": token}
-    server.answers = [
-        (200, json.dumps(rows)),
-        (200, json.dumps({"EditingBatchJobList": [{"JobId": "b"}], "NextToken": ""})),
-    ]
+    rows = {"RequestId": "R", "EditingBatchJobList": [{"JobId": "a"}], "NextToken": token}
+    last = {"RequestId": "R", "EditingBatchJobList": [{"JobId": "b"}], "NextToken": ""}
+    server.answers = [(200, json.dumps(rows)), (200, json.dumps(last))]
     with IceClient(server.settings(), FixedCredentials(KEYS)) as client:
         assert [job.job_id for job in client.list_batch_media_producing_jobs(page_size=1)] == [
             "a",

@@ -16,6 +16,7 @@ import pytest
 from alibabacloud_ice20201109 import models
 
 from airflow_ice.emulator.local import LocalIce
+from tests.children import child
 from tests.contract.conftest import Sdk, Wire
 
 PROGRAM = """
@@ -32,9 +33,7 @@ print("stopped cleanly")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "data")]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         address = process.stdout.readline().rsplit(" ")[-1].strip()
         for _ in range(2000):

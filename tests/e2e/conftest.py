@@ -1,4 +1,6 @@
-"""One real Airflow for all end-to-end tests, and a local ICE for each scenario, so that scenarios run side by side."""
+"""One real Airflow for all end-to-end tests, and a local ICE for each scenario, so that scenarios
+run side by side.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 # A secret of its own, so that finding it in a log proves a leak and not a coincidence.
 SECRET = "testsecret-that-must-not-show"
 SCENARIOS = ("default", "failing", "half", "half_any", "throttled")
+
+
+SECONDS = 900
+"""For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice
+a killed part.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder the time that a real Airflow takes."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""`airflow-ice demo` as a user runs it: a process of its own, from beginning to end, and interrupted."""
+"""`airflow-ice demo` as a user runs it: a process of its own, from beginning to end, and
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +9,60 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 import pytest
 
-
-def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demo with its temporary files below `folder`, by which its processes are known."""
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "airflow_ice.cli",
-            "demo",
-            "--output",
-            str(folder / "out"),
-            *arguments,
-        ],
-        env={**os.environ, "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+from tests.children import child
 
 
-def processes_of(folder: Path) -> list[str]:
-    """Return the command lines of all processes whose environment names the folder."""
-    found = []
+@contextmanager
+def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the demo with its temporary files below `folder`, by which its processes are known; kill
+    what is left of them.
+    """
+    command = [sys.executable, "-m", "airflow_ice.cli", "demo", "--output", str(folder / "out")]
+    with (
+        cleared(folder),
+        child(
+            [*command, *arguments],
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        yield process
+
+
+@contextmanager
+def cleared(folder: Path) -> Iterator[None]:
+    """Kill the processes of a demo that outlive the block; a test that judges them does so within
+    it.
+    """
+    try:
+        yield
+    finally:
+        for process_id in processes_of(folder):
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Return the command lines of all processes whose environment names the folder, by their ids."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if str(folder) in (process / "environ").read_text(errors="replace"):
-                found.append((process / "cmdline").read_text().replace("\0", " "))
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
         except OSError:  # it ended meanwhile
             continue
     return found
 
 
-def ended(folder: Path, within: float = 5.0) -> list[str]:
+def ended(folder: Path, within: float = 5.0) -> dict[int, str]:
     """Return what is still running of a demo that has ended, after a moment for the last ones."""
     deadline = time.monotonic() + within
     while (left := processes_of(folder)) and time.monotonic() < deadline:
@@ -70,8 +86,9 @@ def test_the_demo_leaves_playable_videos_and_nothing_else(tmp_path: Path) -> Non
                 frame.pts = number
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-    process = demo(tmp_path, "--media", str(clips), "--count", "2")
-    output, _ = process.communicate(timeout=240)
+    with demo(tmp_path, "--media", str(clips), "--count", "2") as process:
+        output, _ = process.communicate(timeout=240)
+        left = ended(tmp_path)
     assert process.returncode == 0, output
     videos = sorted((tmp_path / "out").glob("*.mp4"))
     assert len(videos) == 2
@@ -89,13 +106,12 @@ def test_the_demo_leaves_playable_videos_and_nothing_else(tmp_path: Path) -> Non
         first, last = (bytes(frames[place].planes[0])[:3] for place in (5, -5))
         assert first[0] > 150 > 100 > first[2]
         assert last[2] > 150 > 100 > last[0]
-    assert ended(tmp_path) == []
+    assert left == {}
     assert list(tmp_path.glob("airflow-ice-demo-*")) == []
 
 
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    process = demo(tmp_path)
-    try:
+    with demo(tmp_path) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "Airflow is up" in line:
@@ -103,27 +119,24 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         assert len(processes_of(tmp_path)) > 4
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
+        left = ended(tmp_path)
     assert process.returncode == 130, output
-    assert ended(tmp_path) == []
+    assert left == {}
     assert list(tmp_path.glob("airflow-ice-demo-*")) == []
 
 
 def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
     master, slave = os.openpty()
-    # A process without a terminal takes the first one that it opens for its own, and hears when that closes.
+    # A process without a terminal takes the first one that it opens for its own, and hears when
+    # that closes.
     code = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); from airflow_ice.cli import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "out")],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    try:
+    command = [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "out")]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with (
+        cleared(tmp_path),
+        child(command, env=environ, stdin=slave, stdout=slave, stderr=slave) as process,
+    ):
+        os.close(slave)
         said = b""
         while b"preparing Airflow" not in said:
             said += os.read(master, 1000)
@@ -133,9 +146,8 @@ def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGHUP)  # as the shell does, beside the terminal itself
         assert process.wait(timeout=60) > 0  # not ended by the signal
-    finally:
-        process.kill()
-    assert ended(tmp_path) == []
+        left = ended(tmp_path)
+    assert left == {}
     assert list(tmp_path.glob("airflow-ice-demo-*")) == []
 
 
@@ -146,8 +158,8 @@ def test_a_folder_without_clips_is_said_before_anything_starts(
     (tmp_path / "clips").mkdir()
     for name in clips:
         (tmp_path / "clips" / name).write_text("no clip")
-    process = demo(tmp_path, "--media", str(tmp_path / "clips"))
-    output, _ = process.communicate(timeout=60)
+    with demo(tmp_path, "--media", str(tmp_path / "clips")) as process:
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "no clips" in output
     assert "Airflow" not in output

@@ -137,6 +137,13 @@ class TestList:
         recorder = Recorder(page("t", "a"), page("t", "b"), page("t", "c"))
         assert await collected(recorder, colour) == ["a", "b"]
 
+    async def test_a_job_that_shifts_to_the_next_page_comes_once(self, colour: str) -> None:
+        # A job submitted between two pages pushes the last row of the first one to the second.
+        recorder = Recorder(page("t1", "a", "b"), page("t2", "b", "c"), page(None, "c", "d"))
+        assert await collected(recorder, colour) == ["a", "b", "c", "d"]
+        again = Recorder(page(None, "a"), page(None, "a"))
+        assert [await collected(again, colour) for _ in range(2)] == [["a"], ["a"]]
+
     async def test_an_empty_list(self, colour: str) -> None:
         assert await collected(Recorder(page(None)), colour) == []
 

@@ -35,9 +35,9 @@ from airflow_ice.api.errors import (
     IceTransportError,
     IceUnavailableError,
     error_from_dict,
-    error_from_reply,
 )
 from airflow_ice.api.redaction import redact
+from airflow_ice.api.replies import error_from_reply
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 RECOMMEND = "https://api.aliyun.com/troubleshoot?q=Throttling.User&product=ICE&requestId=R-1"
@@ -47,6 +47,7 @@ FACTS: dict[str, Any] = {
     "request_id": "R-1",
     "recommend": RECOMMEND,
     "action": "GetBatchMediaProducingJob",
+    "job_id": "J",
     "submitted": "unknown",
     "advice": "Do this.",
 }
@@ -65,9 +66,12 @@ def answered(
     submit: bool = False,
     job_id: str | None = "J",
     retry_after: float | None = None,
+    request_id: str | None = "R-1",
     **more: Any,
 ) -> IceServiceError:
-    body = None if code is None else {"RequestId": "R-1", "Code": code, "Message": message, **more}
+    body = None if code is None else {"Code": code, "Message": message, **more}
+    if body is not None and request_id is not None:
+        body["RequestId"] = request_id
     return error_from_reply(
         status=status,
         body=body,
@@ -89,7 +93,7 @@ def made(kind: type[IceError]) -> IceError:
     if issubclass(kind, IceInputError):
         return kind("OutputConfig.Count", 101, "must be 1 to 100", advice="Do this.")
     if issubclass(kind, IceJobError):
-        return kind("m", job_id="J", **FACTS)
+        return kind("m", **FACTS)
     if issubclass(kind, IceServiceError):
         return kind("m", retry_after=2.5, **FACTS)
     if issubclass(kind, IceCredentialsError):
@@ -147,8 +151,7 @@ def test_every_error_travels_as_json(kind: type[IceError]) -> None:
 
 
 def test_whether_an_error_is_transient_travels_too() -> None:
-    untrusted = IceTransportError("certificate verify failed")
-    untrusted.transient = False
+    untrusted = IceTransportError("certificate verify failed", transient=False)
     for error in (untrusted, IceCredentialsError("m", transient=True), IceCredentialsError("m")):
         assert error_from_dict(error.as_dict()).transient is error.transient
         assert pickle.loads(pickle.dumps(error)).transient is error.transient  # noqa: S301
@@ -208,6 +211,9 @@ def test_an_older_description_without_the_newer_fields_keeps_its_class_s_mind() 
         (503, "ServiceUnAvailable", IceUnavailableError),
         (500, "SomethingNewer", IceUnavailableError),
         (400, "SignatureNonceUsed", IceUnavailableError),
+        (408, "RequestTimeout", IceUnavailableError),
+        (400, "Backend.TimedOut", IceUnavailableError),
+        (302, "InvalidParameter", IceUnavailableError),
         (400, "Throttling", IceThrottledError),
         (400, "Throttling.User", IceThrottledError),
         (400, "Throttling.Api", IceThrottledError),
@@ -284,6 +290,110 @@ def test_whether_a_failed_submit_may_have_made_a_job(
     assert ("No job was made" in str(error)) is (submitted == "no")
     assert ("is not known" in str(error)) is (submitted == "unknown")
     assert answered(status, code).submitted is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (408, "InvalidParameter"),
+        (504, "InvalidParameter"),
+        (400, "RequestTimeout"),
+        (400, "Backend.Timeout"),
+        (403, "Upstream.TimedOut"),
+        (503, "Throttling.User"),
+        (302, "InvalidParameter"),
+        (200, "InvalidParameter"),
+    ],
+)
+def test_a_time_out_and_what_is_no_4xx_prove_nothing_though_ice_says_them(
+    status: int, code: str
+) -> None:
+    error = answered(status, code, submit=True)
+    assert (error.submitted, error.transient) == ("unknown", True)
+
+
+@pytest.mark.parametrize("request_id", [None, "", "  "])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidParameter"),
+        (401, "Unauthorized"),
+        (403, "Forbidden.RAM"),
+        (404, "ResourceNotFound"),
+        (404, "InvalidAccessKeyId.NotFound"),
+        (408, "RequestTimeout"),
+        (409, "Conflict"),
+        (500, "InternalError"),
+    ],
+)
+def test_a_reply_without_ices_request_id_proves_nothing(
+    status: int, code: str, request_id: str | None
+) -> None:
+    look = answered(status, code, request_id=request_id)
+    assert type(look) is IceUnavailableError
+    assert (look.transient, look.code, look.http_status) == (True, code, status)
+    submit = answered(status, code, submit=True, request_id=request_id)
+    assert type(submit) is IceUnavailableError
+    assert submit.submitted == "unknown"
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "Busy"), (400, "Throttling.User"), (429, None)])
+def test_throttling_by_a_gateway_is_throttling_and_proves_nothing(
+    status: int, code: str | None
+) -> None:
+    error = answered(status, code, submit=True, request_id=None)
+    assert type(error) is IceThrottledError
+    assert error.submitted == "unknown"
+    if code is not None:
+        assert answered(status, code, submit=True).submitted == "no"
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_who_knows_more_makes_a_copy(kind: type[IceError]) -> None:
+    error = made(kind)
+    error.__cause__ = ValueError("why")
+    before, text = dict(error.__dict__), str(error)
+    other = error.with_facts(submitted="no", advice="Do that.", action="A", transient=True)
+    assert type(other) is kind
+    assert (error.__dict__, str(error)) == (before, text)
+    assert other is not error
+    assert other.__cause__ is error.__cause__
+    changed = {"submitted": "no", "advice": "Do that.", "action": "A", "transient": True}
+    assert other.__dict__ == {**before, **changed}
+    assert "Do that." in str(other)
+    twin = pickle.loads(pickle.dumps(other))  # noqa: S301 - our own bytes
+    assert (twin.__dict__, str(twin)) == (other.__dict__, str(other))
+    with pytest.raises(TypeError, match="has no colour"):
+        error.with_facts(colour="red")
+
+
+def test_a_copy_hides_what_its_original_hides_and_keeps_where_it_was_raised() -> None:
+    try:
+        raise IceTransportError("m")
+    except IceTransportError as caught:
+        other = caught.with_facts(message="at https://b/x?Signature=s", recommend=None)
+    assert other.message == "at https://b/x?***"
+    assert other.args == (other.message,)
+    assert other.__traceback__ is not None
+
+
+def test_an_error_about_a_job_names_it() -> None:
+    error = answered(404, "ResourceNotFound", "Resource not found", job_id="job-7")
+    assert error.job_id == "job-7"
+    assert "(JobId=job-7, Code=ResourceNotFound, HTTP status=404, RequestId=R-1)" in str(error)
+    named = answered(404, "ResourceNotFound", "no job job-7", job_id="job-7")
+    assert "JobId=" not in str(named)
+    assert "JobId=" not in str(answered(400, "InvalidParameter", job_id=None))
+
+
+def test_an_event_of_an_older_version_names_no_job() -> None:
+    fields = IceTransportError("m").as_dict()
+    del fields["job_id"]
+    assert error_from_dict(fields).job_id is None
+    failed = IceJobFailedError("m", job_id="J").as_dict()
+    assert error_from_dict(failed).job_id == "J"
+    del failed["job_id"]
+    assert error_from_dict(failed).job_id == ""
 
 
 def test_a_page_of_html_keeps_its_status_and_loses_its_tags() -> None:

@@ -53,21 +53,69 @@ async def test_tasks_share_one_rate_and_urgent_ones_go_first() -> None:
     limiter = RateLimiter(50.0)
     order: list[str] = []
 
-    async def ask(name: str, urgent: bool) -> None:
-        await limiter.aacquire(urgent=urgent)
+    async def ask(name: str, priority: int) -> None:
+        await limiter.aacquire(priority=priority)
         order.append(name)
 
     limiter.take()
     began = time.monotonic()
-    await asyncio.gather(*(ask(f"poll-{n}", False) for n in range(3)), ask("submit", True))
+    await asyncio.gather(*(ask(f"poll-{n}", 0) for n in range(3)), ask("submit", 2))
     assert order[0] == "submit"
     assert time.monotonic() - began >= 0.08
+
+
+def test_a_lower_priority_does_not_go_while_a_higher_one_waits() -> None:
+    clock = Clock()
+    limiter = RateLimiter(4.0, clock)
+    with limiter._in_line(1), limiter._in_line(1):
+        assert limiter.take(priority=0) == 0.25
+        assert limiter.take(priority=1) == 0.0
+        clock.now += 0.25
+        with limiter._in_line(2):
+            assert limiter.take(priority=1) == 0.25
+            assert limiter.take(priority=2) == 0.0
+        clock.now += 0.25
+        assert limiter.take(priority=1) == 0.0
+    clock.now += 0.25
+    assert limiter.take() == 0.0
+
+
+async def test_submits_go_before_pages_and_pages_before_other_reads() -> None:
+    limiter = RateLimiter(50.0)
+    order: list[int] = []
+
+    async def ask(priority: int) -> None:
+        await limiter.aacquire(priority=priority)
+        order.append(priority)
+
+    limiter.take()
+    await asyncio.gather(*(ask(priority) for priority in (0, 1, 0, 2, 1, 2)))
+    assert order == [2, 2, 1, 1, 0, 0]
+
+
+def test_threads_of_different_priority_share_one_rate() -> None:
+    limiter = RateLimiter(100.0)
+    order: list[int] = []
+
+    def ask(priority: int) -> None:
+        limiter.acquire(priority=priority)
+        order.append(priority)
+
+    limiter.take()
+    limiter._last += 0.2  # time for all of them to stand in line
+    threads = [threading.Thread(target=ask, args=(priority,)) for priority in (0, 1, 2) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order == sorted(order, reverse=True)
+    assert limiter._waiting == {}
 
 
 async def test_a_waiter_that_is_cancelled_holds_nobody_up() -> None:
     limiter = RateLimiter(20.0)
     limiter.take()
-    waiting = asyncio.create_task(limiter.aacquire(urgent=True))
+    waiting = asyncio.create_task(limiter.aacquire(priority=2))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -27,7 +27,8 @@ from airflow_ice.api.operations import (
     submit_screen_media_highlights_job,
     submit_sports_highlights_job,
 )
-from airflow_ice.api.retries import Pause, Reply, RetryPolicy, Try, result, retry_after, tries
+from airflow_ice.api.replies import Reply, result, retry_after
+from airflow_ice.api.retries import Pause, RetryPolicy, Try, tries
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 READ = get_batch_media_producing_job("J")
@@ -287,7 +288,8 @@ def test_a_reply_that_is_not_utf_8_is_not_ice_s() -> None:
 
 
 def test_the_operation_s_job_tells_an_unknown_job_from_another_bad_parameter() -> None:
-    body = {"Code": "InvalidParameter", "Message": 'The specified parameter "JobId" is not valid.'}
+    message = 'The specified parameter "JobId" is not valid.'
+    body = {"RequestId": "R", "Code": "InvalidParameter", "Message": message}
     with pytest.raises(IceJobNotFoundError):
         result(READ, reply(400, body))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -94,24 +96,28 @@ def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None
         raise KeyboardInterrupt
 
     stubborn = (
-        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); signal.pause()"
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print(flush=True); signal.pause()"
     )
     parts = []
     for name in ("one", "two"):
         process = subprocess.Popen(
             [sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True
         )
+        airflow._processes[name] = process  # before anything is read: the fixture then ends it
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
-        airflow._processes[name] = process
         parts.append(process)
-    before = signal.signal(signal.SIGALRM, press)
+    # Not SIGALRM, which counts the time of the test.
+    before = signal.signal(signal.SIGUSR1, press)
+    later = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        later.start()
         airflow.stop()
     finally:
-        signal.signal(signal.SIGALRM, before)
+        later.join()
+        signal.signal(signal.SIGUSR1, before)
     assert [process.returncode for process in parts] == [-signal.SIGKILL] * 2
 
 

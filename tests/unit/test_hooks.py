@@ -55,6 +55,17 @@ def test_every_setting_reaches_the_client(set_connection: SetConnection) -> None
     assert settings.user_agent.endswith(f"airflow/{version('apache-airflow')}")
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"credential_type": "ram_role_arn", "role_arn": "acs:ram::1:role/r"}]
+)
+def test_the_longest_send_is_the_clients_own_bound(
+    set_connection: SetConnection, more: dict[str, str]
+) -> None:
+    set_connection(extra={"connect_timeout": 2, "read_timeout": 3, **more})
+    hook = IceHook()
+    assert hook.longest_send() == hook._settings(hook._read()).longest_send == 5.0
+
+
 def test_one_rate_for_all_hooks_of_a_connection() -> None:
     assert _limiter("a", 5.0) is _limiter("a", 5.0)
     assert _limiter("a", 5.0) is not _limiter("b", 5.0)
