@@ -207,6 +207,7 @@ def test_any_value_of_any_key_of_a_config(data: st.DataObject) -> None:
         ({"a": {"b": {1, 2}}}, "UserData.a.b"),
         ({"a": datetime.now(UTC)}, "UserData.a"),
         ({"a": b"x"}, "UserData.a"),
+        ({"http://h/?Signature=s": {1}}, "UserData.http://h/?***"),
         ({"a": "\ud800"}, "UserData.a"),
         ({"\ud800": "a"}, "UserData"),
         ({"a": 2**80}, "UserData.a"),
