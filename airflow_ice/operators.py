@@ -123,6 +123,8 @@ class IceSubmitOperator(BaseOperator):
         (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
 
+    Lengths of time are 0 s to 366 days.
+
     :raises IceInputError: refused here, nothing was sent.
     :raises IceError: refused by the service, or no reply; the message says whether a job may have been made.
     """

@@ -21,6 +21,7 @@ from types import NoneType
 from typing import Any, Final
 
 from airflow_ice.api.errors import IceInputError
+from airflow_ice.api.redaction import redact
 from airflow_ice.api.signature import percent_encode
 
 MAX_QUERY: Final = 65_000  # ICE documents none; httpx sends no URL of more than 65536 characters
@@ -217,7 +218,7 @@ class _Json:
         for key, each in value.items():
             if not isinstance(key, str):
                 rule = f"must have texts as keys, as JSON does; it has one of {type(key).__name__}"
-                raise IceInputError(path, None, rule)
+                raise IceInputError(redact(path), None, rule)
             self._text(path, key)
             found[key] = self._value(f"{path}.{key}"[:MAX_PATH], each, depth + 1)
         return found
@@ -241,7 +242,7 @@ class _Json:
                 return value
             case int() | float():
                 what = "must be finite" if isinstance(value, float) else "must fit into 64 bits"
-                raise IceInputError(path, None, f"{what}, to be written as JSON")
+                raise IceInputError(redact(path), None, f"{what}, to be written as JSON")
             case Mapping():
                 return self.mapping(path, value, depth)
             # The output of a mapped task is a Sequence of Airflow's own.
@@ -251,13 +252,13 @@ class _Json:
                     for place, each in enumerate(value)
                 ]
         rule = f"cannot be written as JSON: it is of the type {type(value).__name__}"
-        raise IceInputError(path, None, rule)
+        raise IceInputError(redact(path), None, rule)
 
     @staticmethod
     def _text(path: str, value: str) -> None:
         if not _is_utf8(value):
             rule = "must be text that UTF-8 can hold; it holds half a surrogate pair"
-            raise IceInputError(path, None, rule)
+            raise IceInputError(redact(path), None, rule)
 
 
 def _is_utf8(value: str) -> bool:

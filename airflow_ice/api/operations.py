@@ -38,7 +38,7 @@ T_co = TypeVar("T_co", covariant=True)
 Config = Mapping[str, Any] | str
 """A structured argument: a dict, or the JSON string of one."""
 
-_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_PAGE: Final = 100
 MAX_AUTH_TIMEOUT: Final = 86400
 
@@ -488,10 +488,10 @@ def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
 def _id(
     name: str,
     value: object,
-    rule: str = "must be the id that a submit returned, a text without blanks",
+    rule: str = "must be the id that a submit returned, a text on one line",
 ) -> str:
     found = value.strip() if isinstance(value, str) else ""
-    if not found or _BLANK.search(found):
+    if not found or _CONTROL.search(found):
         raise IceInputError(name, limits.shown(name, value), rule)
     return found
 
@@ -518,7 +518,7 @@ def _ids(name: str, value: object) -> list[str]:
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)):
         raise IceInputError(name, limits.shown(name, value), "must be a list of ids")
     found = [
-        _id(f"{name}[{place}]", entry, "must be an id, a text without blanks")
+        _id(f"{name}[{place}]", entry, "must be an id, a text on one line")
         for place, entry in enumerate(value)
     ]
     if not found:

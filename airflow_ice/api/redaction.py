@@ -24,7 +24,7 @@ LONGEST_TEXT: Final = 2_000
 """Characters of a text for people that are kept: enough for any message of the service."""
 
 DEEPEST: Final = 100
-"""Levels of nesting that are published. Airflow's serialisation recurses; ICE's replies have ten."""
+"""Levels of nesting that are published. Airflow's serialisation recurses; ICE's replies have fewer than ten."""
 
 # Any character that may stand in a URL; what ends a URL stays as it is, so that JSON stays JSON.
 _BACKSLASHES: Final = r"(?:(?<!\\)\\++|(?<!%5c)(?<!255c)(?:%(?:25)*+5c)++)"
@@ -121,7 +121,7 @@ _SIGNED: Final = re.compile(
     r"|x-(?:oss|amz|goog)-(?:signature|credential|security-token))=",
     re.IGNORECASE,
 )
-_HINT: Final = re.compile(r"[?&;#]|%(?:25)*+(?:3f|26|3b|23)|u00(?:3f|26|3b|23)", re.IGNORECASE)
+_HINT: Final = re.compile(r"[?&;#%\\]")
 _PARAMETERS: Final = re.compile(r"[&;#]|%(?:25)*+(?:26|3b|23)|u00(?:26|3b|23)", re.IGNORECASE)
 _PUNCTUATION: Final = ")]}.,;!|"
 

@@ -272,6 +272,7 @@ def test_a_text_of_the_longest_length_is_kept() -> None:
          '{"u":"http:\\/\\/b\\/x","n":[1]}'),
         ('{"j":"{\\"u\\":\\"http://b/x?Signature=s\\",\\"n\\":1}"}',
          '{"j":"{\\"u\\":\\"http://b/x\\",\\"n\\":1}"}'),
+        ("see http:\\u002f/b\\u00253FSignature=s now", "see  now"),
         ("http%3A%2F%2Fb%2Fx%3FSignature%3Ds", "http%3A%2F%2Fb%2Fx"),
         ("http://b/x?v=1&page=2", "http://b/x?v=1&page=2"),
         ("http://b/Signature=s", "http://b/Signature=s"),

@@ -187,8 +187,10 @@ def works_from(story: Story, one: One) -> float:
         for phase in story.phases_of(one):
             if phase.kind == "slow":
                 continue
-            if phase.begins < moment + allowance(story, one) and phase.ends > moment:
-                moment, moved = phase.ends, True
+            # A request that was sent in the phase and is never answered takes its time.
+            ends = phase.ends + (REQUEST_BOUND if phase.kind == "time-out" else 0.0)
+            if phase.begins < moment + allowance(story, one) and ends > moment:
+                moment, moved = ends, True
     return moment
 
 
