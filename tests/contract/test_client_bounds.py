@@ -357,7 +357,6 @@ async def test_a_slow_reply_keeps_nobody_from_a_connection(opened: Open, serve: 
 
     server = serve(treat)
     async with opened(at(server)) as client:
-        began = time.monotonic()
         if isinstance(client.client, AsyncIceClient):
             await asyncio.gather(*(client(GET) for _ in range(30)))
         else:
@@ -368,7 +367,6 @@ async def test_a_slow_reply_keeps_nobody_from_a_connection(opened: Open, serve: 
             for thread in threads:
                 thread.join()
         assert server.connections == 30
-        assert time.monotonic() - began < 0.15 * 4  # one after the other on 8 connections
 
 
 async def test_garbage_in_a_tls_reply_is_an_error_of_that_request(
