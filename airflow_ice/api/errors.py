@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self, cast
 
 Submitted = Literal["no", "unknown"]
 """What a failed submit means: `no`, certainly no job was made; `unknown`, ICE may have taken it."""
@@ -171,6 +171,15 @@ class IceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow moves them between processes.
         return (_restore, (type(self), self.message, dict(self.__dict__)))
+
+    def with_facts(self, **facts: Any) -> Self:
+        """Return a copy of the error that knows other facts; an error itself never changes after it is made.
+
+        :param facts: attributes of the error and their new values, for example `submitted="unknown"`.
+        """
+        copy = _restore(type(self), self.message, {**self.__dict__, **facts})
+        copy.__cause__ = self.__cause__
+        return cast("Self", copy)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as plain JSON, to travel in a trigger's event; `error_from_dict` is the way back."""
