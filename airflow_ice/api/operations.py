@@ -53,6 +53,7 @@ class Operation(Generic[T_co]):
     :param job_id: the job asked for, to tell an unknown job from another bad parameter.
     :param glance: makes the typed result of the raw body, for large replies of which little is needed; None where the body is not
         what it expects, and `read` is asked then.
+    :param before_send: called right before the first byte of each send; what it raises reaches the caller, and nothing was sent.
     """
 
     action: str
@@ -65,6 +66,7 @@ class Operation(Generic[T_co]):
     repeatable: bool = True
     job_id: str | None = None
     glance: Callable[[bytes], T_co | None] | None = None
+    before_send: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         limits.parameters(self.query, self.form)
