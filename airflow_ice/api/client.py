@@ -202,6 +202,8 @@ class IceClient(Calls):
             credentials = usable(self._credentials.get())
         except IceError as error:
             return _not_sent(error, operation)
+        if operation.before_send is not None:
+            operation.before_send()
         try:
             reply = self._http.send(_request(self._http, self._settings, operation, credentials))
         except httpx.HTTPError as cause:
@@ -269,6 +271,8 @@ class AsyncIceClient(AsyncCalls):
             credentials = usable(await self._credentials.aget())
         except IceError as error:
             return _not_sent(error, operation)
+        if operation.before_send is not None:
+            operation.before_send()
         try:
             reply = await self._http.send(
                 _request(self._http, self._settings, operation, credentials)
