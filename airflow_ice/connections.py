@@ -6,6 +6,8 @@ Alibaba, which keeps its AccessKey in extra.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +63,7 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     # oidc_role_arn: what the connection leaves out, the library takes from the environment that a cluster's RRSA sets.
 }
 _WHERE: Final[Mapping[str, str]] = {"access_key_id": "login", "access_key_secret": "password"}
+_REGIONAL_HOST: Final = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
 _SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
 
@@ -96,6 +99,28 @@ class IceConnection:
     def has_fixed_credentials(self) -> bool:
         """Whether the credentials are those of the connection itself."""
         return self.credential_type in {"access_key", "sts"}
+
+    def account(self) -> dict[str, str]:
+        """Return where jobs run and who pays, as texts that differ where either does. No secret is in them.
+
+        * `region`: the public and the VPC endpoint of a region are one place; any other host is a place of its own.
+        * `credentials`: for keys of the connection's own, a hash of the AccessKey ID; else of the credential_type and of
+          what it names: role, identity provider, address.
+        """
+        regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
+        names = (
+            ("access_key_id",)
+            if self.has_fixed_credentials
+            else ("role_arn", "role_name", "credentials_uri", "oidc_provider_arn")
+        )
+        payer = [self.settings.get(name) for name in names]
+        if not self.has_fixed_credentials:
+            payer.insert(0, self.credential_type)
+        digest = hashlib.sha256(json.dumps(payer).encode()).hexdigest()
+        return {
+            "region": regional[1] if regional else self.endpoint.host,
+            "credentials": digest[:16],
+        }
 
     def credentials_key(self) -> str:
         """Return what two connections have in common whose credentials are the same. It holds secrets."""

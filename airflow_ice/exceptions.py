@@ -46,18 +46,41 @@ class IceSubmissionRecordError(IceError):
     """Airflow's state store could not be read or written. This never means that there is no job.
 
     :param consequence: what it means for the paid job.
+    :param job_id: the job, where it is known.
     """
 
     _advice = "Let this task retry once Airflow's api-server, or the state store's backend, answers again."
-    more_facts = ("said",)
+    more_facts = ("said", "job_id")
 
-    def __init__(self, message: str, *, consequence: str = "", **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, consequence: str = "", job_id: str | None = None, **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.said = consequence
+        self.job_id = job_id
 
     def consequence(self) -> str:
         """Say what it means for the paid job."""
         return self.said
+
+
+class NonRetryableIceSubmissionRecordError(AirflowFailException, IceSubmissionRecordError):
+    """A job was created and its id could not be stored: a retry could not be sure to find it, and would pay again."""
+
+
+class IceTryReplacedError(IceSubmissionRecordError):
+    """Another try of this task has replaced this one, which was out of reach or frozen for a while."""
+
+    _advice = "There is nothing to do: the later try looks after the job."
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message or "Another try of this task has replaced this one", **facts)
+
+
+class IceTaskStoppedError(IceError):
+    """The task was told to stop before its job was sent."""
+
+    _advice = "Let this task retry, or clear it: it looks for its job first."
 
 
 def unretried(error: IceError) -> IceError:

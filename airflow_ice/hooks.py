@@ -169,6 +169,13 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """
         return self._read().endpoint.host
 
+    def account(self) -> dict[str, str]:
+        """Return where jobs run and who pays; see `IceConnection.account`.
+
+        :raises IceInputError: the connection is invalid.
+        """
+        return self._read().account()
+
     def longest_send(self) -> float:
         """Return how many seconds one send can take: for its connection and reply, and for credentials that are fetched first."""
         connection = self._read()

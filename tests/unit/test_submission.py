@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,8 +31,9 @@ from airflow_ice.operators import (
     IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
-from airflow_ice.submission import RECORD, Intent, with_key
-from tests.memory_ice import INPUT, OUTPUT, Killed, MemoryIce, MemoryStore, TaskInstance
+from airflow_ice.submission.request import with_key
+from airflow_ice.submission.store import RECORD
+from tests.memory_ice import INPUT, OUTPUT, DagRun, Killed, MemoryIce, MemoryStore, TaskInstance
 
 RETRIES = 2
 HIGHLIGHTS = {"MediaArray": ["http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"]}
@@ -63,7 +63,8 @@ class World:
             **arguments,
         }
         self.max_tries = RETRIES
-        self.run_started = datetime(2026, 1, 2, tzinfo=UTC)
+        self.dag_run = DagRun()
+        self.operator: IceSubmitOperator | None = None
         self.tries = 0
         self.ti = TaskInstance(self.max_tries)
 
@@ -71,17 +72,23 @@ class World:
         """Run one try, in a process of its own."""
         self.tries += 1
         self.ti = TaskInstance(self.max_tries, try_number=self.tries)
-        operator = self.kind(**{**self.arguments, **changed})
+        self.operator = self.kind(**{**self.arguments, **changed})
         context: Any = {
             "ti": self.ti,
-            "task_state_store": self.store,
-            "dag_run": SimpleNamespace(start_date=self.run_started),
+            "task_state_store": self.store.of_next_try(),
+            "dag_run": self.dag_run,
         }
-        return operator.execute(context)
+        return self.operator.execute(context)
 
-    def clear(self) -> None:
-        """As Airflow 3.3 does: max_tries becomes the tries so far and the task's retries; the state store stays."""
-        self.max_tries = self.tries + RETRIES
+    def clear(self, retries: int = RETRIES) -> None:
+        """As Airflow 3.3 does in a run that has ended: max_tries becomes the tries so far and the task's retries."""
+        self.max_tries = self.tries + retries
+        self.clear_another_task()
+        self.dag_run.start_date = None
+
+    def clear_another_task(self) -> None:
+        """A clear of any task of the run raises its clear_number."""
+        self.dag_run.clear_number = (self.dag_run.clear_number or 0) + 1
 
     @property
     def record(self) -> dict[str, Any]:

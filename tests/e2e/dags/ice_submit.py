@@ -18,7 +18,7 @@ from airflow_ice.operators import (
     IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
-from airflow_ice.submission import StateStore
+from airflow_ice.submission.store import StateStore
 
 
 class TroubledStore:
