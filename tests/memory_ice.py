@@ -43,8 +43,6 @@ Reply = Literal[
 """What comes of a submit. `before`: ICE never saw it; `after`: it has created the job. `gateway`: an error page; `silent`: an error that
 does not say whether a job was created."""
 
-CLIENT_TRIES = 4
-
 INPUT = {"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["a"]}]}
 OUTPUT = {"MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4", "Count": 2}
 
@@ -104,6 +102,7 @@ class MemoryIce(Calls):
     :param unlisted: the list never shows any job.
     :param replies: what happens to the next submits; `ok` when empty.
     :param access_key: whose account is used; each has its own.
+    :param client_tries: sends of the client itself within one call of a submit with a ClientToken.
     :param limiter_takes: seconds that a submit waits for its turn.
     :param in_limiter: called while a submit waits for its turn, before it is checked.
     :param before_submit: called when a submit arrives. after_submit: when its job is there. Either may raise, as a process dies.
@@ -123,6 +122,7 @@ class MemoryIce(Calls):
     before_submit: Callable[[], None] = lambda: None
     after_submit: Callable[[], None] = lambda: None
     reply_takes: float = 10.0
+    client_tries: int = 1
     host: str = "ice.cn-shanghai.aliyuncs.com"
     access_key: str = "AK"
     on_list: Callable[[], None] = lambda: None
@@ -157,7 +157,7 @@ class MemoryIce(Calls):
 
     def _submit_with_retries(self, operation: Operation[Any], parameters: dict[str, str]) -> Job:
         maybe_created = False
-        for number in range(1, CLIENT_TRIES + 1):
+        for number in range(1, self.client_tries + 1):
             self.now += self.limiter_takes
             self.in_limiter()
             if operation.before_send is not None:
@@ -167,7 +167,7 @@ class MemoryIce(Calls):
             except IceError as error:
                 maybe_created = maybe_created or error.submitted != "no"
                 error = error.with_facts(submitted="unknown") if maybe_created else error
-                if not (error.transient and operation.repeatable and number < CLIENT_TRIES):
+                if not (error.transient and operation.repeatable and number < self.client_tries):
                     raise error from None
             self.sleep(1.0)
         raise AssertionError("unreachable")

@@ -1,4 +1,4 @@
-"""What Airflow's state store holds of a submission; records of version 0.x are read, too."""
+"""What Airflow's state store holds of a submission; records of an earlier version are read, too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 _OLD_NAMES: Final = {"refused": "no_job_created", "taken": "job_exists"}
-"""What version 0.x called two of the fields."""
+"""What an earlier version called two of the fields."""
 
 _OLD_ACCOUNT: Final = ("ice_conn_id", "region_id", "endpoint")
-"""What version 0.x kept among the inputs, of which only the endpoint says where a job is."""
+"""What an earlier version kept among the inputs, of which only the endpoint says where a job is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Record:
     :param max_tries: of the task instance when this was written.
     :param inputs: field name to a short hash of what was sent.
     :param intent_at: epoch seconds of the first intent. sent_at: of the last intent to send, or of its failure.
-    :param nonce: what the next generation's key is made with, too; empty in records of version 0.x.
-    :param clear_count: `dag_run.clear_number` when this was written; None in records of version 0.x.
+    :param nonce: what the next generation's key is made with, too; empty in records of an earlier version.
+    :param clear_count: `dag_run.clear_number` when this was written; None in records of an earlier version.
     :param account: fact to a short hash of it: where the job was submitted and who pays.
     :param no_job_created: no send so far can have created a job.
     :param job_exists: ICE says that the key has created a job, which was not found yet.
@@ -46,7 +46,7 @@ class Record:
 
     @classmethod
     def from_store(cls, stored: Any) -> Self:
-        """Read what `asdict` wrote, now or in version 0.x; unknown fields of a newer version are ignored.
+        """Read what `asdict` wrote, now or in an earlier version; unknown fields of a newer version are ignored.
 
         :raises TypeError: it is no record.
         """

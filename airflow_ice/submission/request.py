@@ -73,7 +73,7 @@ class SubmitRequest:
     def moved_since(self, account: Mapping[str, str]) -> tuple[str, ...]:
         """Return which facts about the account differ from those hashes.
 
-        Records of version 0.x hold a hash of the endpoint's host instead. The public and the VPC host of a region are one
+        Records of an earlier version hold a hash of the endpoint's host instead. The public and the VPC host of a region are one
         place. Who pays is not in them.
         """
         if _ENDPOINT in account:

@@ -238,7 +238,7 @@ class Sender:
         try:
             return self._find(record)
         except IceError as not_found:
-            raise not_found from error
+            raise not_found.with_facts(submitted="unknown") from error
 
     def _pause(self, error: IceError, number: int, *, certain: bool) -> None:
         pause = (getattr(error, "retry_after", None) or 0.0) + 2.0 ** (number - 1)

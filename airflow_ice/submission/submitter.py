@@ -264,7 +264,7 @@ class Submitter:
         why = f" The connection's {moved} changed since it was submitted." if moved else ""
         return self._search.unknown.with_facts(
             job_id=job_id,
-            advice=f"Job {job_id} was created by an earlier try, and nothing was submitted by this one.{why} Check that the "
+            advice=f"Job {job_id} was created by an earlier try; nothing was submitted by this try.{why} Check that the "
             "connection leads to the account and region that submitted it, and let this task retry. If the job is gone, "
             "clear this task for a new, paid one.",
         )
