@@ -6,13 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from airflow_ice.api.calls import Calls
-from airflow_ice.api.errors import IceError
 from airflow_ice.api.models import BatchMediaProducingJob
-from airflow_ice.exceptions import (
-    IceSubmissionRecordError,
-    UnretriedIceInputsChangedError,
-    UnretriedIceJobFailedError,
-)
 from airflow_ice.submission.decide import (
     MISSING,
     Adopt,
@@ -22,7 +16,6 @@ from airflow_ice.submission.decide import (
     JobFact,
     LookAtJob,
     Policies,
-    Reason,
     Reattach,
     Resend,
     SearchByKey,
@@ -31,13 +24,14 @@ from airflow_ice.submission.decide import (
     Submit,
     decide,
 )
+from airflow_ice.submission.failures import failure, lost_reply
 from airflow_ice.submission.identity import Wish, new_nonce
 from airflow_ice.submission.record import Record
 from airflow_ice.submission.request import SubmitRequest, key_in
 from airflow_ice.submission.search import FREEZE_SUSPECTED, Clock, JobSearch, Pauses
 from airflow_ice.submission.sending import FOUND, Sender
 from airflow_ice.submission.store import RecordStore, StateStore
-from airflow_ice.waiting import JOB_ENDED, Log, job_failed
+from airflow_ice.waiting import JOB_ENDED, Log
 
 
 class Submitter:
@@ -111,7 +105,7 @@ class Submitter:
                 case Reattach(job, changed) | Deliver(job, changed):
                     return self._reattach(situation, job, changed)
                 case Fail(reason):
-                    raise self._failure(reason, situation)
+                    raise failure(reason, situation, self._search.unknown)
                 case _:
                     situation = self._with_fact(situation, decision)
 
@@ -236,75 +230,5 @@ class Submitter:
         if job is not MISSING:
             return job
         if self._policies.on_lost_reply == "fail" and not token:
-            raise _lost(record)
+            raise lost_reply(record)
         return None
-
-    def _failure(self, reason: Reason, situation: Situation) -> Exception:
-        record = situation.record
-        if record is None:
-            raise AssertionError("unreachable: nothing fails without a record")
-        moved = " and ".join(situation.moved)
-        job = situation.by_key if situation.job is MISSING else situation.job
-        match reason:
-            case Reason.LOST:
-                return _lost(record)
-            case Reason.MAYBE_ELSEWHERE:
-                return _maybe_elsewhere(record, moved)
-            case Reason.JOB_UNKNOWN:
-                return self._job_unknown(record.job_id or "", moved)
-        if not isinstance(job, BatchMediaProducingJob):
-            raise AssertionError("unreachable: there is a job")
-        if reason is Reason.JOB_FAILED:
-            return _job_failed(job)
-        return _inputs_changed(job, " and ".join(situation.changed))
-
-    def _job_unknown(self, job_id: str, moved: str) -> IceError:
-        if self._search.unknown is None:
-            raise AssertionError("unreachable: somebody said that it is not known")
-        why = f" The connection's {moved} changed since it was submitted." if moved else ""
-        return self._search.unknown.with_facts(
-            job_id=job_id,
-            advice=f"Job {job_id} was created by an earlier try; nothing was submitted by this try.{why} Check that the "
-            "connection leads to the account and region that submitted it, and let this task retry. If the job is gone, "
-            "clear this task for a new, paid one.",
-        )
-
-
-def _maybe_elsewhere(record: Record, moved: str) -> IceSubmissionRecordError:
-    return IceSubmissionRecordError(
-        f"An earlier try may have submitted a job before the connection's {moved} changed, and no job with its key "
-        f"{record.key} is found where the connection leads now",
-        consequence="Nothing was submitted by this try; that job, if there is one, keeps running where it was submitted "
-        "and stays billed.",
-        advice="Restore the connection and let this task retry, or clear this task to submit a new, paid job.",
-    )
-
-
-def _lost(record: Record) -> IceSubmissionRecordError:
-    certain = "ICE says that an earlier try created a job"
-    return IceSubmissionRecordError(
-        f"{certain if record.job_exists else 'A submit got no reply'}, and ListBatchMediaProducingJobs shows none with its key "
-        f"{record.key}",
-        consequence="That job, if there is one, keeps running and stays billed; nothing more was submitted.",
-        advice="Look for it in the console by its UserData, and let this task retry, or clear it for a new, paid job.",
-        submitted="unknown",
-    )
-
-
-def _job_failed(job: BatchMediaProducingJob) -> UnretriedIceJobFailedError:
-    error = job_failed(job)
-    return UnretriedIceJobFailedError(
-        error.message,
-        code=error.code,
-        request_id=error.request_id,
-        job_id=job.job_id,
-        advice="Fix the input and clear this task for a new, paid job; on_failed_job='resubmit' makes retries do so.",
-    )
-
-
-def _inputs_changed(job: BatchMediaProducingJob, what: str) -> UnretriedIceInputsChangedError:
-    return UnretriedIceInputsChangedError(
-        f"{what} changed since job {job.job_id} was submitted, which is {job.status}",
-        job_id=job.job_id,
-        request_id=job.request_id,
-    )
