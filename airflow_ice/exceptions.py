@@ -1,7 +1,7 @@
 """Errors that only Airflow's side can meet, and failures that no retry of the task can mend.
 
-The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part of the client's own tree, so
-`except IceJobFailedError` finds them.
+The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part
+of the client's own tree, so `except IceJobFailedError` finds them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
 
 
 class UnretriedIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
-    """The batch job has ended with fewer good sub-jobs than required: collecting again cannot help."""
+    """The batch job has ended with too few good sub-jobs: collecting again cannot help."""
 
 
 class UnretriedIceInputsChangedError(AirflowFailException, IceJobError):
     """A retry would submit something else than what was submitted, and the policy is to fail."""
 
     _advice = (
-        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; 'resubmit' makes a new job with the new "
+        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; "
+        "'resubmit' makes a new job with the new "
         "inputs, which is billed beside the old one. Or restore the inputs and clear this task."
     )
 
@@ -65,11 +66,13 @@ class IceSubmissionRecordError(IceError):
 
 
 class NonRetryableIceSubmissionRecordError(AirflowFailException, IceSubmissionRecordError):
-    """A job was created and its id could not be stored: a retry could not be sure to find it, and would pay again."""
+    """A job was created and its id could not be stored: a retry could not be sure to find it, and
+    would pay again.
+    """
 
 
 class IceTryReplacedError(IceSubmissionRecordError):
-    """Another try of this task has replaced this one, which was out of reach or frozen for a while."""
+    """Another try of this task has replaced this one, which was out of reach or frozen."""
 
     _advice = "There is nothing to do: the later try looks after the job."
 
@@ -84,7 +87,9 @@ class IceTaskStoppedError(IceError):
 
 
 def unretried(error: IceError) -> IceError:
-    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
+    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that
+    has failed stays failed.
+    """
     if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
         return error
     return UnretriedIceJobFailedError(

@@ -1,8 +1,10 @@
-"""An ICE in memory, for tests that make thousands of jobs: the submit operators' whole world, on a clock that only sleeping moves.
+"""An ICE in memory, for tests that make thousands of jobs: the submit operators' whole world, on a
+clock that only sleeping moves.
 
-It answers the client's own descriptions (`Operation`) with replies of the wire, so what is sent and read is the real thing. Its faults
-are what can happen to a submit: refused, throttled, lost before or after ICE took it, answered by a gateway that knows nothing, stopped or
-frozen on its way; a list and a Get that lag, a kind that the list never shows, keys that lead to another account.
+It answers the client's own descriptions (`Operation`) with replies of the wire, so what is sent and
+read is the real thing. Its faults are what can happen to a submit: refused, throttled, lost before
+or after ICE took it, answered by a gateway that knows nothing, stopped or frozen on its way; a list
+and a Get that lag, a kind that the list never shows, keys that lead to another account.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ Reply = Literal[
     "silent_before",
     "silent_after",
 ]
-"""What comes of a submit. `before`: ICE never saw it; `after`: it has created the job. `gateway`: an error page; `silent`: an error that
-does not say whether a job was created."""
+"""What comes of a submit. `before`: ICE never saw it; `after`: it has created the job. `gateway`:
+an error page; `silent`: an error that does not say whether a job was created.
+"""
 
 INPUT = {"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["a"]}]}
 OUTPUT = {"MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4", "Count": 2}
@@ -98,14 +101,16 @@ class Job:
 class MemoryIce(Calls):
     """The service, and the client that talks to it.
 
-    :param list_lag: seconds after which a new job shows in the list. get_lag: after which it is known by its id.
+    :param list_lag: seconds after which a new job shows in the list. get_lag: after which it is
+        known by its id.
     :param unlisted: the list never shows any job.
     :param replies: what happens to the next submits; `ok` when empty.
     :param access_key: whose account is used; each has its own.
     :param client_tries: sends of the client itself within one call of a submit with a ClientToken.
     :param limiter_takes: seconds that a submit waits for its turn.
     :param in_limiter: called while a submit waits for its turn, before it is checked.
-    :param before_submit: called when a submit arrives. after_submit: when its job is there. Either may raise, as a process dies.
+    :param before_submit: called when a submit arrives. after_submit: when its job is there. Either
+        may raise, as a process dies.
     """
 
     now: float = 1_790_000_000.0
@@ -130,7 +135,9 @@ class MemoryIce(Calls):
     slept: list[float] = field(default_factory=list)
 
     def call(self, operation: Operation[T]) -> T:
-        """Answer one call, as the hook would: a submit with a ClientToken is sent again by the client itself."""
+        """Answer one call, as the hook would: a submit with a ClientToken is sent again by the
+        client itself.
+        """
         parameters = {**operation.query, **operation.form}
         if operation.submit:
             job_id = self._submit_with_retries(operation, parameters).job_id
@@ -289,7 +296,8 @@ class Killed(BaseException):
 class MemoryStore:
     """Airflow's state store of one task instance. Values go through JSON, as they do there.
 
-    :param unwritable: how many writes fail from now on. on_set: called before a write; after_set: after it.
+    :param unwritable: how many writes fail from now on. on_set: called before a write; after_set:
+        after it.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -307,7 +315,9 @@ class MemoryStore:
 
 @dataclass
 class TryStore:
-    """The state store as one try reaches it. Each try has a task instance id of its own, and Airflow knows the newest only."""
+    """The state store as one try reaches it. Each try has a task instance id of its own, and
+    Airflow knows the newest only.
+    """
 
     store: MemoryStore
     number: int

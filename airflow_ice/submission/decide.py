@@ -1,9 +1,12 @@
-"""What to do about a wish for a job: README's table "What happens to a paid job", as a pure function.
+"""What to do about a wish for a job: README's table "What happens to a paid job", as a pure
+function.
 
-`decide` gets a `Situation` and returns one step. `SearchByKey`, `SearchByPrefix` and `LookAtJob` ask for a fact: the submitter
-finds it out, adds it to the situation and asks again. All others are final.
+`decide` gets a `Situation` and returns one step. `SearchByKey`, `SearchByPrefix` and `LookAtJob`
+ask for a fact: the submitter finds it out, adds it to the situation and asks again. All others are
+final.
 
-Facts that could not be had (the store, the list or a job could not be read) never reach this module: they are errors.
+Facts that could not be had (the store, the list or a job could not be read) never reach this
+module: they are errors.
 """
 
 from __future__ import annotations
@@ -23,18 +26,23 @@ OnChangedInputs = Literal["fail", "reattach", "resubmit"]
 OnLostReply = Literal["resubmit", "fail"]
 
 LIST_SETTLE: Final = 60.0
-"""Seconds after which ListBatchMediaProducingJobs is trusted to show a job. How long it lags is documented nowhere."""
+"""Seconds after which ListBatchMediaProducingJobs is trusted to show a job. How long it lags is
+documented nowhere.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
     """What the user decides.
 
-    :param on_failed_job: on a retry, when the job has failed: "fail", or "resubmit" a new, paid one.
-    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job, or "reuse" the old one.
-    :param on_changed_inputs: when the inputs differ from what was submitted: "fail", "reattach" or "resubmit".
-    :param on_lost_reply: when a reply was lost, the list has settled and does not show the job, and the action has no ClientToken:
-        "resubmit", or "fail" for a person to look.
+    :param on_failed_job: on a retry, when the job has failed: "fail", or "resubmit" a new, paid
+        one.
+    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job, or
+        "reuse" the old one.
+    :param on_changed_inputs: when the inputs differ from what was submitted: "fail", "reattach" or
+        "resubmit".
+    :param on_lost_reply: when a reply was lost, the list has settled and does not show the job, and
+        the action has no ClientToken: "resubmit", or "fail" for a person to look.
     :param list_settle_seconds: how long after a send the list is not yet trusted to show the job.
     """
 
@@ -46,7 +54,7 @@ class Policies:
 
 
 class Missing(Enum):
-    """A fact about a job: it was looked for where it should be, for long enough, and is not there."""
+    """The fact that a job was looked for, for long enough, and is not there."""
 
     MISSING = "missing"
 
@@ -62,15 +70,17 @@ class Situation:
 
     :param record: what the state store holds; None where it holds nothing.
     :param cleared: whether the task was cleared since the record was written.
-    :param moved: which facts about the account differ from the record's: the connection leads elsewhere by now.
+    :param moved: which facts about the account differ from the record's: the connection leads
+        elsewhere by now.
     :param changed: which inputs differ from the record's.
-    :param may_have_sent: without a record: whether an earlier try can have submitted a job all the same.
+    :param may_have_sent: without a record: whether an earlier try can have submitted a job all the
+        same.
     :param ever_cleared: without a record: whether the task was cleared at any time.
     :param takes_client_token: whether the action has a ClientToken.
     :param job: the record's job, as GetBatchMediaProducingJob shows it.
     :param by_key: the job that carries the record's key, as the list shows it.
-    :param by_prefix: without a record: the jobs of this task instance that the list shows, newest first; None while nobody
-        has looked.
+    :param by_prefix: without a record: the jobs of this task instance that the list shows, newest
+        first; None while nobody has looked.
     """
 
     record: Record | None
@@ -133,7 +143,9 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Reattach:
-    """Wait for the job, which runs. changed: inputs that differ from what was submitted and are passed over."""
+    """Wait for the job, which runs. changed: inputs that differ from what was submitted and are
+    passed over.
+    """
 
     job: BatchMediaProducingJob
     changed: Sequence[str] = ()
@@ -180,7 +192,9 @@ def decide(situation: Situation) -> Decision:
 
 
 def _without_record(situation: Situation) -> Decision:
-    """Begin, or go on where the record is gone: Airflow 3.4 empties the store on a clear, and a database may be restored."""
+    """Begin, or go on where the record is gone: Airflow 3.4 empties the store on a clear, and a
+    database may be restored.
+    """
     if not situation.may_have_sent:
         return Submit("no earlier submission")
     if situation.by_prefix is None:
@@ -205,7 +219,8 @@ def _unanswered(situation: Situation, record: Record) -> Decision:
             return Submit("an earlier try created no job, and the task was cleared")
         return Resend("An earlier try created no job")
     if situation.by_key is None:
-        # The same token returns a job that the list does not show yet, but only for the same inputs in the same account.
+        # The same token returns a job that the list does not show yet, but only for the same inputs
+        # in the same account.
         token_helps = situation.takes_client_token and not situation.changed and not situation.moved
         return SearchByKey(once=token_helps and not record.job_exists)
     if situation.by_key is not MISSING:
@@ -213,7 +228,8 @@ def _unanswered(situation: Situation, record: Record) -> Decision:
     if situation.moved:
         if situation.cleared:
             return Submit(
-                f"cleared; {_and(situation.moved)} changed since an earlier try, and the job that it may "
+                f"cleared; {_and(situation.moved)} changed since an earlier try, and the job that "
+                "it may "
                 "have submitted is not found here"
             )
         return Fail(Reason.MAYBE_ELSEWHERE)
@@ -234,14 +250,16 @@ def _with_job(situation: Situation, record: Record, job_id: str) -> Decision:
     if job is None:
         return LookAtJob(job_id)
     if job is MISSING:
-        # Get may lag, or be wrong: what can be looked up is looked up before a person is asked or money is spent.
+        # Get may lag, or be wrong: what can be looked up is looked up before a person is asked or
+        # money is spent.
         job = situation.by_key
         if job is None:
             return SearchByKey()
         if job is MISSING:
             if situation.cleared:
                 return Submit(
-                    f"job {job_id} is not known here, and the task was cleared; it stays billed where it is"
+                    f"job {job_id} is not known here, and the task was cleared; it stays billed "
+                    "where it is"
                 )
             return Fail(Reason.JOB_UNKNOWN)
     return _with_known_job(situation, job)

@@ -1,4 +1,6 @@
-"""The errors of a submission that leaves the decision to a person: what happened, what it means for the paid job, what to do."""
+"""The errors of a submission that leaves the decision to a person: what happened, what it means for
+the paid job, what to do.
+"""
 
 from __future__ import annotations
 
@@ -41,30 +43,40 @@ def _job_unknown(job_id: str, moved: str, unknown: IceJobNotFoundError) -> IceEr
     why = f" The connection's {moved} changed since it was submitted." if moved else ""
     return unknown.with_facts(
         job_id=job_id,
-        advice=f"Job {job_id} was created by an earlier try; nothing was submitted by this try.{why} Check that the "
-        "connection leads to the account and region that submitted it, and let this task retry. If the job is gone, "
+        advice=f"Job {job_id} was created by an earlier try; nothing was submitted by this "
+        f"try.{why} Check that the "
+        "connection leads to the account and region that submitted it, and let this task retry. If "
+        "the job is gone, "
         "clear this task for a new, paid one.",
     )
 
 
 def _maybe_elsewhere(record: Record, moved: str) -> IceSubmissionRecordError:
     return IceSubmissionRecordError(
-        f"An earlier try may have submitted a job before the connection's {moved} changed, and no job with its key "
+        f"An earlier try may have submitted a job before the connection's {moved} changed, and no "
+        "job with its key "
         f"{record.key} is found where the connection leads now",
-        consequence="Nothing was submitted by this try; that job, if there is one, keeps running where it was submitted "
+        consequence="Nothing was submitted by this try; that job, if there is one, keeps running "
+        "where it was submitted "
         "and stays billed.",
-        advice="Restore the connection and let this task retry, or clear this task to submit a new, paid job.",
+        advice="Restore the connection and let this task retry, or clear this task to submit a "
+        "new, paid job.",
     )
 
 
 def lost_reply(record: Record) -> IceSubmissionRecordError:
-    """Return the error of a send without a reply whose job the list does not show, where a person decides."""
+    """Return the error of a send without a reply whose job the list does not show, where a person
+    decides.
+    """
     certain = "ICE says that an earlier try created a job"
     return IceSubmissionRecordError(
-        f"{certain if record.job_exists else 'A submit got no reply'}, and ListBatchMediaProducingJobs shows none with its key "
+        f"{certain if record.job_exists else 'A submit got no reply'}, and "
+        "ListBatchMediaProducingJobs shows none with its key "
         f"{record.key}",
-        consequence="That job, if there is one, keeps running and stays billed; nothing more was submitted.",
-        advice="Look for it in the console by its UserData, and let this task retry, or clear it for a new, paid job.",
+        consequence="That job, if there is one, keeps running and stays billed; nothing more was "
+        "submitted.",
+        advice="Look for it in the console by its UserData, and let this task retry, or clear it "
+        "for a new, paid job.",
         submitted="unknown",
     )
 
@@ -76,7 +88,8 @@ def _job_failed(job: BatchMediaProducingJob) -> UnretriedIceJobFailedError:
         code=error.code,
         request_id=error.request_id,
         job_id=job.job_id,
-        advice="Fix the input and clear this task for a new, paid job; on_failed_job='resubmit' makes retries do so.",
+        advice="Fix the input and clear this task for a new, paid job; on_failed_job='resubmit' "
+        "makes retries do so.",
     )
 
 

@@ -17,12 +17,16 @@ _OLD_ACCOUNT: Final = ("ice_conn_id", "region_id", "endpoint")
 class Record:
     """What is known of a submission.
 
-    :param key: names the job. generation: grows with each deliberate resubmit, so that no key names two wishes.
+    :param key: names the job. generation: grows with each deliberate resubmit, so that no key names
+        two wishes.
     :param max_tries: of the task instance when this was written.
     :param inputs: field name to a short hash of what was sent.
-    :param intent_at: epoch seconds of the first intent. sent_at: of the last intent to send, or of its failure.
-    :param nonce: what the next generation's key is made with, too; empty in records of an earlier version.
-    :param clear_count: `dag_run.clear_number` when this was written; None in records of an earlier version.
+    :param intent_at: epoch seconds of the first intent. sent_at: of the last intent to send, or of
+        its failure.
+    :param nonce: what the next generation's key is made with, too; empty in records of an earlier
+        version.
+    :param clear_count: `dag_run.clear_number` when this was written; None in records of an earlier
+        version.
     :param account: fact to a short hash of it: where the job was submitted and who pays.
     :param no_job_created: no send so far can have created a job.
     :param job_exists: ICE says that the key has created a job, which was not found yet.
@@ -46,7 +50,8 @@ class Record:
 
     @classmethod
     def from_store(cls, stored: Any) -> Self:
-        """Read what `asdict` wrote, now or in an earlier version; unknown fields of a newer version are ignored.
+        """Read what `asdict` wrote, now or in an earlier version; unknown fields of a newer version
+        are ignored.
 
         :raises TypeError: it is no record.
         """

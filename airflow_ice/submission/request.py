@@ -1,4 +1,6 @@
-"""What is to be sent: a submit action with its arguments, the key in its UserData, and fingerprints that tell a change."""
+"""What is to be sent: a submit action with its arguments, the key in its UserData, and fingerprints
+that tell a change.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class SubmitRequest:
         return self.describe(**self.arguments, **token, user_data=user_data)
 
     def inputs(self) -> dict[str, str]:
-        """Return a short hash for each field that makes the job what it is. The layout of JSON does not count.
+        """Return a short hash for each field that makes the job what it is. The layout of JSON does
+        not count.
 
         :raises IceInputError: the service is known to refuse it.
         """
@@ -62,7 +65,9 @@ class SubmitRequest:
         return {name: fingerprint(value) for name, value in self.account.items()}
 
     def changed_since(self, inputs: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the names of the fields that differ from those hashes; the offending one where this is refused by now."""
+        """Return the names of the fields that differ from those hashes; the offending one where
+        this is refused by now.
+        """
         try:
             now = self.inputs()
         except IceInputError as error:
@@ -73,8 +78,8 @@ class SubmitRequest:
     def moved_since(self, account: Mapping[str, str]) -> tuple[str, ...]:
         """Return which facts about the account differ from those hashes.
 
-        Records of an earlier version hold a hash of the endpoint's host instead. The public and the VPC host of a region are one
-        place. Who pays is not in them.
+        Records of an earlier version hold a hash of the endpoint's host instead. The public and the
+        VPC host of a region are one place. Who pays is not in them.
         """
         if _ENDPOINT in account:
             return () if account[_ENDPOINT] in self._hosts_of_region() else ("region",)
@@ -119,7 +124,8 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
         raise IceInputError(
             "UserData",
             None,
-            f"must be at most {limits.MAX_USER_DATA_BYTES} bytes together with the {ours} by which this "
+            f"must be at most {limits.MAX_USER_DATA_BYTES} bytes together with the {ours} by which "
+            "this "
             f"package finds the job again; together they are {size}",
         )
     return merged
@@ -138,7 +144,9 @@ def fingerprint(value: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Return a text that is equal for equal values: JSON sorted and without blanks, other text as it is."""
+    """Return a text that is equal for equal values: JSON sorted and without blanks, other text as
+    it is.
+    """
     plain = parsed(value) if isinstance(value, str) else value
     if isinstance(value, str) and not isinstance(plain, (dict, list)):
         return value

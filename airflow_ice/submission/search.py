@@ -19,7 +19,9 @@ from airflow_ice.submission.request import key_in
 from airflow_ice.waiting import UNKNOWN_JOB_GRACE, Log
 
 FREEZE_SUSPECTED: Final = 5.0
-"""Seconds between an intent and its send after which the intent is written again, since the process may have been frozen."""
+"""Seconds between an intent and its send after which the intent is written again, since the process
+may have been frozen.
+"""
 
 _FAR_BACK: Final = 30 * 24 * 3600.0
 """How far back a job is looked for that ICE says exists, and whose time is not known."""
@@ -50,8 +52,8 @@ class Clock(Protocol):
 class Pauses:
     """Sleeps, but not beyond the moment when the task is told to stop.
 
-    Python goes on with a sleep that a signal has interrupted, and Airflow's SIGTERM handler only calls `on_kill`
-    (airflow/sdk/execution_time/task_runner.py): so sleep in slices.
+    Python goes on with a sleep that a signal has interrupted, and Airflow's SIGTERM handler only
+    calls `on_kill` (airflow/sdk/execution_time/task_runner.py): so sleep in slices.
 
     :param stopped: whether the task was told to stop.
     """
@@ -86,7 +88,8 @@ class JobSearch:
 
     :param calls: the hook.
     :param list_settle_seconds: how long after a send the list is not yet trusted to show the job.
-    :param longest_send: seconds from the moment that is noted as that of a send until its bytes are through, at most.
+    :param longest_send: seconds from the moment that is noted as that of a send until its bytes are
+        through, at most.
     """
 
     def __init__(
@@ -107,7 +110,8 @@ class JobSearch:
         """The last reply that a job is not known."""
 
     def get(self, job_id: str, record: Record) -> BatchMediaProducingJob | Missing:
-        """Return a job by its id. One that is not known is asked for again for a minute after its send.
+        """Return a job by its id. One that is not known is asked for again for a minute after its
+        send.
 
         :raises IceError: it could not be read.
         """
@@ -129,10 +133,12 @@ class JobSearch:
     def by_key(
         self, record: Record, *, once: bool, within_try: bool
     ) -> BatchMediaProducingJob | Missing:
-        """Look for the job that carries the record's key, for as long as the list may lag behind the last send.
+        """Look for the job that carries the record's key, for as long as the list may lag behind
+        the last send.
 
         :param once: look once, however young the send is.
-        :param within_try: whether the send has ended in this try; else it may have gone on for a while after it was noted.
+        :param within_try: whether the send has ended in this try; else it may have gone on for a
+            while after it was noted.
         :raises IceError: the list could not be read.
         """
         patience = self._settle + (0.0 if within_try else self._longest_send)
@@ -155,7 +161,8 @@ class JobSearch:
     def by_prefix(self, key_prefix: str) -> list[BatchMediaProducingJob]:
         """Return the jobs of a task instance whose record is gone, newest first.
 
-        When the last one was sent is not known: until there is one, the list gets the time to settle.
+        When the last one was sent is not known: until there is one, the list gets the time to
+        settle.
 
         :raises IceError: the list could not be read.
         """
@@ -186,7 +193,8 @@ class JobSearch:
             except IceError as error:
                 raise error.with_facts(
                     submitted="unknown",
-                    advice="A job may have been created, and it could not be looked for. Let this task retry: "
+                    advice="A job may have been created, and it could not be looked for. Let this "
+                    "task retry: "
                     "it looks again by its key.",
                 ) from error
             if jobs or once or left <= 0:
@@ -205,7 +213,9 @@ class JobSearch:
         return min(since + seconds - self._pauses.clock.time(), seconds)
 
     def _since(self, moment: float) -> list[BatchMediaProducingJob]:
-        """Return the jobs created since a moment, newest first, each once: one can shift from a page to the next."""
+        """Return the jobs created since a moment, newest first, each once: one can shift from a
+        page to the next.
+        """
         jobs = self._calls.list_batch_media_producing_jobs(
             start_time=datetime.fromtimestamp(moment, UTC), sort_by="desc"
         )

@@ -1,4 +1,6 @@
-"""Sends a submit: the intent first, each send only when no earlier one can have left a job, then the id until it is stored."""
+"""Sends a submit: the intent first, each send only when no earlier one can have left a job, then
+the id until it is stored.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ from airflow_ice.submission.store import RecordStore
 from airflow_ice.waiting import Log
 
 SENDS: Final = 4
-"""Sends in all within one try of the task, each after a refusal that created no job or a lost reply that left none."""
+"""Sends in all within one try of the task, each after a refusal that created no job or a lost reply
+that left none.
+"""
 
 LONGEST_PAUSE: Final = 600.0
-"""Seconds that a service may ask to wait before the next send; for longer the task fails, and its retry comes later."""
+"""Seconds that a service may ask to wait before the next send; for longer the task fails, and its
+retry comes later.
+"""
 
 SUBMITTED: Final = (
     "Batch job %s: submitted; it is billed, takes minutes to an hour and cannot be cancelled."
@@ -41,15 +47,18 @@ _SAVE_PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _SAVE_WITHIN: Final = 300.0
 
 FindJob = Callable[[Record], BatchMediaProducingJob | None]
-"""Looks for a job whose reply was lost a moment ago; None where there is none. Raises where a person has to look."""
+"""Looks for a job whose reply was lost a moment ago; None where there is none. Raises where a
+person has to look.
+"""
 
 
 class Intent:
     """The stored intent to send, and the last check before the bytes go.
 
-    A worker can be frozen between its intent and its send (SIGSTOP, a suspended machine) for so long that Airflow starts the next
-    try. When it wakes, the intent is old by one of the clocks, so it is looked up and written again: Airflow refuses the write of
-    a try that was replaced. What remains is a freeze in the few instructions between the check and the socket.
+    A worker can be frozen between its intent and its send (SIGSTOP, a suspended machine) for so
+    long that Airflow starts the next try. When it wakes, the intent is old by one of the clocks, so
+    it is looked up and written again: Airflow refuses the write of a try that was replaced. What
+    remains is a freeze in the few instructions between the check and the socket.
 
     :param records: the store.
     """
@@ -87,11 +96,13 @@ class Intent:
         while self._age() > FREEZE_SUSPECTED:
             if checks == _CHECKS:
                 raise IceSubmissionRecordError(
-                    f"Airflow's state store took more than {FREEZE_SUSPECTED:.0f} s for each of {_CHECKS} writes",
+                    f"Airflow's state store took more than {FREEZE_SUSPECTED:.0f} s for each of "
+                    f"{_CHECKS} writes",
                     consequence=f"At this moment {self._consequence}.",
                 )
             checks += 1
-            # Read first: a store with a backend on the worker could be written before Airflow refuses the write.
+            # Read first: a store with a backend on the worker could be written before Airflow
+            # refuses the write.
             if self._records.read() != self.record:
                 raise IceTryReplacedError(consequence=f"At this moment {self._consequence}.")
             self.write()
@@ -100,7 +111,8 @@ class Intent:
         self.sends_begun += 1
 
     def _age(self) -> float:
-        # Whichever says more: a suspended machine stops the monotonic clock, and the wall clock may be set back.
+        # Whichever says more: a suspended machine stops the monotonic clock, and the wall clock may
+        # be set back.
         clock = self._pauses.clock
         return max(clock.time() - self._noted[0], clock.monotonic() - self._noted[1])
 
@@ -136,10 +148,13 @@ class Sender:
         self._log = log
 
     def send(self, before: Record | None, record: Record) -> str:
-        """Send until there is a job, each time only when no send before can have left one, or the same token returns it.
+        """Send until there is a job, each time only when no send before can have left one, or the
+        same token returns it.
 
-        :param before: what the store holds of this key; None for a new key. record: what to store instead.
-        :raises IceError: there is no job, or it is not known whether there is one; the error says which.
+        :param before: what the store holds of this key; None for a new key. record: what to store
+            instead.
+        :raises IceError: there is no job, or it is not known whether there is one; the error says
+            which.
         """
         operation = self._operation(record.key)  # bad input fails before anything is stored
         certain = before is None or before.no_job_created  # no send so far can have created a job
@@ -168,12 +183,14 @@ class Sender:
         raise AssertionError("unreachable: the last send returns or raises")
 
     def save(self, record: Record, *, findable: bool) -> None:
-        """Store a job's id, again and again: this process holds the most expensive fact of the task.
+        """Store a job's id, again and again: this process holds the most expensive fact of the
+        task.
 
         :param findable: whether a retry surely gets at the job without the stored id.
         :raises IceTryReplacedError: another try has replaced this one, and looks after the job.
         :raises IceSubmissionRecordError: it could not be stored; a retry finds the job.
-        :raises NonRetryableIceSubmissionRecordError: it could not be stored, and a retry might submit a second job.
+        :raises NonRetryableIceSubmissionRecordError: it could not be stored, and a retry might
+            submit a second job.
         """
         give_up_at = self._pauses.clock.monotonic() + _SAVE_WITHIN
         for number in itertools.count():
@@ -206,27 +223,33 @@ class Sender:
         """Return the error of a send that was called off in its last moment."""
         certain = certain and intent.sends_begun == 0
         if certain and isinstance(error, IceTaskStoppedError):
-            # So that the next try need not look for a job. Without this note it looks, and finds none.
+            # So that the next try need not look for a job. Without this note it looks, and finds
+            # none.
             with suppress(IceSubmissionRecordError):
                 self._records.write(replace(intent.record, no_job_created=True), "nothing was sent")
         return error.with_facts(submitted=_submitted(certain))
 
     def _mismatch(self, error: IceError, before: Record) -> IceError:
-        """Return the error of a key that has created a job before, with other inputs, which was not found: there is one."""
+        """Return the error of a key that has created a job before, with other inputs, which was not
+        found: there is one.
+        """
         self._records.write(
             replace(before, job_exists=True, no_job_created=False),
             "the job of an earlier try keeps running and stays billed",
         )
         return error.with_facts(
             submitted="unknown",
-            advice="A job of an earlier try exists. Let this task retry later: it finds that job, and "
+            advice="A job of an earlier try exists. Let this task retry later: it finds that job, "
+            "and "
             "on_changed_inputs decides.",
         )
 
     def _job_after(
         self, error: IceError, record: Record, *, certain: bool
     ) -> BatchMediaProducingJob | None:
-        """Return the job that a failed send has created after all, or None where the next send may go."""
+        """Return the job that a failed send has created after all, or None where the next send may
+        go.
+        """
         if certain:
             self._records.write(replace(record, no_job_created=True), "no job was created")
             return None
@@ -247,7 +270,8 @@ class Sender:
                 raise error
             raise error.with_facts(
                 submitted="unknown",
-                advice="Let this task retry: it looks for the job by its key, and sends again only if there is none.",
+                advice="Let this task retry: it looks for the job by its key, and sends again only "
+                "if there is none.",
             ) from error
         self._log.warning(
             "This send created no job that is found; sending again in %.0f s. %s",
@@ -261,7 +285,9 @@ class Sender:
 
 
 def _created_no_job(error: IceError, intent: Intent) -> bool:
-    """Tell whether a failed send proves that it created no job. An error that does not say so proves nothing."""
+    """Tell whether a failed send proves that it created no job. An error that does not say so
+    proves nothing.
+    """
     # A refusal on this side: the connection cannot be used, or the request breaks a rule.
     refused_here = isinstance(error, IceInputError) and intent.sends_begun == 0
     return refused_here or error.submitted == "no"
@@ -275,11 +301,14 @@ def _id_not_stored(
     error: IceSubmissionRecordError, record: Record
 ) -> NonRetryableIceSubmissionRecordError:
     return NonRetryableIceSubmissionRecordError(
-        f"Batch job {record.job_id} was submitted, and its id could not be stored in Airflow's state store "
+        f"Batch job {record.job_id} was submitted, and its id could not be stored in Airflow's "
+        "state store "
         f"({error.message})",
-        consequence=f"Job {record.job_id} is billed and keeps running. This action has no ClientToken, so a retry might "
+        consequence=f"Job {record.job_id} is billed and keeps running. This action has no "
+        "ClientToken, so a retry might "
         "pay for a second one; the task fails without a retry.",
-        advice=f"Wait for it with IceBatchMediaProducingJobSensor(job_id='{record.job_id}'), which is also in XCom "
+        advice=f"Wait for it with IceBatchMediaProducingJobSensor(job_id='{record.job_id}'), which "
+        "is also in XCom "
         "under job_id, and collect it with IceGetBatchMediaProducingJobOperator.",
         job_id=record.job_id,
     )

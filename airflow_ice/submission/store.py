@@ -13,7 +13,9 @@ from airflow_ice.exceptions import IceSubmissionRecordError, IceTryReplacedError
 from airflow_ice.submission.record import Record
 
 RECORD: Final = "ice_submission"
-"""The key in the state store. Not a name with `token` in it: Airflow's masker would blank it in the rendered view."""
+"""The key in the state store. Not a name with `token` in it: Airflow's masker would blank it in the
+rendered view.
+"""
 
 
 class StateStore(Protocol):
@@ -38,8 +40,8 @@ class RecordStore:
     def read(self) -> Record | None:
         """Return the record; None where there is none, or where another try has replaced this one.
 
-        Airflow answers a read by a replaced try like a read of a key that is not there. That is safe: whatever is to be sent is
-        written first, and a write by a replaced try is refused.
+        Airflow answers a read by a replaced try like a read of a key that is not there. That is
+        safe: whatever is to be sent is written first, and a write by a replaced try is refused.
 
         :raises IceSubmissionRecordError: it could not be read.
         """
@@ -48,9 +50,11 @@ class RecordStore:
             return None if stored is None else Record.from_store(stored)
         except Exception as cause:
             raise IceSubmissionRecordError(
-                "The record of this task's submission could not be read from Airflow's state store: "
+                "The record of this task's submission could not be read from Airflow's state "
+                "store: "
                 f"{type(cause).__name__}: {cause}",
-                consequence="Nothing was submitted by this try; a job of an earlier try, if there is "
+                consequence="Nothing was submitted by this try; a job of an earlier try, if there "
+                "is "
                 "one, keeps running and stays billed.",
             ) from cause
 
@@ -61,7 +65,8 @@ class RecordStore:
         :raises IceTryReplacedError: another try has replaced this one.
         :raises IceSubmissionRecordError: it could not be written.
         """
-        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # exported lazily, and missing in its stub
+        # Exported lazily, and missing in its stub.
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
 
         try:
             self._store.set(RECORD, asdict(record), retention=NEVER_EXPIRE)
@@ -69,9 +74,11 @@ class RecordStore:
             if _is_replaced(cause):
                 raise IceTryReplacedError(consequence=f"At this moment {consequence}.") from cause
             raise IceSubmissionRecordError(
-                "The record of this task's submission could not be written to Airflow's state store: "
+                "The record of this task's submission could not be written to Airflow's state "
+                "store: "
                 f"{type(cause).__name__}: {cause}",
-                consequence=f"At this moment {consequence}. A retry finds by its key whatever was created.",
+                consequence=f"At this moment {consequence}. A retry finds by its key whatever was "
+                "created.",
                 job_id=record.job_id,
             ) from cause
 
@@ -79,9 +86,10 @@ class RecordStore:
 def _is_replaced(cause: Exception) -> bool:
     """Tell whether a write was refused because the task instance has another try by now.
 
-    Each retry and each clear gives the task instance a new id (airflow/models/taskinstance.py, `prepare_db_for_next_try`), and
-    the execution API answers 404 to a write under an id that is gone (execution_api/routes/task_state_store.py); the
-    supervisor passes that on as an ErrorResponse with the status code (execution_time/supervisor.py, `handle_requests`).
+    Each retry and each clear gives the task instance a new id (airflow/models/taskinstance.py,
+    `prepare_db_for_next_try`), and the execution API answers 404 to a write under an id that is
+    gone (execution_api/routes/task_state_store.py); the supervisor passes that on as an
+    ErrorResponse with the status code (execution_time/supervisor.py, `handle_requests`).
     """
     detail = getattr(getattr(cause, "error", None), "detail", None)
     return isinstance(detail, Mapping) and detail.get("status_code") == 404

@@ -1,4 +1,6 @@
-"""Does what `decide` says: finds out the facts that it asks for, then reattaches, submits, or fails with what a person needs."""
+"""Does what `decide` says: finds out the facts that it asks for, then reattaches, submits, or fails
+with what a person needs.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,8 @@ class Submitter:
         """Return the id of the one job, submitting it only where there is none yet.
 
         :raises IceInputError: the service is known to refuse the request; nothing was sent.
-        :raises IceSubmissionRecordError: the record of earlier tries could not be read or written, or its job cannot be found.
+        :raises IceSubmissionRecordError: the record of earlier tries could not be read or written,
+            or its job cannot be found.
         :raises UnretriedIceJobFailedError: the job has failed, and the policy is to fail.
         :raises UnretriedIceInputsChangedError: the inputs changed, and the policy is to fail.
         :raises IceTaskStoppedError: the task was told to stop; nothing was sent after that.
@@ -110,7 +113,9 @@ class Submitter:
                     situation = self._with_fact(situation, decision)
 
     def delivered(self, job_id: str) -> None:
-        """Note that the task hands the result of its job on: from now on a clear is a wish for a new one."""
+        """Note that the task hands the result of its job on: from now on a clear is a wish for a
+        new one.
+        """
         record = self._records.read()
         if record is not None and record.job_id == job_id and not record.delivered:
             delivered = replace(record, delivered=True)
@@ -152,12 +157,15 @@ class Submitter:
                 raise AssertionError(f"unreachable: {decision}")
 
     def _adopt(self, situation: Situation, job: BatchMediaProducingJob) -> Situation:
-        """Store the id of a job that was found. Whether the task was cleared stays to be decided about."""
+        """Store the id of a job that was found. Whether the task was cleared stays to be decided
+        about.
+        """
         record = situation.record
         if record is None:
             now = self._pauses.clock.time()
             record = replace(self._new_record(None), key=key_in(job) or "", sent_at=now)
-            # What it was submitted with is not known, so it counts as submitted with the inputs of now.
+            # What it was submitted with is not known, so it counts as submitted with the inputs of
+            # now.
         self._log.info(FOUND, job.job_id)
         self._on_job(job.job_id)
         record = replace(record, job_id=job.job_id, job_exists=False, no_job_created=False)

@@ -1,4 +1,6 @@
-"""Exactly one job for one intent: each row of the design's table, and each moment at which a try can die."""
+"""Exactly one job for one intent: each row of the design's table, and each moment at which a try
+can die.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ class World:
         return self.operator.execute(context)
 
     def clear(self, retries: int = RETRIES) -> None:
-        """As Airflow 3.3 does in a run that has ended: max_tries becomes the tries so far and the task's retries."""
+        """As Airflow 3.3 does in a run that has ended: max_tries becomes the tries so far and the
+        task's retries.
+        """
         self.max_tries = self.tries + retries
         self.clear_another_task()
         self.dag_run.start_date = None
@@ -615,7 +619,8 @@ def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
     here = world()
     here.run()
     lost = list(here.ice.jobs)
-    here.ice.jobs.clear()  # another account behind the same connection, or a service that has not written it everywhere yet
+    # Another account behind the same connection, or a service that has not written it everywhere.
+    here.ice.jobs.clear()
     with pytest.raises(IceJobNotFoundError, match="nothing was submitted by this try"):
         here.run()
     assert here.ice.jobs == []

@@ -1,4 +1,6 @@
-"""README's table "What happens to a paid job" is `decide`: each row is played here, and each row has a case."""
+"""README's table "What happens to a paid job" is `decide`: each row is played here, and each row
+has a case.
+"""
 
 from __future__ import annotations
 

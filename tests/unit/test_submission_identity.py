@@ -1,4 +1,6 @@
-"""What names a wish, when it counts as cleared, what the store holds of it, and what makes it another job."""
+"""What names a wish, when it counts as cleared, what the store holds of it, and what makes it
+another job.
+"""
 
 from __future__ import annotations
 
