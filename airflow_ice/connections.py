@@ -113,7 +113,7 @@ class IceConnection:
             if self.has_fixed_credentials
             else ("role_arn", "role_name", "credentials_uri", "oidc_provider_arn")
         )
-        payer = [self.settings.get(name) for name in names]
+        payer = [_without_secrets(self.settings.get(name)) for name in names]
         if not self.has_fixed_credentials:
             payer.insert(0, self.credential_type)
         digest = hashlib.sha256(json.dumps(payer).encode()).hexdigest()
@@ -161,6 +161,17 @@ class IceConnection:
             **given,
         )
         return Client(config)
+
+
+def _without_secrets(name: Any) -> Any:
+    """Return the name of who pays; an address without its user, its query and its fragment."""
+    if not isinstance(name, str) or "://" not in name:
+        return name
+    try:
+        parts = urlsplit(name)
+        return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    except ValueError:  # not an address
+        return None
 
 
 def _secrets_of(address: str) -> list[str | None]:

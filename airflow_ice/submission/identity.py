@@ -114,8 +114,8 @@ class Wish:
 
         `max_tries` changes with a clear only, never with a retry; it stays the same if the task's
         retries were lowered by as many as there were tries since the last clear, and then
-        `clear_number` tells. A clear of a running task changes neither for good: Airflow restarts
-        it with the same `max_tries`, which makes it a retry.
+        `clear_number` tells. A clear of a running task is none here: Airflow restarts it with the
+        same `max_tries`, which makes it a retry.
 
         :param max_tries: when the record was written.
         :param clear_count: the run's `clear_number` then; None for a record that does not have it.

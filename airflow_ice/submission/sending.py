@@ -83,7 +83,7 @@ class Intent:
         # Before the write: a process that is frozen in it finds its intent old, too.
         self._noted = (clock.time(), clock.monotonic())
         self.record = replace(self.record, sent_at=self._noted[0], no_job_created=False)
-        self._records.write(self.record, self._consequence)
+        self._records.write(self.record, self._so_far())
 
     def before_send(self) -> None:
         """Return only where the bytes may go.
@@ -98,17 +98,24 @@ class Intent:
                 raise IceSubmissionRecordError(
                     f"Airflow's state store took more than {FREEZE_SUSPECTED:.0f} s for each of "
                     f"{_CHECKS} writes",
-                    consequence=f"At this moment {self._consequence}.",
+                    consequence=self._at_this_moment(),
                 )
             checks += 1
             # Read first: a store with a backend on the worker could be written before Airflow
             # refuses the write.
             if self._records.read() != self.record:
-                raise IceTryReplacedError(consequence=f"At this moment {self._consequence}.")
+                raise IceTryReplacedError(consequence=self._at_this_moment())
             self.write()
         if self._pauses.stopped():
             raise IceTaskStoppedError("The task was told to stop before its job was sent")
         self.sends_begun += 1
+
+    def _so_far(self) -> str:
+        # The client sends again by itself where there is a ClientToken.
+        return "a job may have been created" if self.sends_begun else self._consequence
+
+    def _at_this_moment(self) -> str:
+        return f"At this moment {self._so_far()}."
 
     def _age(self) -> float:
         # Whichever says more: a suspended machine stops the monotonic clock, and the wall clock may
