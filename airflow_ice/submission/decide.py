@@ -229,13 +229,15 @@ def _unanswered(situation: Situation, record: Record) -> Decision:
         if situation.cleared:
             return Submit(
                 f"cleared; {_and(situation.moved)} changed since an earlier try, and the job that "
-                "it may "
-                "have submitted is not found here"
+                f"it may have submitted is not found here by its key {record.key}"
             )
         return Fail(Reason.MAYBE_ELSEWHERE)
     if record.job_exists or situation.stops_at_lost_reply:
         if situation.cleared:
-            return Submit("cleared; the job that an earlier try may have submitted is not found")
+            return Submit(
+                "cleared; the job that an earlier try may have submitted is not found by its key "
+                f"{record.key}"
+            )
         return Fail(Reason.LOST)
     return Resend(
         "An earlier try may have submitted a job and lost the reply; no job carries its key"

@@ -99,6 +99,7 @@ class OneTaskInstance(RuleBasedStateMachine):
         self.clears = 0
         self.clears_at: dict[tuple[int, int | None], int] = {(RETRIES, 0): 0}
         self.shown: set[str] = set()
+        self.replaced: set[str] = set()  # keys of which a person or a policy took leave
         self.emptied_since_send = False
         self.operator: IceSubmitOperator | None = None
         self.told_to_stop = False
@@ -324,6 +325,7 @@ class OneTaskInstance(RuleBasedStateMachine):
             assert self._explained_without_record()
         else:
             assert self._explained(before)
+            self.replaced.add(before["key"])
 
     def _explained(self, before: dict[str, Any]) -> bool:
         jobs = [job for job in self.ice.jobs if job.key == before["key"]]
@@ -378,7 +380,7 @@ class OneTaskInstance(RuleBasedStateMachine):
         job, record = self.ice.jobs[-1], self._record
         assert record is not None
         stored = record["key"] == job.key or record["job_id"] == job.job_id
-        assert stored or job.job_id in self.shown
+        assert stored or job.job_id in self.shown or job.key in self.replaced
 
     @invariant()
     def what_is_known_to_be_a_job_is_never_forgotten(self) -> None:
