@@ -7,6 +7,7 @@ Alibaba, which keeps its AccessKey in extra.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -84,6 +85,7 @@ _TRUTH: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
+_REGIONAL_HOST: Final = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
 _SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
 
@@ -125,6 +127,28 @@ class IceConnection:
         """Whether the credentials are those of the connection itself."""
         return self.credential_type in {"access_key", "sts"}
 
+    def account(self) -> dict[str, str]:
+        """Return where jobs run and who pays, as texts that differ where either does. No secret is in them.
+
+        * `region`: the public and the VPC endpoint of a region are one place; any other host is a place of its own.
+        * `credentials`: for keys of the connection's own, a hash of the AccessKey ID; else of the credential_type and of
+          what it names: role, identity provider, address.
+        """
+        regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
+        names = (
+            ("access_key_id",)
+            if self.has_fixed_credentials
+            else ("role_arn", "role_name", "credentials_uri", "oidc_provider_arn")
+        )
+        payer = [_without_secrets(self.settings.get(name)) for name in names]
+        if not self.has_fixed_credentials:
+            payer.insert(0, self.credential_type)
+        digest = hashlib.sha256(json.dumps(payer).encode()).hexdigest()
+        return {
+            "region": regional[1] if regional else self.endpoint.host,
+            "credentials": digest[:16],
+        }
+
     def credentials_key(self) -> str:
         """Return what two connections have in common whose credentials are the same. It holds secrets."""
         times = (self.connect_timeout, self.read_timeout)
@@ -164,6 +188,17 @@ class IceConnection:
             **given,
         )
         return Client(config)
+
+
+def _without_secrets(name: Any) -> Any:
+    """Return the name of who pays; an address without its user, its query and its fragment."""
+    if not isinstance(name, str) or "://" not in name:
+        return name
+    try:
+        parts = urlsplit(name)
+        return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    except ValueError:  # not an address
+        return None
 
 
 def _secrets_of(address: str) -> list[str | None]:

@@ -1,7 +1,7 @@
 """Errors that only Airflow's side can meet, and failures that no retry of the task can mend.
 
-The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part of the client's own tree, so
-`except IceJobFailedError` finds them.
+The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part
+of the client's own tree, so `except IceJobFailedError` finds them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
 
 
 class UnretriedIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
-    """The batch job has ended with fewer good sub-jobs than required: collecting again cannot help."""
+    """The batch job has ended with too few good sub-jobs: collecting again cannot help."""
 
 
 class UnretriedIceInputsChangedError(AirflowFailException, IceJobError):
     """A retry would submit something else than what was submitted, and the policy is to fail."""
 
     _advice = (
-        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; 'resubmit' makes a new job with the new "
+        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; "
+        "'resubmit' makes a new job with the new "
         "inputs, which is billed beside the old one. Or restore the inputs and clear this task."
     )
 
@@ -56,14 +57,18 @@ class IceSubmissionRecordError(IceError):
     """Airflow's state store could not be read or written. This never means that there is no job.
 
     :param consequence: what it means for the paid job.
+    :param job_id: the job, where it is known.
     """
 
     _advice = "Let this task retry once Airflow's api-server, or the state store's backend, answers again."
-    more_facts = ("said",)
+    more_facts = ("said", "job_id")
 
-    def __init__(self, message: str, *, consequence: str = "", **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, consequence: str = "", job_id: str | None = None, **facts: Any
+    ) -> None:
         super().__init__(message, **facts)
         self.said = consequence
+        self.job_id = job_id
 
     def consequence(self) -> str:
         """Say what it means for the paid job."""
@@ -110,8 +115,31 @@ def _log_traceback(cause: Exception) -> None:
         log.warning("A poll failed in an unexpected way (%s).", kind, exc_info=cause)
 
 
+class NonRetryableIceSubmissionRecordError(AirflowFailException, IceSubmissionRecordError):
+    """A job was created and its id could not be stored: a retry could not be sure to find it, and
+    would pay again.
+    """
+
+
+class IceTryReplacedError(IceSubmissionRecordError):
+    """Another try of this task has replaced this one, which was out of reach or frozen."""
+
+    _advice = "There is nothing to do: the later try looks after the job."
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message or "Another try of this task has replaced this one", **facts)
+
+
+class IceTaskStoppedError(IceError):
+    """The task was told to stop before its job was sent."""
+
+    _advice = "Let this task retry, or clear it: it looks for its job first."
+
+
 def unretried(error: IceError) -> IceError:
-    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that has failed stays failed."""
+    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that
+    has failed stays failed.
+    """
     if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
         return error
     return UnretriedIceJobFailedError(

@@ -200,6 +200,13 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """
         return self._read().endpoint.host
 
+    def account(self) -> dict[str, str]:
+        """Return where jobs run and who pays; see `IceConnection.account`.
+
+        :raises IceInputError: the connection is invalid.
+        """
+        return self._read().account()
+
     def longest_send(self) -> float:
         """Return after how many seconds one send is given up, from the moment that it needs a connection to its reply's last byte.
 

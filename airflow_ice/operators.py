@@ -22,17 +22,17 @@ from airflow_ice.exceptions import IceJobTimeoutError, unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver
-from airflow_ice.submission import (
+from airflow_ice.submission.decide import (
     LIST_SETTLE,
-    Intent,
     OnChangedInputs,
     OnClear,
     OnFailedJob,
     OnLostReply,
-    Order,
     Policies,
-    Submission,
 )
+from airflow_ice.submission.identity import Wish
+from airflow_ice.submission.request import SubmitRequest
+from airflow_ice.submission.submitter import Submitter
 from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
 from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, Require, TimedOut, Wait, required
 
@@ -181,6 +181,7 @@ class IceSubmitOperator(BaseOperator):
         self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
         self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
         self._job_id: str | None = None
+        self._shown: set[str] = set()  # ids that are in XCom
         self._killed = False
 
     def arguments(self) -> dict[str, Any]:
@@ -195,14 +196,14 @@ class IceSubmitOperator(BaseOperator):
         require = required(self.require)  # bad input speaks before anything is sent
         with IceHook(self.ice_conn_id, self.region_id) as hook:
             submission = self._submission(hook, context)
-            self._job_id = submission.job_id()
-            # At once, so that the job shows in the UI while it runs.
-            context["ti"].xcom_push(key="job_id", value=self._job_id)
+            job_id = submission.job_id()
+            if job_id not in self._shown:
+                self._push(job_id, context)
             if not self.wait_for_completion:
-                submission.delivered(self._job_id)
-                return self._job_id
-            self._wait_for(self._job_id)
-            return self._deliver(hook, self._job_id, require, submission, context)
+                submission.delivered(job_id)
+                return job_id
+            self._wait_for(job_id)
+            return self._deliver(hook, job_id, require, submission, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Take the trigger's event: collect the job, or say why not.
@@ -246,43 +247,30 @@ class IceSubmitOperator(BaseOperator):
                 raise IceJobTimeoutError(reason, job_id=self._job_id or "")
 
     def on_kill(self) -> None:
-        """Send nothing any more, and say which job goes on: ICE cannot cancel a batch job."""
+        """Send nothing any more, and say which job keeps running: ICE cannot cancel a batch job."""
         self._killed = True
         if self._job_id is None:
             self.log.warning(
-                "Killed before a job id was known. If a job was submitted, a later try of this task finds it by its key."
+                "Task killed before a job id was known. If a job was submitted, a later try of this task finds it by its key."
             )
         else:
             self.log.warning(
-                "Killed while batch job %s goes on: ICE cannot cancel it, and it stays billed. A later try of this task reattaches to it.",
+                "Task killed. Batch job %s keeps running and will be billed: ICE cannot cancel it. A later try of this task "
+                "reattaches to it.",
                 self._job_id,
             )
 
-    def _submission(self, hook: IceHook, context: Context) -> Submission:
-        ti = context["ti"]
+    def _submission(self, hook: IceHook, context: Context) -> Submitter:
         describe = type(self).describe
-        return Submission(
-            Order(
+        return Submitter(
+            SubmitRequest(
                 describe=describe,
                 arguments=self.arguments(),
                 user_data=cast("Mapping[str, Any] | str | None", self.user_data),
                 takes_client_token="client_token" in inspect.signature(describe).parameters,
-                account={
-                    "ice_conn_id": self.ice_conn_id,
-                    "region_id": self.region_id or "",
-                    "endpoint": hook.endpoint_host(),
-                },
+                account=hook.account(),
             ),
-            Intent(
-                dag_id=ti.dag_id,
-                run_id=ti.run_id,
-                task_id=ti.task_id,
-                map_index=-1 if ti.map_index is None else ti.map_index,
-                max_tries=ti.max_tries,
-                retries=self.retries or 0,
-                try_number=ti.try_number,
-                run_started=_started(context),
-            ),
+            Wish.of(context["ti"], context["dag_run"], self.retries or 0),
             Policies(
                 self.on_failed_job,
                 self.on_clear,
@@ -294,8 +282,26 @@ class IceSubmitOperator(BaseOperator):
             store=context["task_state_store"],
             log=self.log,
             longest_send=hook.longest_send(),
+            on_job=lambda job_id: self._show(job_id, context),
             stopped=lambda: self._killed,
+            clock=time,
         )
+
+    def _show(self, job_id: str, context: Context) -> None:
+        """Push the id of a job as soon as it is known, so that it shows in the UI whatever happens next."""
+        self._job_id = job_id
+        if job_id in self._shown:
+            return
+        try:
+            self._push(job_id, context)
+        except Exception as cause:  # noqa: BLE001 - whatever it is, storing the id goes first
+            self.log.warning(
+                "The id of batch job %s could not be pushed to XCom yet: %s", job_id, cause
+            )
+
+    def _push(self, job_id: str, context: Context) -> None:
+        context["ti"].xcom_push(key="job_id", value=job_id)
+        self._shown.add(job_id)
 
     def _wait_for(self, job_id: str) -> None:
         """Return when the job is Finished.
@@ -327,7 +333,7 @@ class IceSubmitOperator(BaseOperator):
         self._check_ended(outcome)
 
     def _deliver(
-        self, hook: IceHook, job_id: str, require: Require, submission: Submission, context: Context
+        self, hook: IceHook, job_id: str, require: Require, submission: Submitter, context: Context
     ) -> Any:
         try:
             result = deliver(hook, job_id, require, self.returns, context, self.log)
@@ -535,12 +541,6 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.project_ids = project_ids
         self.output_config = output_config
-
-
-def _started(context: Context) -> str:
-    """Return when the DAG run began. It stays the same for all tries; a run that is made again begins anew."""
-    started = context["dag_run"].start_date
-    return started.isoformat() if started else ""
 
 
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:

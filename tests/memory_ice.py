@@ -1,27 +1,50 @@
-"""An ICE in memory, for tests that make thousands of jobs: the submit operators' whole world, on a clock that only sleeping moves.
+"""An ICE in memory, for tests that make thousands of jobs: the submit operators' whole world, on a
+clock that only sleeping moves.
 
-It answers the client's own descriptions (`Operation`) with replies of the wire, so what is sent and read is the real thing; what it
-has of faults is what can happen to a submit: refused, lost before ICE took it, lost after, and a list that lags.
+It answers the client's own descriptions (`Operation`) with replies of the wire, so what is sent and
+read is the real thing. Its faults are what can happen to a submit: refused, throttled, lost before
+or after ICE took it, answered by a gateway that knows nothing, stopped or frozen on its way; a list
+and a Get that lag, a kind that the list never shows, keys that lead to another account.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Literal, Self, TypeVar
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_ice.api.calls import Calls
-from airflow_ice.api.errors import IceError, IceTransportError
+from airflow_ice.api.errors import (
+    IceError,
+    IcePermissionError,
+    IceTransportError,
+    IceUnavailableError,
+)
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.replies import error_from_reply
 
 T = TypeVar("T")
-Reply = Literal["ok", "refused", "throttled", "lost_before", "lost_after"]
+Reply = Literal[
+    "ok",
+    "refused",
+    "throttled",
+    "lost_before",
+    "lost_after",
+    "gateway_before",
+    "gateway_after",
+    "silent_before",
+    "silent_after",
+]
+"""What comes of a submit. `before`: ICE never saw it; `after`: it has created the job. `gateway`:
+an error page; `silent`: an error that does not say whether a job was created.
+"""
 
 INPUT = {"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["a"]}]}
 OUTPUT = {"MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4", "Count": 2}
@@ -35,6 +58,7 @@ class Job:
     action: str
     parameters: dict[str, str]
     created_at: float
+    place: tuple[str, str] = ("cn-shanghai", "AK")
     status: str = "Processing"
 
     @property
@@ -75,55 +99,89 @@ class Job:
 
 @dataclass
 class MemoryIce(Calls):
-    """The service.
+    """The service, and the client that talks to it.
 
-    :param list_lag: seconds after which a new job shows in the list.
+    :param list_lag: seconds after which a new job shows in the list. get_lag: after which it is
+        known by its id.
+    :param unlisted: the list never shows any job.
     :param replies: what happens to the next submits; `ok` when empty.
-    :param on_submit: called when a submit has arrived, before it is answered; may raise, as a process dies.
+    :param access_key: whose account is used; each has its own.
+    :param client_tries: sends of the client itself within one call of a submit with a ClientToken.
+    :param limiter_takes: seconds that a submit waits for its turn.
+    :param in_limiter: called while a submit waits for its turn, before it is checked.
+    :param before_submit: called when a submit arrives. after_submit: when its job is there. Either
+        may raise, as a process dies.
     """
 
     now: float = 1_790_000_000.0
+    suspended: float = 0.0
     list_lag: float = 0.0
+    get_lag: float = 0.0
+    unlisted: bool = False
     jobs: list[Job] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     out_of_reach: bool = False
     list_out_of_reach: bool = False
+    limiter_takes: float = 0.0
+    in_limiter: Callable[[], None] = lambda: None
     before_submit: Callable[[], None] = lambda: None
     after_submit: Callable[[], None] = lambda: None
     reply_takes: float = 10.0
+    client_tries: int = 1
     host: str = "ice.cn-shanghai.aliyuncs.com"
+    access_key: str = "AK"
     on_list: Callable[[], None] = lambda: None
     sends: int = 0
     slept: list[float] = field(default_factory=list)
 
     def call(self, operation: Operation[T]) -> T:
-        """Answer one call, as the hook would: a submit with a ClientToken is sent again by the client itself."""
+        """Answer one call, as the hook would: a submit with a ClientToken is sent again by the
+        client itself.
+        """
         parameters = {**operation.query, **operation.form}
-        if self.out_of_reach:
-            raise IceTransportError(
-                "no connection",
-                action=operation.action,
-                submitted="no" if operation.submit else None,
-            )
         if operation.submit:
-            return operation.read(
-                {"RequestId": "R", "JobId": self._submit(operation, parameters).job_id}
-            )
+            job_id = self._submit_with_retries(operation, parameters).job_id
+            return operation.read({"RequestId": "R", "JobId": job_id})
+        if self.out_of_reach:
+            raise IceTransportError("no connection", action=operation.action)
         if operation.action == "ListBatchMediaProducingJobs":
             return operation.read({"RequestId": "R", "EditingBatchJobList": self._list(parameters)})
-        found = next((job for job in self.jobs if job.job_id == parameters["JobId"]), None)
-        if found is None:
-            body = {"RequestId": "R", "Code": "ResourceNotFound", "Message": "Resource not found"}
+        known = [job for job in self._mine() if job.created_at + self.get_lag <= self.now]
+        job = next((job for job in known if job.job_id == parameters["JobId"]), None)
+        if job is None:
             raise error_from_reply(
                 status=404,
-                body=body,
+                body={
+                    "Code": "ResourceNotFound",
+                    "Message": "Resource not found",
+                    "RequestId": "R",
+                },
                 action=operation.action,
                 submit=False,
                 job_id=operation.job_id,
             )
-        return operation.read({"RequestId": "R", "EditingBatchJob": found.wire(listed=False)})
+        return operation.read({"RequestId": "R", "EditingBatchJob": job.wire(listed=False)})
+
+    def _submit_with_retries(self, operation: Operation[Any], parameters: dict[str, str]) -> Job:
+        maybe_created = False
+        for number in range(1, self.client_tries + 1):
+            self.now += self.limiter_takes
+            self.in_limiter()
+            if operation.before_send is not None:
+                operation.before_send()
+            try:
+                return self._submit(operation, parameters)
+            except IceError as error:
+                maybe_created = maybe_created or error.submitted != "no"
+                error = error.with_facts(submitted="unknown") if maybe_created else error
+                if not (error.transient and operation.repeatable and number < self.client_tries):
+                    raise error from None
+            self.sleep(1.0)
+        raise AssertionError("unreachable")
 
     def _submit(self, operation: Operation[Any], parameters: dict[str, str]) -> Job:
+        if self.out_of_reach:
+            raise IceTransportError("no connection", action=operation.action, submitted="no")
         self.before_submit()
         self.sends += 1
         reply = self.replies.pop(0) if self.replies else "ok"
@@ -131,29 +189,43 @@ class MemoryIce(Calls):
             raise self._error(operation, "InvalidParameter")
         if reply == "throttled":
             raise self._error(operation, "Throttling.User")
-        if reply == "lost_before":
-            self.now += self.reply_takes
-            raise IceTransportError(
-                "the connection broke", action=operation.action, submitted="unknown"
-            )
+        if reply.endswith("_before"):
+            self._fail(operation, reply)
         token = parameters.get("ClientToken")
         known = next(
-            (job for job in self.jobs if token and job.parameters.get("ClientToken") == token), None
+            (job for job in self._mine() if token and job.parameters.get("ClientToken") == token),
+            None,
         )
         if known is not None and known.parameters != parameters:
             raise self._error(operation, "IdempotentParameterMismatch")
-        job = known or Job(f"job-{len(self.jobs)}", operation.action, parameters, self.now)
-        if known is None:
+        job = known
+        if job is None:
+            job_id = f"job-{len(self.jobs)}"
+            job = Job(job_id, operation.action, parameters, self.now, self.place)
             self.jobs.append(job)
         self.after_submit()
-        if reply == "lost_after":
-            self.now += (
-                self.reply_takes
-            )  # the job was made at the beginning, and its reply was waited for
-            raise IceTransportError(
-                "the connection broke", action=operation.action, submitted="unknown"
-            )
+        if reply != "ok":
+            self._fail(operation, reply)
         return job
+
+    def _fail(self, operation: Operation[Any], reply: str) -> None:
+        # The job was created at the beginning, and its reply was waited for.
+        self.now += self.reply_takes
+        facts: dict[str, Any] = {"action": operation.action, "submitted": "unknown"}
+        if reply.startswith("gateway"):
+            raise IceUnavailableError("HTTP 502 with a body that is not ICE's", **facts)
+        if reply.startswith("silent"):
+            raise IcePermissionError("HTTP 403", action=operation.action, submitted=None)
+        raise IceTransportError("the connection broke", **facts)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where jobs are now, and whose they are."""
+        region = self.host.removeprefix("ice-vpc.").removeprefix("ice.")
+        return region.removesuffix(".aliyuncs.com"), self.access_key
+
+    def _mine(self) -> list[Job]:
+        return [job for job in self.jobs if job.place == self.place]
 
     def _list(self, parameters: dict[str, str]) -> list[dict[str, Any]]:
         self.on_list()
@@ -166,15 +238,19 @@ class MemoryIce(Calls):
         )
         shown = [
             job
-            for job in self.jobs
+            for job in self._mine()
             if job.created_at >= since and job.created_at + self.list_lag <= self.now
         ]
-        return [job.wire(listed=True) for job in reversed(shown)]
+        return [] if self.unlisted else [job.wire(listed=True) for job in reversed(shown)]
 
     @staticmethod
     def _error(operation: Operation[Any], code: str) -> IceError:
-        body = {"RequestId": "R", "Code": code, "Message": code}
-        return error_from_reply(status=400, body=body, action=operation.action, submit=True)
+        return error_from_reply(
+            status=400,
+            body={"Code": code, "Message": code, "RequestId": "R"},
+            action=operation.action,
+            submit=True,
+        )
 
     def sleep(self, seconds: float) -> None:
         """Let the time pass."""
@@ -182,8 +258,18 @@ class MemoryIce(Calls):
         self.slept.append(seconds)
         self.now += seconds
 
-    def endpoint_host(self) -> str:
-        return self.host
+    def monotonic(self) -> float:
+        """Return what a clock shows that stands still while the machine is suspended."""
+        return self.now - self.suspended
+
+    def suspend(self, seconds: float) -> None:
+        """Let the time pass while the machine is suspended."""
+        self.now += seconds
+        self.suspended += seconds
+
+    def account(self) -> Mapping[str, str]:
+        region, access_key = self.place
+        return {"region": region, "credentials": access_key}
 
     def longest_send(self) -> float:
         return self.reply_takes
@@ -197,13 +283,9 @@ class MemoryIce(Calls):
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for the hook and the clock of the operators."""
         monkeypatch.setattr("airflow_ice.operators.IceHook", lambda *_, **__: self)
-        clock = SimpleNamespace(time=lambda: self.now, sleep=self.sleep, monotonic=lambda: self.now)
+        clock = SimpleNamespace(time=lambda: self.now, sleep=self.sleep, monotonic=self.monotonic)
         for module in ("operators", "results"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
-        monkeypatch.setattr(
-            "airflow_ice.submission.Submission.__init__.__kwdefaults__",
-            {"clock": clock.time, "sleep": clock.sleep},
-        )
 
 
 class Killed(BaseException):
@@ -212,24 +294,64 @@ class Killed(BaseException):
 
 @dataclass
 class MemoryStore:
-    """Airflow's state store of one task instance. Values go through JSON, as they do there."""
+    """Airflow's state store of one task instance. Values go through JSON, as they do there.
+
+    :param unwritable: how many writes fail from now on. on_set: called before a write; after_set:
+        after it.
+    """
 
     values: dict[str, str] = field(default_factory=dict)
     unreadable: bool = False
-    unwritable: bool = False
+    unwritable: float = 0
+    current_try: int = 0
     on_set: Callable[[dict[str, Any]], None] = lambda value: None
+    after_set: Callable[[dict[str, Any]], None] = lambda value: None
+
+    def of_next_try(self) -> TryStore:
+        """Return what the next try gets; from now on, those of earlier tries are refused."""
+        self.current_try += 1
+        return TryStore(self, self.current_try)
+
+
+@dataclass
+class TryStore:
+    """The state store as one try reaches it. Each try has a task instance id of its own, and
+    Airflow knows the newest only.
+    """
+
+    store: MemoryStore
+    number: int
 
     def get(self, key: str, default: Any = None) -> Any:
-        if self.unreadable:
+        if self.store.unreadable:
             raise RuntimeError("API_SERVER_ERROR: out of reach")
-        return json.loads(self.values[key]) if key in self.values else default
+        if self.number != self.store.current_try or key not in self.store.values:
+            return default
+        return json.loads(self.store.values[key])
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         assert retention is not None
-        if self.unwritable:
+        self.store.on_set(value)
+        if self.store.unwritable > 0:
+            self.store.unwritable -= 1
             raise RuntimeError("API_SERVER_ERROR: out of reach")
-        self.on_set(value)
-        self.values[key] = json.dumps(value)
+        if self.number != self.store.current_try:
+            detail = {"status_code": 404, "message": "not found", "detail": {"reason": "not_found"}}
+            raise AirflowRuntimeError(
+                ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
+            )
+        self.store.values[key] = json.dumps(value)
+        self.store.after_set(value)
+
+
+@dataclass
+class DagRun:
+    """As much of a DAG run as the operators ask for."""
+
+    run_after: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+    logical_date: datetime | None = None
+    start_date: datetime | None = datetime(2026, 1, 2, 0, 1, tzinfo=UTC)
+    clear_number: int | None = 0
 
 
 @dataclass

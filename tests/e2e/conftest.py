@@ -67,6 +67,9 @@ def airflow(
     }
     settings = {
         "CORE__PARALLELISM": "8",
+        # Seconds after which a frozen worker is given up; its tasks are then retried.
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
     }
     with LocalAirflow(

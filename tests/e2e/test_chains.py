@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,7 +15,8 @@ import pytest
 
 from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.submission import USER_DATA_KEY, Intent
+from airflow_ice.submission.identity import Wish
+from airflow_ice.submission.request import USER_DATA_KEY
 
 REVIEW = "ice_preview_review_render"
 SCENES = "ice_select_organize_render"
@@ -48,13 +50,21 @@ class Run:
 
     def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return the jobs at the emulator whose UserData holds a key of this task."""
-        started = datetime.fromisoformat(
-            self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")["start_date"]
+        run = self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")
+        ids = SimpleNamespace(
+            dag_id=self.dag_id,
+            run_id=self.run_id,
+            task_id=task_id,
+            map_index=map_index,
+            try_number=1,
+            max_tries=0,
         )
-        family = Intent(
-            self.dag_id, self.run_id, task_id, map_index, 0, 0, run_started=started.isoformat()
-        ).family
-        return [job for job in self.ice.jobs() if key_of(job).startswith(f"{family}-")]
+        dates = {
+            name: run[name] and datetime.fromisoformat(run[name])
+            for name in ("run_after", "logical_date")
+        }
+        prefix = Wish.of(ids, SimpleNamespace(**dates, clear_number=0), 0).key_prefix
+        return [job for job in self.ice.jobs() if key_of(job).startswith(f"{prefix}-")]
 
     def published(self, count: int) -> list[Path]:
         return [Path(self.xcom("publish", map_index=place)) for place in range(count)]

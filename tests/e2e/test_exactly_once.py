@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -304,12 +305,93 @@ def marked_failed_while(state: str, words: str) -> Callable[[Task], None]:
     return act
 
 
+def lost_for_good(ice: LocalIce) -> None:
+    ice.fault("reset", action=HIGHLIGHTS)
+
+
+def not_known_at_first(ice: LocalIce) -> None:
+    ice.fault(
+        "error",
+        action="GetBatchMediaProducingJob",
+        status=404,
+        code="ResourceNotFound",
+        message="Resource not found",
+    )
+
+
+def moved(task: Task) -> None:
+    """Name the same place otherwise, between two tries: to the package, another host is another place."""
+    task.until_state("up_for_retry")
+    url = task.ice.url.replace("127.0.0.1", "localhost")
+    task.board.change(
+        lambda: task.airflow.api(
+            "PATCH",
+            f"connections/once_{task.name}",
+            params={"update_mask": "host"},
+            json={
+                "connection_id": f"once_{task.name}",
+                "conn_type": "alibaba_ice",
+                "host": url,
+            },
+        )
+    )
+
+
+def moved_and_cleared(task: Task) -> None:
+    moved(task)
+    task.until_ended(tries=2)
+    assert len(task.jobs) == 1, "a second job was paid for"
+    assert "no job with its key" in task.log
+    task.clear()
+    task.until(lambda: len(task.jobs) == 2, "submitting a job for the clear")
+    task.ice.unfreeze()
+
+
+def emptied_before_retry(task: Task) -> None:
+    task.until_state("up_for_retry")
+    task.lose_record()
+
+
+def frozen(task: Task) -> None:
+    """The worker freezes between intent and send; its retry submits; then it wakes."""
+    task.until(lambda: "Submitting" in task.log and task.row["pid"] is not None, "frozen")
+    pid = int(task.row["pid"])
+    task.until(lambda: process_state(pid) == "T", "frozen")
+    supervisor = parent_of(pid)
+    try:
+        task.until_ended(tries=2)
+        assert len(task.jobs) == 1
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
+    task.until(lambda: process_state(pid) in {None, "Z"}, "ended by itself")
+
+
+def process_state(pid: int) -> str | None:
+    """Return the letter of a process's state, None where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 STORIES: dict[str, Story] = {
     "first_run": Story(LocalIce.freeze, first_run),
     "reply_lost_with_token": Story(fault("lost_reply", action=BATCH)),
     "every_reply_lost_with_token": Story(fault("lost_reply", action=BATCH, times=4)),
     "reply_lost": Story(fault("lost_reply", action=HIGHLIGHTS)),
     "reply_lost_and_list_lags": Story(reply_lost_and_list_lags, looked_for_in_vain),
+    "reply_lost_and_told_to_fail": Story(lost_for_good, cleared_after_end),
+    "refused_by_gateway": Story(fault("html", action=HIGHLIGHTS, status=403)),
+    "moved_and_found": Story(act=moved),
+    "moved_and_not_found": Story(list_lags, moved_and_cleared),
+    "unknown_yet": Story(not_known_at_first),
+    "terminated_before_send": Story(),
+    "frozen_before_send": Story(act=frozen),
     "killed_before_send_with_token": Story(),
     "killed_before_send": Story(),
     "killed_before_save_with_token": Story(),
@@ -339,9 +421,12 @@ STORIES: dict[str, Story] = {
     "changed_and_list_lags": Story(list_lags, refused_as_mismatch),
     "store_unreadable": Story(),
     "store_unwritable": Story(),
+    "id_never_stored": Story(),
+    "id_never_stored_with_token": Story(),
+    "store_emptied_before_retry": Story(act=emptied_before_retry),
     "record_damaged": Story(LocalIce.freeze, record_damaged),
     "marked_failed_while_running": Story(
-        LocalIce.freeze, marked_failed_while("running", "Killed while batch job")
+        LocalIce.freeze, marked_failed_while("running", "Task killed. Batch job")
     ),
     "marked_failed_while_deferred": Story(
         LocalIce.freeze, marked_failed_while("deferred", "was ended, by a user")
@@ -504,7 +589,7 @@ def test_a_retry_delivers_a_job_that_has_finished_meanwhile(told: Told, name: st
     task = told(name)
     (job,) = task.jobs
     assert_delivered(task, job)
-    assert "found Finished; its results are taken; nothing is billed again" in task.log
+    assert "found Finished; delivering its results; nothing is billed again" in task.log
 
 
 def test_a_task_killed_at_every_step_in_turn_still_makes_one_job(told: Told) -> None:
@@ -645,9 +730,88 @@ def test_a_store_that_cannot_be_written_stops_the_send_and_does_not_lose_the_job
     (job,) = task.jobs
     assert_delivered(task, job)
     assert task.sent(HIGHLIGHTS) == 1
-    assert task.row["try_number"] == 3
+    assert task.row["try_number"] == 2
     assert "At this moment nothing was sent" in task.log
-    assert f"At this moment job {job['job_id']} is there, goes on and stays billed" in task.log
+    assert f"The id of batch job {job['job_id']} could not be stored; trying again" in task.log
+
+
+def test_an_id_that_is_never_stored_fails_for_good_and_names_the_job(told: Told) -> None:
+    task = told("id_never_stored")
+    (job,) = task.jobs
+    assert (task.row["state"], task.row["try_number"]) == ("failed", 1)
+    assert task.xcom("job_id") == job["job_id"]
+    assert f"IceBatchMediaProducingJobSensor(job_id='{job['job_id']}')" in task.log
+
+
+def test_an_id_that_is_never_stored_is_got_again_by_its_token(told: Told) -> None:
+    task = told("id_never_stored_with_token")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert task.row["try_number"] == 2
+
+
+def test_a_lost_reply_is_left_to_a_person_where_the_user_wants_it(told: Told) -> None:
+    task = told("reply_lost_and_told_to_fail")
+    assert "Look for it in the console" in task.log
+    (job,) = task.jobs  # that of the clear
+    assert_delivered(task, job)
+    assert task.row["try_number"] == 3
+
+
+def test_a_refusal_of_a_gateway_proves_nothing_and_the_job_is_looked_for(told: Told) -> None:
+    task = told("refused_by_gateway")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert task.sent("ListBatchMediaProducingJobs") >= 2
+    assert task.row["try_number"] == 1
+
+
+def test_a_lost_reply_is_found_where_an_edited_connection_leads(told: Told) -> None:
+    task = told("moved_and_found")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert "found by its key" in task.log
+
+
+def test_a_lost_reply_that_an_edited_connection_does_not_lead_to_is_left_to_a_person(
+    told: Told,
+) -> None:
+    task = told("moved_and_not_found")
+    assert len(task.jobs) == 2
+    assert_delivered(task, task.jobs[1])
+    assert "region changed since an earlier try" in task.log
+
+
+def test_a_job_that_is_not_known_yet_is_asked_for_again(told: Told) -> None:
+    task = told("unknown_yet")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert "is not known yet; looking again" in task.log
+
+
+def test_a_task_that_is_told_to_stop_before_the_send_sends_nothing(told: Told) -> None:
+    task = told("terminated_before_send")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert task.sent(HIGHLIGHTS) == 1
+    assert task.row["try_number"] == 2
+    assert "told to stop before its job was sent" in task.log
+    assert "An earlier try created no job: submitting with the same key" in task.log
+
+
+def test_a_worker_that_wakes_after_its_retry_has_submitted_sends_nothing(told: Told) -> None:
+    task = told("frozen_before_send")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert task.sent(HIGHLIGHTS) == 1
+    assert task.row["try_number"] == 2
+
+
+def test_a_retry_without_a_record_finds_its_job(told: Told) -> None:
+    task = told("store_emptied_before_retry")
+    (job,) = task.jobs
+    assert_delivered(task, job)
+    assert "found by its key" in task.log
 
 
 def test_a_damaged_record_never_means_submit(told: Told) -> None:
@@ -666,10 +830,10 @@ def test_a_task_that_a_user_ends_says_that_its_job_goes_on(told: Told, name: str
     (said,) = [
         line
         for line in task.log.splitlines()
-        if "Killed while" in line or "was ended, by a user" in line
+        if "Task killed. Batch job" in line or "was ended, by a user" in line
     ]
     assert job["job_id"] in said
-    assert "stays billed" in said
+    assert "will be billed" in said or "stays billed" in said
 
 
 def test_no_two_jobs_share_a_key_and_no_task_is_without_a_story(

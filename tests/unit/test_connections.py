@@ -406,3 +406,67 @@ def test_what_a_credentials_uri_holds_is_masked_too() -> None:
         "token=t0k3n%2Fof-uri&region=cn-shanghai",
         "t0k3n/of-uri",
     }
+
+
+def account(**fields: Any) -> dict[str, str]:
+    fields = {"login": "LTAI-one", "password": "secret", **fields}
+    return read(**fields).account()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": {"region_id": "cn-shanghai"}},
+        {"extra": {"network": "vpc"}},
+        {"host": "ice.cn-shanghai.aliyuncs.com"},
+        {"host": "https://ice-vpc.cn-shanghai.aliyuncs.com"},
+        {"password": "a-new-secret-of-the-same-AccessKey"},
+        {"extra": {"read_timeout": 3, "proxy": "http://proxy.example:3128"}},
+    ],
+    ids=str,
+)
+def test_an_edit_that_leads_to_the_same_account_and_region_is_no_move(
+    fields: dict[str, Any],
+) -> None:
+    assert account(**fields) == account()
+
+
+@pytest.mark.parametrize(
+    ("fields", "moved"),
+    [
+        ({"login": "LTAI-two"}, {"credentials"}),
+        ({"extra": {"region_id": "cn-beijing"}}, {"region"}),
+        ({"host": "127.0.0.1:8765"}, {"region"}),
+        ({"host": "ice.cn-shanghai.aliyuncs.com.example"}, {"region"}),
+        ({"extra": {"credential_type": "ecs_ram_role", "role_name": "one"}}, {"credentials"}),
+        ({"extra": {"credential_type": "default"}}, {"credentials"}),
+    ],
+    ids=str,
+)
+def test_an_edit_that_leads_elsewhere_is_a_move(fields: dict[str, Any], moved: set[str]) -> None:
+    now, then = account(**fields), account()
+    assert {name for name in then if now[name] != then[name]} == moved
+
+
+@pytest.mark.parametrize(
+    "setting", ["role_arn", "role_name", "credentials_uri", "oidc_provider_arn"]
+)
+def test_a_role_or_what_stands_for_it_is_who_pays(setting: str) -> None:
+    def of(name: str) -> dict[str, str]:
+        kind = "oidc_role_arn" if setting in {"role_arn", "oidc_provider_arn"} else "ecs_ram_role"
+        kind = "credentials_uri" if setting == "credentials_uri" else kind
+        return account(extra={"credential_type": kind, setting: name})
+
+    assert of("http://one") != of("http://two")
+
+
+def test_a_secret_within_a_credentials_uri_is_no_part_of_the_account() -> None:
+    def of(uri: str) -> dict[str, str]:
+        return account(extra={"credential_type": "credentials_uri", "credentials_uri": uri})
+
+    assert of("http://host/path?token=old") == of("http://user:word@host/path?token=new")
+
+
+def test_the_account_shows_no_key() -> None:
+    assert "LTAI" not in repr(account())
+    assert "secret" not in repr(account())

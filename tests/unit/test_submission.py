@@ -1,11 +1,12 @@
-"""Exactly one job for one intent: each row of the design's table, and each moment at which a try can die."""
+"""Exactly one job for one intent: each row of the design's table, and each moment at which a try
+can die.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from airflow_ice.api.errors import (
 from airflow_ice.exceptions import (
     IceJobTimeoutError,
     IceSubmissionRecordError,
+    IceTaskStoppedError,
+    IceTryReplacedError,
     UnretriedIceInputsChangedError,
     UnretriedIceJobFailedError,
 )
@@ -32,8 +35,19 @@ from airflow_ice.operators import (
     IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
-from airflow_ice.submission import RECORD, Intent, with_key
-from tests.memory_ice import INPUT, OUTPUT, Killed, MemoryIce, MemoryStore, TaskInstance
+from airflow_ice.submission.request import fingerprint, with_key
+from airflow_ice.submission.search import FREEZE_SUSPECTED
+from airflow_ice.submission.store import RECORD
+from tests.memory_ice import (
+    INPUT,
+    OUTPUT,
+    DagRun,
+    Killed,
+    MemoryIce,
+    MemoryStore,
+    TaskInstance,
+    TryStore,
+)
 
 RETRIES = 2
 HIGHLIGHTS = {"MediaArray": ["http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"]}
@@ -63,7 +77,8 @@ class World:
             **arguments,
         }
         self.max_tries = RETRIES
-        self.run_started = datetime(2026, 1, 2, tzinfo=UTC)
+        self.dag_run = DagRun()
+        self.operator: IceSubmitOperator | None = None
         self.tries = 0
         self.ti = TaskInstance(self.max_tries)
 
@@ -71,17 +86,25 @@ class World:
         """Run one try, in a process of its own."""
         self.tries += 1
         self.ti = TaskInstance(self.max_tries, try_number=self.tries)
-        operator = self.kind(**{**self.arguments, **changed})
+        self.operator = self.kind(**{**self.arguments, **changed})
         context: Any = {
             "ti": self.ti,
-            "task_state_store": self.store,
-            "dag_run": SimpleNamespace(start_date=self.run_started),
+            "task_state_store": self.store.of_next_try(),
+            "dag_run": self.dag_run,
         }
-        return operator.execute(context)
+        return self.operator.execute(context)
 
-    def clear(self) -> None:
-        """As Airflow 3.3 does: max_tries becomes the tries so far and the task's retries; the state store stays."""
-        self.max_tries = self.tries + RETRIES
+    def clear(self, retries: int = RETRIES) -> None:
+        """As Airflow 3.3 does in a run that has ended: max_tries becomes the tries so far and the
+        task's retries.
+        """
+        self.max_tries = self.tries + retries
+        self.clear_another_task()
+        self.dag_run.start_date = None
+
+    def clear_another_task(self) -> None:
+        """A clear of any task of the run raises its clear_number."""
+        self.dag_run.clear_number = (self.dag_run.clear_number or 0) + 1
 
     @property
     def record(self) -> dict[str, Any]:
@@ -220,7 +243,7 @@ def test_a_try_that_dies_before_the_intent_is_stored_has_sent_nothing(world: Mak
 @pytest.mark.parametrize("fault", ["unreadable", "unwritable"])
 def test_a_store_out_of_reach_never_means_submit(world: MakeWorld, fault: str) -> None:
     here = world()
-    setattr(here.store, fault, True)
+    setattr(here.store, fault, 1_000_000)
     with pytest.raises(IceSubmissionRecordError, match="othing was s"):
         here.run()
     assert here.ice.sends == 0
@@ -481,14 +504,15 @@ def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(
 def test_another_region_leads_away_from_the_job_and_is_said_so(world: MakeWorld) -> None:
     here = world()
     here.run()
-    here.ice.jobs.clear()  # of this region
-    with pytest.raises(IceSubmissionRecordError, match="region_id changed") as elsewhere:
-        here.run(region_id="cn-beijing")
+    here.ice.host = "ice.cn-beijing.aliyuncs.com"
+    with pytest.raises(IceJobNotFoundError, match="region changed since") as elsewhere:
+        here.run()
+    assert "job-0" in str(elsewhere.value)
     assert "clear this task" in str(elsewhere.value)
-    assert here.ice.jobs == []
-    here.clear()
-    assert here.run(region_id="cn-beijing") == "job-0"  # the advice holds
     assert len(here.ice.jobs) == 1
+    here.clear()
+    assert here.run() == "job-1"  # the advice holds
+    assert here.ice.jobs[1].place[0] == "cn-beijing"
 
 
 def test_another_address_of_the_same_account_is_no_change(world: MakeWorld) -> None:
@@ -499,25 +523,94 @@ def test_another_address_of_the_same_account_is_no_change(world: MakeWorld) -> N
     assert len(here.ice.jobs) == 1
 
 
-@pytest.mark.parametrize("change", ["region_id", "host"])
-def test_a_lost_reply_is_not_looked_for_in_another_place_and_nothing_is_sent_there(
-    world: MakeWorld, change: str
+OTHER_PLACES: dict[str, dict[str, str]] = {
+    "region": {"host": "ice.cn-beijing.aliyuncs.com"},
+    "account": {"access_key": "another"},
+}
+
+
+def move(here: World, **to: str) -> None:
+    for name, value in to.items():
+        setattr(here.ice, name, value)
+
+
+@pytest.mark.parametrize("to", OTHER_PLACES.values(), ids=OTHER_PLACES)
+def test_a_lost_reply_is_looked_for_in_another_place_and_nothing_is_sent_there(
+    world: MakeWorld, to: dict[str, str]
 ) -> None:
     here = world()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
     here.ice.after_submit = lambda: None
-    paid = list(here.ice.jobs)
-    here.ice.jobs.clear()
-    if change == "host":
-        here.ice.host = "ice.cn-beijing.aliyuncs.com"
-    arguments = {"region_id": "cn-beijing"} if change == "region_id" else {}
-    with pytest.raises(IceSubmissionRecordError, match="cannot be looked for here"):
-        here.run(**arguments)
-    assert here.ice.jobs == []
-    here.ice.jobs, here.ice.host = paid, "ice.cn-shanghai.aliyuncs.com"
+    looks = looked(here)
+    move(here, **to)
+    with pytest.raises(IceSubmissionRecordError, match="no job with its key") as elsewhere:
+        here.run()
+    assert "clear this task" in str(elsewhere.value)
+    assert looks
+    assert len(here.ice.jobs) == 1
+    move(here, host="ice.cn-shanghai.aliyuncs.com", access_key="AK")
     assert here.run() == "job-0"
+
+
+@pytest.mark.parametrize("to", OTHER_PLACES.values(), ids=OTHER_PLACES)
+def test_a_clear_after_a_move_is_a_persons_decision_to_submit(
+    world: MakeWorld, to: dict[str, str]
+) -> None:
+    here = world()
+    lines = captured(here)
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    looks = looked(here)
+    move(here, **to)
+    here.clear()
+    assert here.run() == "job-1"
+    assert looks
+    assert "changed since an earlier try" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"host": "ice-vpc.cn-shanghai.aliyuncs.com"}, {"access_key": "another of this account"}],
+    ids=["vpc", "rotated key"],
+)
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_lost_reply_is_found_after_an_edit_that_leads_to_the_same_account(
+    world: MakeWorld, edit: dict[str, str], *, cleared: bool
+) -> None:
+    here = world()
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    move(here, **edit)
+    here.ice.jobs[0].place = here.ice.place
+    if cleared:
+        here.clear()
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_token_is_not_sent_again_in_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here.ice.before_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.before_submit = lambda: None
+    move(here, access_key="another")
+    with pytest.raises(IceSubmissionRecordError, match="credentials changed"):
+        here.run()
+    assert here.ice.sends == 0
+
+
+def looked(here: World) -> list[float]:
+    """Return the list that the moments go to at which the list is read."""
+    looks: list[float] = []
+    here.ice.on_list = lambda: looks.append(here.ice.now)
+    return looks
 
 
 def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
@@ -526,7 +619,8 @@ def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
     here = world()
     here.run()
     lost = list(here.ice.jobs)
-    here.ice.jobs.clear()  # another account behind the same connection, or a service that has not written it everywhere yet
+    # Another account behind the same connection, or a service that has not written it everywhere.
+    here.ice.jobs.clear()
     with pytest.raises(IceJobNotFoundError, match="nothing was submitted by this try"):
         here.run()
     assert here.ice.jobs == []
@@ -571,7 +665,7 @@ def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(
     with pytest.raises(IceParameterError, match="Whether ICE took the job is not known") as refused:
         here.run()
     assert refused.value.submitted == "unknown"
-    assert here.record["refused"] is False
+    assert here.record["no_job_created"] is False
     here.ice.list_lag = 0
     assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
@@ -589,7 +683,7 @@ def test_a_mismatch_is_got_over_by_time_or_by_a_clear(monkeypatch: pytest.Monkey
         assert "No job was made" not in str(mismatch.value)
         assert (
             mismatch.value.submitted == "unknown"
-            or "ICE says that an earlier try made a job" in str(mismatch.value)
+            or "ICE says that an earlier try created a job" in str(mismatch.value)
         )
     sends = here.ice.sends
     with pytest.raises(IceSubmissionRecordError, match="shows none with its key"):
@@ -603,7 +697,6 @@ def test_run_ids_that_repeat_make_jobs_of_their_own(world: MakeWorld) -> None:
     here = world()
     here.run()
     here.store.values.clear()  # the DAG run was deleted and made again, or is another deployment's
-    here.run_started = datetime(2026, 1, 3, tzinfo=UTC)
     here.tries = 0
     assert here.run() == "job-1"
     assert len({job.key for job in here.ice.jobs}) == 2
@@ -690,7 +783,7 @@ def test_a_lookup_that_fails_does_not_hide_that_a_reply_was_lost(world: MakeWorl
     here = world()
     here.ice.replies = ["lost_after"]
     here.ice.list_out_of_reach = True
-    with pytest.raises(IceTransportError, match="A job may have been made") as lookup:
+    with pytest.raises(IceTransportError, match="A job may have been created") as lookup:
         here.run()
     assert lookup.value.submitted == "unknown"
 
@@ -765,45 +858,20 @@ def test_user_data_of_the_users_own_may_fill_what_is_left() -> None:
         with_key({"text": "x" * (room + 1)}, "0" * 49)
 
 
-def intent(**other: Any) -> Intent:
-    base: dict[str, Any] = {
-        "dag_id": "d",
-        "run_id": "r",
-        "task_id": "t",
-        "map_index": -1,
-        "max_tries": 2,
-        "retries": 2,
-    }
-    return Intent(**{**base, **other})
-
-
-def test_keys_differ_for_whatever_makes_another_intent_and_only_then() -> None:
-    others: list[dict[str, Any]] = [
-        {"dag_id": "d2"},
-        {"run_id": "r2"},
-        {"task_id": "t2"},
-        {"map_index": 0},
-        {"max_tries": 3},
-    ]
-    keys = [intent(**other).key(0) for other in ({}, *others)] + [intent().key(1)]
-    assert len(set(keys)) == 7
-    assert intent().key(0) == keys[0]
-    assert intent(dag_id="a_b", run_id="c").key(0) != intent(dag_id="a", run_id="b_c").key(0)
-    assert all(len(key) == 49 and key.isascii() for key in keys)
-
-
-def test_the_record_outlives_airflows_default_retention(world: MakeWorld) -> None:
+def test_the_record_outlives_airflows_default_retention(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     here = world()
     kept: list[Any] = []
-    write = here.store.set
+    write = TryStore.set
 
-    def set_and_note(key: str, value: Any, *, retention: Any = None) -> None:
+    def set_and_note(store: TryStore, key: str, value: Any, *, retention: Any = None) -> None:
         kept.append(retention)
-        write(key, value, retention=retention)
+        write(store, key, value, retention=retention)
 
-    here.store.set = set_and_note  # type: ignore[method-assign]
+    monkeypatch.setattr(TryStore, "set", set_and_note)
     here.run()
     assert kept
     assert all(retention is NEVER_EXPIRE for retention in kept)
@@ -817,7 +885,7 @@ def test_each_decision_is_one_line_that_says_what_it_means_for_the_bill(
     here.run()
     here.run()
     text = "\n".join(lines)
-    assert "Submitting a new job: no earlier submission. One job will be billed" in text
+    assert "Submitting a new, paid job: no earlier submission" in text
     assert "job-0: submitted; it is billed" in text
     assert "job-0: found Processing; reattaching; nothing is billed again" in text
 
@@ -844,7 +912,7 @@ def test_killing_the_task_is_honest(world: MakeWorld) -> None:
     operator._job_id = "job-7"
     operator.on_kill()
     assert "finds it by its key" in lines[0]
-    assert "job-7 goes on: ICE cannot cancel it" in lines[1]
+    assert "Batch job job-7 keeps running and will be billed" in lines[1]
 
 
 def test_errors_of_a_submit_say_what_a_retry_does(world: MakeWorld) -> None:
@@ -858,3 +926,423 @@ def test_errors_of_a_submit_say_what_a_retry_does(world: MakeWorld) -> None:
     assert here.ice.jobs == []
     here.ice.replies = []
     assert here.run() == "job-0"
+
+
+# The key rests on nothing that Airflow resets.
+
+
+@pytest.mark.parametrize("start_date", [None, datetime(2026, 3, 4, tzinfo=UTC)])
+def test_a_clear_that_empties_the_store_and_resets_the_start_still_finds_the_running_job(
+    world: MakeWorld, start_date: datetime | None
+) -> None:
+    here = world()
+    here.run()
+    here.clear()
+    here.dag_run.start_date = start_date
+    here.store.values.clear()
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_clear_that_empties_the_store_delivers_the_ended_job_where_it_is_to_be_reused(
+    world: MakeWorld,
+) -> None:
+    here = world(on_clear="reuse")
+    here.run()
+    here.ice.jobs[0].status = "Finished"
+    here.clear()
+    here.store.values.clear()
+    assert here.run() == "job-0"
+    here.ice.jobs[0].status = "Failed"
+    here.clear()
+    here.store.values.clear()
+    assert here.run() == "job-1"
+
+
+def test_a_running_job_is_found_without_a_record_in_a_list_that_lags(world: MakeWorld) -> None:
+    here = world()
+    here.ice.list_lag = 45
+    here.run()
+    here.clear()
+    here.store.values.clear()
+    assert here.run() == "job-0"
+
+
+def test_a_first_try_never_adopts_a_job_of_another_deployment(world: MakeWorld) -> None:
+    there = world()
+    there.run()
+    here = world()
+    here.ice.jobs = there.ice.jobs
+    here.clear_another_task()
+    assert here.run() == "job-1"
+    assert here.ice.jobs[0].key != here.ice.jobs[1].key
+    assert here.ice.jobs[0].key[:17] == here.ice.jobs[1].key[:17]
+
+
+# Clears and retries.
+
+
+def test_a_clear_after_retries_were_lowered_is_seen(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    assert here.max_tries == here.tries + RETRIES - 1
+    here.clear(retries=RETRIES - 1)  # max_tries stays what it was
+    assert here.max_tries == RETRIES
+    assert here.run(retries=RETRIES - 1) == "job-1"
+    assert here.run(retries=RETRIES - 1) == "job-1"
+
+
+def test_a_clear_of_another_task_is_no_clear_of_this_one(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.clear_another_task()
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_clear_of_a_running_task_is_a_retry(world: MakeWorld) -> None:
+    here = world(wait_for_completion=True, timeout=0)
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    here.clear_another_task()  # Airflow restarts the task: max_tries stays, clear_number rises
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_record_of_the_version_before_keeps_its_key_and_its_job(world: MakeWorld) -> None:
+    here = world()
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    record = here.record
+    old = {
+        "key": record["key"],
+        "refused": record["no_job_created"],
+        "taken": record["job_exists"],
+        "inputs": {
+            **record["inputs"],
+            "ice_conn_id": "0" * 12,
+            "region_id": "0" * 12,
+            "endpoint": fingerprint("ice-vpc.cn-shanghai.aliyuncs.com"),
+        },
+    }
+    kept = ("generation", "max_tries", "intent_at", "sent_at", "job_id", "delivered")
+    here.store.values[RECORD] = json.dumps({**old, **{name: record[name] for name in kept}})
+    assert here.run() == "job-0"
+    assert here.record["key"] == record["key"]
+    here.clear()
+    assert here.run() == "job-1"
+
+
+# A job that is not known (yet).
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_young_job_that_get_does_not_know_yet_is_looked_at_again(
+    world: MakeWorld, *, cleared: bool
+) -> None:
+    here = world(wait_for_completion=True, timeout=0)
+    here.ice.get_lag = 45
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    here.ice.now += 3
+    if cleared:
+        here.clear()
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    assert len(here.ice.jobs) == 1
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_job_that_get_does_not_know_is_looked_for_in_the_list(
+    world: MakeWorld, *, cleared: bool
+) -> None:
+    here = world(wait_for_completion=True, timeout=0)
+    here.ice.get_lag = 10_000
+    with pytest.raises(IceError):
+        here.run()
+    here.ice.now += 300
+    if cleared:
+        here.clear()
+    with pytest.raises(IceError):
+        here.run()
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_job_that_is_unknown_and_a_list_that_cannot_be_read_never_mean_submit(
+    world: MakeWorld,
+) -> None:
+    here = world()
+    here.run()
+    here.ice.now += 300
+    move(here, access_key="another")
+    here.ice.list_out_of_reach = True
+    here.clear()
+    with pytest.raises(IceTransportError):
+        here.run(on_clear="reuse")
+    assert len(here.ice.jobs) == 1
+
+
+# Only ICE itself proves that no job was created.
+
+
+@pytest.mark.parametrize("reply", ["gateway_after", "silent_after", "lost_after"])
+def test_an_error_that_is_not_ices_own_proves_nothing(world: MakeWorld, reply: Any) -> None:
+    here = world()
+    here.ice.replies = [reply]
+    assert here.run() == "job-0"
+    assert here.ice.sends == 1
+
+
+def test_a_refusal_after_an_unproven_error_does_not_rule_a_job_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here.ice.list_lag = 100  # longer than the list is given
+    here.ice.replies = ["gateway_after", "refused"]
+    with pytest.raises(IceParameterError) as refused:
+        here.run()
+    assert refused.value.submitted == "unknown"
+    assert here.record["no_job_created"] is False
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+# The reply came, and its id is not stored.
+
+
+def fail_to_save(here: World, times: float) -> None:
+    """Let the next writes of an id fail."""
+    failures = iter(range(int(min(times, 1e9))))
+
+    def fail(record: dict[str, Any]) -> None:
+        if record["job_id"] and next(failures, None) is not None:
+            raise RuntimeError("API_SERVER_ERROR: out of reach")
+
+    here.store.on_set = fail
+
+
+def test_the_id_is_stored_again_and_again(world: MakeWorld) -> None:
+    here = world()
+    fail_to_save(here, 5)
+    assert here.run() == "job-0"
+    assert here.record["job_id"] == "job-0"
+    assert sum(here.ice.slept) == 1 + 2 + 4 + 8 + 16
+
+
+def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
+    world: MakeWorld,
+) -> None:
+    here = world()
+    lines = captured(here)
+    fail_to_save(here, 1e9)
+    with pytest.raises(IceSubmissionRecordError, match="job-0") as lost:
+        here.run()
+    assert here.ti.pushed == {"job_id": "job-0"}
+    assert "Batch job job-0: submitted; it is billed" in "\n".join(lines)
+    assert 290 <= sum(here.ice.slept) <= 310
+    no_token = here.kind.describe is IceSubmitScreenMediaHighlightsJobOperator.describe
+    assert isinstance(lost.value, AirflowFailException) is no_token
+    if no_token:
+        assert "IceBatchMediaProducingJobSensor(job_id='job-0')" in str(lost.value)
+    here.store.on_set = lambda record: None
+    if not no_token:
+        here.ice.unlisted = True
+        assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_storing_the_id_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> None:
+    here = world()
+    fail_to_save(here, 1e9)
+
+    def stop() -> None:
+        assert here.operator
+        here.operator.on_kill()
+
+    here.ice.after_submit = stop
+    with pytest.raises(IceSubmissionRecordError):
+        here.run()
+    assert here.ice.slept == []
+
+
+def test_an_xcom_that_cannot_be_pushed_does_not_keep_the_id_from_the_store(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    pushed = iter([True])
+
+    def push(self: TaskInstance, key: str, value: Any) -> None:
+        if next(pushed, None):
+            raise RuntimeError("out of reach")
+        self.pushed[key] = value
+
+    monkeypatch.setattr(TaskInstance, "xcom_push", push)
+    assert here.run() == "job-0"
+    assert here.record["job_id"] == "job-0"
+    assert here.ti.pushed == {"job_id": "job-0"}
+
+
+# Told to stop, and frozen.
+
+
+@pytest.mark.parametrize("moment", ["after the intent", "in the limiter", "at the first request"])
+def test_a_task_told_to_stop_at_any_moment_before_the_send_sends_nothing(
+    world: MakeWorld, moment: str
+) -> None:
+    here = world()
+
+    def stop(*_: object) -> None:
+        assert here.operator
+        here.operator.on_kill()
+
+    if moment == "after the intent":
+        here.store.after_set = stop
+    elif moment == "in the limiter":
+        here.ice.in_limiter = stop
+    else:
+        here.store.on_set = stop
+    with pytest.raises(IceTaskStoppedError) as stopped:
+        here.run()
+    assert here.ice.sends == 0
+    assert stopped.value.submitted == "no"
+    here.ice.in_limiter = lambda: None
+    here.store.on_set = here.store.after_set = lambda record: None
+    assert here.run() == "job-0"
+    assert here.ice.slept == []  # that nothing was sent is noted: no list needs to settle
+
+
+def test_a_client_told_to_stop_between_its_own_tries_does_not_say_that_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here.ice.client_tries = 4
+    here.ice.replies = ["lost_after"]
+
+    def stop() -> None:
+        assert here.operator
+        here.operator.on_kill()
+
+    here.ice.after_submit = stop
+    with pytest.raises(IceTaskStoppedError) as stopped:
+        here.run()
+    assert stopped.value.submitted == "unknown"
+    assert here.record["no_job_created"] is False
+    here.ice.after_submit = lambda: None
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_pause_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> None:
+    here = world()
+    here.ice.replies = ["lost_before"]
+
+    def stop(*_: object) -> None:
+        assert here.operator
+        here.operator.on_kill()
+
+    here.ice.list_lag = 10_000
+    here.ice.on_list = stop
+    with pytest.raises(IceTaskStoppedError) as stopped:
+        here.run()
+    assert stopped.value.submitted == "unknown"
+    assert sum(here.ice.slept) < 2
+
+
+@pytest.mark.parametrize("kind_of_freeze", ["stopped process", "suspended machine"])
+@pytest.mark.parametrize("where", ["in the limiter", "after the intent"])
+def test_a_worker_that_wakes_after_its_retry_has_submitted_sends_nothing(
+    world: MakeWorld, kind_of_freeze: str, where: str
+) -> None:
+    here = world()
+    ids: list[str] = []
+
+    def freeze(*_: object) -> None:
+        here.ice.in_limiter = lambda: None
+        here.store.after_set = lambda record: None
+        if kind_of_freeze == "stopped process":
+            here.ice.now += 400
+        else:
+            here.ice.suspend(400)
+        here.ice.unlisted = True  # a look would not save the day
+        ids.append(here.run())
+
+    if where == "in the limiter":
+        here.ice.in_limiter = freeze
+    else:
+        here.store.after_set = freeze
+    with pytest.raises(IceTryReplacedError, match="Another try of this task has replaced"):
+        here.run()
+    assert ids == ["job-0"]
+    assert len(here.ice.jobs) == 1
+    assert here.record["job_id"] == "job-0"  # what the later try knows is not overwritten
+
+
+def test_a_worker_that_wakes_without_a_retry_sends_under_a_fresh_intent(world: MakeWorld) -> None:
+    here = world()
+    here.ice.limiter_takes = 400
+    sent_at: list[float] = []
+    here.ice.before_submit = lambda: sent_at.append(here.record["sent_at"])
+    assert here.run() == "job-0"
+    assert sent_at == [here.ice.jobs[0].created_at]
+
+
+def test_a_store_that_takes_too_long_for_every_check_sends_nothing(world: MakeWorld) -> None:
+    here = world()
+
+    def slow(record: dict[str, Any]) -> None:
+        here.ice.now += 6
+
+    here.store.on_set = slow
+    with pytest.raises(IceSubmissionRecordError, match="took more than 5 s"):
+        here.run()
+    assert here.ice.sends == 0
+
+
+def test_an_id_that_a_later_try_looks_after_is_not_stored_again_and_again(
+    world: MakeWorld,
+) -> None:
+    here = world()
+
+    def freeze() -> None:
+        here.ice.after_submit = lambda: None
+        here.ice.now += 400
+        assert here.run() == "job-0"
+
+    here.ice.after_submit = freeze
+    with pytest.raises(IceTryReplacedError):
+        here.run()
+    assert len(here.ice.jobs) == 1
+
+
+def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here.ice.before_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.before_submit = lambda: None
+    began = here.ice.now
+    assert here.run() == "job-0"
+    assert here.ice.now - began >= 60 + here.ice.reply_takes + FREEZE_SUSPECTED
+
+
+# Pages.
+
+
+def test_a_job_that_shifts_to_the_next_page_is_one_job(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    lines = captured(here)
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    once = MemoryIce._list
+    monkeypatch.setattr(MemoryIce, "_list", lambda ice, sent: once(ice, sent) * 2)
+    assert here.run() == "job-0"
+    assert "billed, too" not in "\n".join(lines)

@@ -1,12 +1,19 @@
-"""Submit, lose, crash, retry, clear, finish, fail in any order: what must hold whatever happens.
+"""Submit, lose, crash, freeze, stop, retry, clear, move, finish, fail in any order: what must hold
+whatever happens.
 
-Hypothesis plays one task instance against an ICE in memory. Two invariants: no two live jobs for one intent, and no finished job whose
-result is not delivered once the task has succeeded.
+Hypothesis plays one task instance against an ICE in memory. The invariants: a job is paid for only
+where a wish explains it, in all accounts together; no two jobs under one key; nothing that was
+submitted is lost; nothing is submitted while something could not be read. Where a double payment
+cannot be prevented, `explained_second_job` says so, and nothing else does.
+
+200 examples by default; `HYPOTHESIS_EXAMPLES=20000` for a long run.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,14 +26,41 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_ice.api.errors import IceError
 from airflow_ice.operators import (
     IceSubmitBatchMediaProducingJobOperator,
+    IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
-from tests.memory_ice import INPUT, OUTPUT, Killed, MemoryIce, MemoryStore, TaskInstance
+from airflow_ice.submission.store import RECORD
+from tests.memory_ice import (
+    INPUT,
+    OUTPUT,
+    DagRun,
+    Job,
+    Killed,
+    MemoryIce,
+    MemoryStore,
+    TaskInstance,
+)
 
 RETRIES = 3
 HIGHLIGHTS = {"MediaArray": ["http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"]}
-FAULTS = st.sampled_from(["ok", "refused", "throttled", "lost_before", "lost_after"])
-DEATHS = st.sampled_from(["none", "none", "before_submit", "after_submit", "at_set"])
+FAULTS = [
+    *("ok", "refused", "throttled", "lost_before", "lost_after"),
+    *("gateway_before", "gateway_after", "silent_before", "silent_after"),
+]
+MOMENTS = ["in_limiter", "before_submit", "after_submit", "at_set", "after_set", "on_list"]
+TROUBLES = [
+    "none",
+    "none",
+    *(f"{what} {at}" for what in ("die", "stop", "freeze") for at in MOMENTS),
+]
+# A freeze between the last check and the first byte is the one that no program can notice.
+TROUBLES.remove("freeze before_submit")
+PLACES = [
+    ("ice.cn-shanghai.aliyuncs.com", "AK"),
+    ("ice-vpc.cn-shanghai.aliyuncs.com", "AK"),
+    ("ice.cn-shanghai.aliyuncs.com", "another account"),
+    ("ice.cn-beijing.aliyuncs.com", "AK"),
+]
 
 
 class OneTaskInstance(RuleBasedStateMachine):
@@ -37,137 +71,217 @@ class OneTaskInstance(RuleBasedStateMachine):
         waits=st.booleans(),
         on_failed_job=st.sampled_from(["fail", "resubmit"]),
         on_clear=st.sampled_from(["resubmit", "reuse"]),
-        lag=st.sampled_from([0.0, 20.0, 55.0]),
+        on_lost_reply=st.sampled_from(["resubmit", "fail"]),
+        list_lag=st.sampled_from([0.0, 20.0, 55.0]),
+        get_lag=st.sampled_from([0.0, 0.0, 45.0]),
+        limiter_takes=st.sampled_from([0.0, 4.0, 30.0]),
+        unlisted=st.sampled_from([False, False, False, True]),
     )
-    def begin(
-        self, takes_token: bool, waits: bool, on_failed_job: str, on_clear: str, lag: float
-    ) -> None:
+    def begin(self, *, takes_token: bool, waits: bool, **drawn: Any) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(ExecutorSafeguard, "test_mode", True)
-        self.ice = MemoryIce(list_lag=lag)
+        self.policies = {
+            name: drawn.pop(name) for name in ("on_failed_job", "on_clear", "on_lost_reply")
+        }
+        self.ice = MemoryIce(client_tries=4 if takes_token else 1, **drawn)
         self.ice.install(self.patch)
         self.store = MemoryStore()
-        self.kind = (
+        self.takes_token, self.waits = takes_token, waits
+        self.kind: type[IceSubmitOperator] = (
             IceSubmitBatchMediaProducingJobOperator
             if takes_token
             else IceSubmitScreenMediaHighlightsJobOperator
         )
-        self.arguments: dict[str, Any] = {
-            "task_id": "submit",
-            "retries": RETRIES,
-            "input_config": INPUT if takes_token else HIGHLIGHTS,
-            "output_config": OUTPUT,
-            "wait_for_completion": waits,
-            "timeout": 0,
-            "on_failed_job": on_failed_job,
-            "on_clear": on_clear,
-        }
-        self.waits, self.on_clear, self.on_failed_job = waits, on_clear, on_failed_job
-        self.max_tries, self.tries = RETRIES, 0
+        self.dag_run = DagRun()
+        self.retries = self.max_tries = RETRIES
+        self.tries = 0
         self.state = "new"
-        # Each wish allows one job more: the first run, a clear of what was delivered or has failed, a resubmit after a failed job.
-        self.wishes = 1
-        self.jobs_before_clear: int | None = None
-        self.cleared_since_job = False
-        self.delivered: list[str] = []
+        self.clears = 0
+        self.clears_at: dict[tuple[int, int | None], int] = {(RETRIES, 0): 0}
+        self.shown: set[str] = set()
+        self.replaced: set[str] = set()  # keys of which a person or a policy took leave
+        self.emptied_since_send = False
+        self.operator: IceSubmitOperator | None = None
+        self.told_to_stop = False
 
     def teardown(self) -> None:
         if hasattr(self, "patch"):
             self.patch.undo()
 
+    # What happens.
+
     @precondition(lambda self: self.state in {"new", "up_for_retry"})
     @rule(
-        replies=st.lists(FAULTS, max_size=3),
-        death=DEATHS,
-        at_set=st.integers(0, 5),
-        unreadable=st.booleans(),
-        deaf=st.booleans(),
+        replies=st.lists(st.sampled_from(FAULTS), max_size=4),
+        trouble=st.sampled_from(TROUBLES),
+        after=st.sampled_from([0, 0, 0, 0, 1, 2, 3, 4]),
+        seconds=st.sampled_from([0.0, 1.0, 30.0, 80.0, 600.0]),
+        place=st.sampled_from([None] * 8 + PLACES),
+        unreadable=st.sampled_from([False, False, False, True]),
+        deaf=st.sampled_from([False, False, True]),
+        lost_saves=st.sampled_from([0, 0, 0, 3, 10**9]),
     )
     def try_once(
-        self, replies: list[Any], death: str, at_set: int, unreadable: bool, deaf: bool
+        self,
+        *,
+        replies: list[Any],
+        trouble: str,
+        after: int,
+        seconds: float = 0.0,
+        place: tuple[str, str] | None = None,
+        unreadable: bool = False,
+        deaf: bool = False,
+        lost_saves: int = 0,
     ) -> None:
-        """Run one try, with whatever goes wrong in it."""
-        last = self.ice.jobs[-1] if self.ice.jobs else None
-        self.tries += 1
+        """Run one try, with whatever goes wrong in it.
+
+        :param trouble: what befalls the process, and at which moment. after: how many such moments
+            pass before.
+        :param seconds: how long the try comes after what was before. place: where the connection
+            leads from now on; None for no edit.
+        """
+        self.ice.now += seconds
+        self.ice.host, self.ice.access_key = place or (self.ice.host, self.ice.access_key)
         self.ice.replies = list(replies)
         self.ice.list_out_of_reach = deaf
-        self.store.unreadable = unreadable and death == "none"
-        self._arm(death, at_set)
-        ti = TaskInstance(self.max_tries, try_number=self.tries)
-        sent = self.ice.sends
-        try:
-            context: Any = {
-                "ti": ti,
-                "task_state_store": self.store,
-                "dag_run": SimpleNamespace(start_date=None),
-            }
-            result = self.kind(**self.arguments).execute(context)
-        except Killed:
-            self.state = "up_for_retry"
-        except AirflowFailException:
-            self.state = "failed"
-        except IceError:
-            self.state = "up_for_retry" if self.tries <= self.max_tries else "failed"
-        else:
-            self.state = "success"
-            job_id = result["job_id"] if self.waits else result
-            self.delivered.append(job_id)
-            assert (
-                not self.waits
-                or next(job for job in self.ice.jobs if job.job_id == job_id).status == "Finished"
-            )
-            if self.jobs_before_clear is not None:
-                assert len(self.ice.jobs) > self.jobs_before_clear, (
-                    "a clear that is a wish for a new job was given the old one"
-                )
-                self.jobs_before_clear = None
-            assert ti.pushed["job_id"] == job_id
-            if self.waits:
-                assert ti.pushed["media_ids"] == [f"m-{job_id}-0", f"m-{job_id}-1"]
-        finally:
-            self._arm("none", 0)
-        if self.store.unreadable:
-            assert self.ice.sends == sent
+        self.store.unreadable = unreadable
+        self._arm(trouble, after, lost_saves)
+        sends = self.ice.sends
+        self._run()
+        if unreadable:
+            assert self.ice.sends == sends
+        self._arm("none", 0, 0)
         self.store.unreadable = self.ice.list_out_of_reach = False
         self.ice.replies = []
-        if self.ice.jobs and self.ice.jobs[-1] is not last:
-            # A failed job may be followed by another where the policy says so, or a person has cleared the task.
-            if (
-                last is not None
-                and last.status == "Failed"
-                and (self.on_failed_job == "resubmit" or self.cleared_since_job)
-            ):
-                self.wishes += 1
-            self.cleared_since_job = False
 
-    def _arm(self, death: str, at_set: int) -> None:
-        def die(*_: object) -> None:
-            raise Killed
-
-        sets = iter(range(1000))
-        self.ice.before_submit = die if death == "before_submit" else lambda: None
-        self.ice.after_submit = die if death == "after_submit" else lambda: None
-        self.store.on_set = (
-            (lambda _: die() if next(sets) == at_set else None)
-            if death == "at_set"
-            else lambda _: None
+    def _run(self) -> None:
+        """Run one try to its end, in a process of its own."""
+        self.tries += 1
+        number = self.tries
+        ti = TaskInstance(self.max_tries, try_number=number)
+        operator = self.kind(
+            task_id="submit",
+            retries=self.retries,
+            input_config=INPUT if self.takes_token else HIGHLIGHTS,
+            output_config=OUTPUT,
+            wait_for_completion=self.waits,
+            timeout=0,
+            **self.policies,
         )
+        context: Any = {
+            "ti": ti,
+            "task_state_store": self.store.of_next_try(),
+            "dag_run": self.dag_run,
+        }
+        before, self.operator, self.told_to_stop = self.operator, operator, False
+        try:
+            result = operator.execute(context)
+        except Killed:
+            state = "up_for_retry"
+        except AirflowFailException:
+            state = "failed"
+        except IceError:
+            state = "up_for_retry" if number <= self.max_tries else "failed"
+        else:
+            state = "success"
+        finally:
+            self.operator = before
+            self.shown |= set(
+                ti.pushed.values() if "job_id" not in ti.pushed else [ti.pushed["job_id"]]
+            )
+        if (
+            number == self.tries
+        ):  # else a later try has replaced this one, and Airflow takes no notice
+            self.state = state
+            if state == "success":
+                self._check_delivery(result["job_id"] if self.waits else result, ti)
+
+    def _check_delivery(self, job_id: str, ti: TaskInstance) -> None:
+        (job,) = [job for job in self.ice.jobs if job.job_id == job_id]
+        assert not self.waits or job.status == "Finished"
+        assert ti.pushed["job_id"] == job_id
+        if self.waits:
+            assert ti.pushed["media_ids"] == [f"m-{job_id}-0", f"m-{job_id}-1"]
+        assert job == [each for each in self.ice.jobs if each.place == job.place][-1]
+
+    def _arm(self, trouble: str, after: int, lost_saves: int) -> None:
+        what, _, moment = trouble.partition(" ")
+        left = iter(range(after))
+        saves = iter(range(lost_saves))
+
+        def at(name: str) -> Callable[..., None]:
+            def happen(*_: Any) -> None:
+                if name == moment and next(left, None) is None:
+                    self._arm("none", 0, 0)
+                    getattr(self, f"_{what}")()
+
+            return happen
+
+        def on_set(record: dict[str, Any]) -> None:
+            at("at_set")(record)
+            if record["job_id"] and not record["delivered"] and next(saves, None) is not None:
+                raise RuntimeError("API_SERVER_ERROR: out of reach")
+            self._check_new_key(record)
+
+        self.store.on_set = on_set
+        self.store.after_set = at("after_set")
+        for name in ("in_limiter", "before_submit", "on_list"):
+            setattr(self.ice, name, at(name))
+
+        def after_submit() -> None:
+            self._check_new_job()
+            at("after_submit")()
+
+        self.ice.after_submit = after_submit
+
+    def _die(self) -> None:
+        raise Killed
+
+    def _stop(self) -> None:
+        assert self.operator
+        self.operator.on_kill()
+
+    def _freeze(self) -> None:
+        """Let Airflow give up on this process and run the next try to its end; then it wakes."""
+        if self.tries > self.max_tries:
+            return
+        stopped_at, replies = self.ice.now, self.ice.replies
+        self.ice.replies = []
+        self.ice.now += 400
+        self._run()
+        assert self.ice.now > stopped_at
+        self.ice.replies = replies
 
     @precondition(lambda self: self.state in {"success", "failed", "up_for_retry"})
-    @rule()
-    def clear(self) -> None:
-        """Clear the task, as a person does, in whatever state it is."""
-        failed = bool(self.ice.jobs) and self.ice.jobs[-1].status == "Failed"
-        noted = '"delivered": true' in next(iter(self.store.values.values()), "")
-        wanted = noted and self.on_clear == "resubmit" and self.jobs_before_clear is None
-        # A job whose reply was lost may be what the same token returns, and is taken for what was submitted, failed or not.
-        answered = '"job_id": "' in next(iter(self.store.values.values()), "")
-        if (failed and answered) or wanted:
-            self.jobs_before_clear = len(self.ice.jobs)
-        self.wishes += wanted and not failed
-        self.cleared_since_job = True
-        self.max_tries = self.tries + RETRIES
+    @rule(lowered=st.booleans(), emptied=st.booleans())
+    def clear(self, *, lowered: bool, emptied: bool) -> None:
+        """Clear the task, as a person does; Airflow 3.4 empties its store. Its retries may have
+        been lowered meanwhile.
+        """
+        if lowered:
+            self.retries = max(0, min(self.retries, self.max_tries - self.tries))
+        self.max_tries = self.tries + self.retries
+        self.clears += 1
+        self.clear_another_task()
+        if emptied:
+            self._empty()
         self.state = "new"
+
+    @rule()
+    def clear_another_task(self) -> None:
+        self.dag_run.clear_number = (self.dag_run.clear_number or 0) + 1
+        self.dag_run.start_date = None
+        self.clears_at[self._pair] = self.clears
+
+    @precondition(lambda self: self.state == "up_for_retry")
+    @rule()
+    def restore_database(self) -> None:
+        """Lose the store between two tries."""
+        self._empty()
+
+    def _empty(self) -> None:
+        self.store.values.clear()
+        self.emptied_since_send = True
 
     @precondition(lambda self: any(job.status == "Processing" for job in self.ice.jobs))
     @rule(status=st.sampled_from(["Finished", "Failed"]))
@@ -175,58 +289,109 @@ class OneTaskInstance(RuleBasedStateMachine):
         """Let the service come to an end with a job."""
         next(job for job in self.ice.jobs if job.status == "Processing").status = status
 
-    @rule(seconds=st.floats(0, 600))
-    def time_passes(self, seconds: float) -> None:
-        self.ice.now += seconds
-
-    @invariant()
-    def no_more_jobs_than_wishes(self) -> None:
-        if hasattr(self, "ice"):
-            assert len(self.ice.jobs) <= self.wishes, [
-                (job.job_id, job.status, job.key) for job in self.ice.jobs
-            ]
-
-    @invariant()
-    def no_two_jobs_under_one_key(self) -> None:
-        if hasattr(self, "ice"):
-            assert len({job.key for job in self.ice.jobs}) == len(self.ice.jobs)
-
-    @invariant()
-    def no_two_live_jobs_for_one_intent(self) -> None:
-        # A task that hands on a job id and is cleared wants another job while the first may still run: that is no second for one intent.
-        if hasattr(self, "ice") and self.waits:
-            assert sum(job.status == "Processing" for job in self.ice.jobs) <= 1
-
-    @invariant()
-    def what_a_success_delivered_is_the_newest_job(self) -> None:
-        if hasattr(self, "ice") and self.state == "success":
-            assert self.delivered[-1] == self.ice.jobs[-1].job_id
-
     @precondition(lambda self: self.state in {"new", "up_for_retry"})
     @rule()
-    def nothing_is_lost(self) -> None:
-        """Let the task run undisturbed to its end: whatever job is there, its result is delivered and no other is made for it."""
-        jobs = len(self.ice.jobs)
-        live = [job for job in self.ice.jobs if job.status == "Processing"]
-        for job in live:
-            job.status = "Finished"
-        wished = self.wishes > jobs
-        self.try_once(replies=[], death="none", at_set=0, unreadable=False, deaf=False)
-        if (
-            self.state != "success" and len(self.ice.jobs) > jobs
-        ):  # a new job, waited for with no time to wait
-            self.ice.jobs[-1].status = "Finished"
-            self.state = "up_for_retry"
-            self.try_once(replies=[], death="none", at_set=0, unreadable=False, deaf=False)
-        if self.state == "success":
-            assert self.delivered[-1] == self.ice.jobs[-1].job_id
-        if live and not wished:
-            assert len(self.ice.jobs) == jobs
+    def run_undisturbed(self) -> None:
+        """Let all jobs finish, and the task run: it delivers its job, or says what a person has to
+        do.
+        """
+        for job in self.ice.jobs:
+            job.status = "Finished" if job.status == "Processing" else job.status
+        record = self._record
+        self.try_once(replies=[], trouble="none", after=0)
+        if record is None or record["no_job_created"]:
+            assert self.ice.jobs
+            assert self.ice.jobs[-1].job_id in self.shown
+
+    # What must hold.
+
+    @property
+    def _pair(self) -> tuple[int, int | None]:
+        return self.max_tries, self.dag_run.clear_number
+
+    @property
+    def _record(self) -> dict[str, Any] | None:
+        return json.loads(self.store.values[RECORD]) if RECORD in self.store.values else None
+
+    def _cleared_since(self, record: dict[str, Any]) -> bool:
+        return self.clears > self.clears_at[record["max_tries"], record["clear_count"]]
+
+    def _check_new_key(self, record: dict[str, Any]) -> None:
+        """A key that is stored for the first time is a wish for a job: what explains it?"""
+        before = self._record
+        if record["job_id"] is not None or (before and before["key"] == record["key"]):
+            return
+        if before is None:
+            assert self._explained_without_record()
+        else:
+            assert self._explained(before)
+            self.replaced.add(before["key"])
+
+    def _explained(self, before: dict[str, Any]) -> bool:
+        jobs = [job for job in self.ice.jobs if job.key == before["key"]]
+        if before["job_id"]:
+            jobs = [job for job in self.ice.jobs if job.job_id == before["job_id"]]
+        if not jobs:
+            return True  # the wish that the old key stands for has no job yet
+        job, cleared, reads = jobs[-1], self._cleared_since(before), not self.ice.list_out_of_reach
+        if job.status == "Failed" and job.place == self.ice.place:
+            return cleared or self.policies["on_failed_job"] == "resubmit"
+        if cleared and before["delivered"] and self.policies["on_clear"] == "resubmit":
+            return True
+        if cleared and job.place != self.ice.place:
+            return reads  # a person has cleared the task, and the job is not found here
+        # A person has cleared a task that had left the lost reply to a person.
+        to_person = not self.takes_token and self.policies["on_lost_reply"] == "fail"
+        return cleared and reads and self.ice.unlisted and to_person and not before["job_id"]
+
+    def _explained_without_record(self) -> bool:
+        here = [job for job in self.ice.jobs if job.place == self.ice.place]
+        if not self.ice.jobs:
+            return True
+        if self.ice.list_out_of_reach:
+            return False
+        if self.ice.unlisted or not here:
+            # Without a record nothing is known of a job elsewhere, or of one that no list shows.
+            return True
+        newest: Job = here[-1]
+        reuse = self.policies["on_clear"] == "reuse" and newest.status != "Failed"
+        return self.clears > 0 and newest.status != "Processing" and not reuse
+
+    def _check_new_job(self) -> None:
+        job = self.ice.jobs[-1]
+        others = [each for each in self.ice.jobs[:-1] if each.key == job.key]
+        assert not others or self._explained_second_job(), (job, others)
+        self.emptied_since_send = False
+
+    def _explained_second_job(self) -> bool:
+        """A lost reply, no token, a list that never shows the kind, and a user who says to submit
+        again.
+        """
+        return (
+            not self.takes_token
+            and self.ice.unlisted
+            and self.policies["on_lost_reply"] == "resubmit"
+        )
+
+    @invariant()
+    def nothing_that_was_submitted_is_lost(self) -> None:
+        if not hasattr(self, "ice") or not self.ice.jobs or self.emptied_since_send:
+            return
+        job, record = self.ice.jobs[-1], self._record
+        assert record is not None
+        stored = record["key"] == job.key or record["job_id"] == job.job_id
+        assert stored or job.job_id in self.shown or job.key in self.replaced
+
+    @invariant()
+    def what_is_known_to_be_a_job_is_never_forgotten(self) -> None:
+        if hasattr(self, "ice") and (record := self._record) is not None:
+            jobs = [job.key for job in self.ice.jobs]
+            assert not (record["no_job_created"] and record["key"] in jobs)
 
 
 TestOneTaskInstance = OneTaskInstance.TestCase
 TestOneTaskInstance.settings = settings(
-    max_examples=200,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "200")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -18,21 +18,27 @@ from airflow_ice.operators import (
     IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
-from airflow_ice.submission import StateStore
+from airflow_ice.submission import sending
+from airflow_ice.submission.store import StateStore
 
 
 class TroubledStore:
     """The task's state store, at which something happens in one moment of a submission.
 
     The submission passes through it at each step that counts: `intent` is written before a job is sent, `saved` when its id is
-    known, `delivered` when its result is. `before_` and `after_` one of them the process is killed; `unwritable_` is an error.
+    known, `delivered` when its result is. `before_` and `after_` one of them the process is killed; `unwritable_` is an error, and
+    `unwritable_saved` one that passes after three writes. After the intent it can also be `terminated_`, or `frozen_` together
+    with its supervisor, which then reports no heartbeat.
 
-    :param trouble: such a moment, or `unreadable`; None for none.
+    :param trouble: such a moment, `unwritable_saved_for_good`, or `unreadable`; None for none.
     """
 
     def __init__(self, store: StateStore, trouble: str | None) -> None:
         self._store = store
         self._trouble = trouble
+        self._saves_left_to_fail = 3
+        if trouble == "unwritable_saved_for_good":
+            sending._SAVE_WITHIN = 3.0  # type: ignore[misc]
 
     def get(self, key: str, default: Any = None) -> Any:
         if self._trouble == "unreadable":
@@ -41,11 +47,23 @@ class TroubledStore:
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         step = "delivered" if value["delivered"] else "saved" if value["job_id"] else "intent"
-        if self._trouble == f"unwritable_{step}":
+        if self._is_unwritable(step):
             raise ConnectionError("the state store is out of reach")
         self._die_if(f"before_{step}")
         self._store.set(key, value, retention=retention)
         self._die_if(f"after_{step}")
+        if step == "intent" and self._trouble == "terminated_after_intent":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if step == "intent" and self._trouble == "frozen_after_intent":
+            self._trouble = None
+            os.kill(os.getppid(), signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _is_unwritable(self, step: str) -> bool:
+        if step == "saved" and self._trouble == "unwritable_saved":
+            self._saves_left_to_fail -= 1
+            return self._saves_left_to_fail >= 0
+        return self._trouble in {f"unwritable_{step}", f"unwritable_{step}_for_good"}
 
     def _die_if(self, moment: str) -> None:
         if self._trouble == moment:
@@ -139,6 +157,18 @@ def ice_submit() -> None:
     batch("every_reply_lost_with_token")
     highlights("reply_lost")
     highlights("reply_lost_and_list_lags", list_settle_seconds=60)
+    highlights("reply_lost_and_told_to_fail", on_lost_reply="fail", retries=1)
+    highlights("refused_by_gateway")
+    # Edited connections.
+    highlights("moved_and_found", troubles={1: "before_saved"}, retry_delay=timedelta(seconds=15))
+    highlights(
+        "moved_and_not_found",
+        troubles={1: "before_saved"},
+        retry_delay=timedelta(seconds=15),
+        retries=1,
+    )
+    # A job that is not known yet.
+    highlights("unknown_yet", troubles={1: "after_saved"})
     # Killed task processes.
     batch("killed_before_send_with_token", troubles={1: "after_intent"})
     highlights("killed_before_send", troubles={1: "after_intent"})
@@ -147,6 +177,8 @@ def ice_submit() -> None:
     highlights(
         "killed_before_save_and_list_lags", troubles={1: "before_saved"}, list_settle_seconds=60
     )
+    highlights("terminated_before_send", troubles={1: "terminated_after_intent"})
+    highlights("frozen_before_send", troubles={1: "frozen_after_intent"})
     highlights("killed_while_waiting")
     highlights("finished_meanwhile", troubles={1: "after_saved"}, retry_delay=timedelta(seconds=3))
     batch("killed_after_delivery", troubles={1: "after_delivered"}, deferrable=True)
@@ -197,6 +229,11 @@ def ice_submit() -> None:
     # The state store.
     highlights("store_unreadable", troubles={1: "before_saved", 2: "unreadable"})
     highlights("store_unwritable", troubles={1: "unwritable_intent", 2: "unwritable_saved"})
+    highlights("id_never_stored", troubles={1: "unwritable_saved_for_good"})
+    batch("id_never_stored_with_token", troubles={1: "unwritable_saved_for_good"})
+    highlights(
+        "store_emptied_before_retry", troubles={1: "after_saved"}, retry_delay=timedelta(seconds=15)
+    )
     highlights("record_damaged", retries=20)
     # Ended by a user.
     highlights("marked_failed_while_running")
