@@ -280,11 +280,18 @@ class MemoryIce(Calls):
     def __exit__(self, *_: object) -> None:
         return None
 
+    def pinned(self) -> Self:
+        return self
+
+    def connection(self) -> str:
+        return self.host
+
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for the hook and the clock of the operators."""
-        monkeypatch.setattr("airflow_ice.operators.IceHook", lambda *_, **__: self)
+        for module in ("operators", "polling.worker"):
+            monkeypatch.setattr(f"airflow_ice.{module}.IceHook", lambda *_, **__: self)
         clock = SimpleNamespace(time=lambda: self.now, sleep=self.sleep, monotonic=self.monotonic)
-        for module in ("operators", "results"):
+        for module in ("operators", "polling.worker", "results"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
 
 
