@@ -36,8 +36,8 @@ class UnretriedIceInputsChangedError(AirflowFailException, IceJobError):
 
     _advice = (
         "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; "
-        "'resubmit' makes a new job with the new "
-        "inputs, which is billed beside the old one. Or restore the inputs and clear this task."
+        "'resubmit' makes a new job with the new inputs, which is billed beside the old one. Or "
+        "restore the inputs and clear this task."
     )
 
     def consequence(self) -> str:
@@ -60,7 +60,10 @@ class IceSubmissionRecordError(IceError):
     :param job_id: the job, where it is known.
     """
 
-    _advice = "Let this task retry once Airflow's api-server, or the state store's backend, answers again."
+    _advice = (
+        "Let this task retry once Airflow's api-server, or the backend of its state store, "
+        "answers again."
+    )
     more_facts = ("said", "job_id")
 
     def __init__(

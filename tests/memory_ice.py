@@ -172,8 +172,9 @@ class MemoryIce(Calls):
             try:
                 return self._submit(operation, parameters)
             except IceError as error:
+                if maybe_created and error.submitted == "no":
+                    error = error.with_facts(submitted="unknown")
                 maybe_created = maybe_created or error.submitted != "no"
-                error = error.with_facts(submitted="unknown") if maybe_created else error
                 if not (error.transient and operation.repeatable and number < self.client_tries):
                     raise error from None
             self.sleep(1.0)

@@ -44,21 +44,17 @@ def _job_unknown(job_id: str, moved: str, unknown: IceJobNotFoundError) -> IceEr
     return unknown.with_facts(
         job_id=job_id,
         advice=f"Job {job_id} was created by an earlier try; nothing was submitted by this "
-        f"try.{why} Check that the "
-        "connection leads to the account and region that submitted it, and let this task retry. If "
-        "the job is gone, "
-        "clear this task for a new, paid one.",
+        f"try.{why} Check that the connection leads to the account and region that submitted it, "
+        "and let this task retry. If the job is gone, clear this task for a new, paid one.",
     )
 
 
 def _maybe_elsewhere(record: Record, moved: str) -> IceSubmissionRecordError:
     return IceSubmissionRecordError(
         f"An earlier try may have submitted a job before the connection's {moved} changed, and no "
-        "job with its key "
-        f"{record.key} is found where the connection leads now",
+        f"job with its key {record.key} is found where the connection leads now",
         consequence="Nothing was submitted by this try; that job, if there is one, keeps running "
-        "where it was submitted "
-        "and stays billed.",
+        "where it was submitted and stays billed.",
         advice="Restore the connection and let this task retry, or clear this task to submit a "
         "new, paid job.",
     )
@@ -71,8 +67,7 @@ def lost_reply(record: Record) -> IceSubmissionRecordError:
     certain = "ICE says that an earlier try created a job"
     return IceSubmissionRecordError(
         f"{certain if record.job_exists else 'A submit got no reply'}, and "
-        "ListBatchMediaProducingJobs shows none with its key "
-        f"{record.key}",
+        f"ListBatchMediaProducingJobs shows none with its key {record.key}",
         consequence="That job, if there is one, keeps running and stays billed; nothing more was "
         "submitted.",
         advice="Look for it in the console by its UserData, and let this task retry, or clear it "

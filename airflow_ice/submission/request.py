@@ -124,9 +124,8 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
         raise IceInputError(
             "UserData",
             None,
-            f"must be at most {limits.MAX_USER_DATA_BYTES} bytes together with the {ours} by which "
-            "this "
-            f"package finds the job again; together they are {size}",
+            f"must be at most {limits.MAX_USER_DATA_BYTES} bytes together with the {ours} by "
+            f"which this package finds the job again; together they are {size}",
         )
     return merged
 

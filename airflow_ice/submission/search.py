@@ -193,9 +193,8 @@ class JobSearch:
             except IceError as error:
                 raise error.with_facts(
                     submitted="unknown",
-                    advice="A job may have been created, and it could not be looked for. Let this "
-                    "task retry: "
-                    "it looks again by its key.",
+                    advice="A job may have been created, and it could not be looked for. Let "
+                    "this task retry: it looks again by its key.",
                 ) from error
             if jobs or once or left <= 0:
                 return jobs

@@ -246,9 +246,8 @@ class Sender:
         )
         return error.with_facts(
             submitted="unknown",
-            advice="A job of an earlier try exists. Let this task retry later: it finds that job, "
-            "and "
-            "on_changed_inputs decides.",
+            advice="A job of an earlier try exists. Let this task retry later: it finds that "
+            "job, and on_changed_inputs decides.",
         )
 
     def _job_after(
@@ -277,8 +276,8 @@ class Sender:
                 raise error
             raise error.with_facts(
                 submitted="unknown",
-                advice="Let this task retry: it looks for the job by its key, and sends again only "
-                "if there is none.",
+                advice="Let this task retry: it looks for the job by its key, and sends again "
+                "only if there is none.",
             ) from error
         self._log.warning(
             "This send created no job that is found; sending again in %.0f s. %s",
@@ -309,13 +308,11 @@ def _id_not_stored(
 ) -> NonRetryableIceSubmissionRecordError:
     return NonRetryableIceSubmissionRecordError(
         f"Batch job {record.job_id} was submitted, and its id could not be stored in Airflow's "
-        "state store "
-        f"({error.message})",
+        f"state store ({error.message})",
         consequence=f"Job {record.job_id} is billed and keeps running. This action has no "
-        "ClientToken, so a retry might "
-        "pay for a second one; the task fails without a retry.",
-        advice=f"Wait for it with IceBatchMediaProducingJobSensor(job_id='{record.job_id}'), which "
-        "is also in XCom "
-        "under job_id, and collect it with IceGetBatchMediaProducingJobOperator.",
+        "ClientToken, so a retry might pay for a second one; the task fails without a retry.",
+        advice=f"Wait for it with IceBatchMediaProducingJobSensor(job_id='{record.job_id}'), "
+        "which is also in XCom under job_id, and collect it with "
+        "IceGetBatchMediaProducingJobOperator.",
         job_id=record.job_id,
     )

@@ -51,11 +51,9 @@ class RecordStore:
         except Exception as cause:
             raise IceSubmissionRecordError(
                 "The record of this task's submission could not be read from Airflow's state "
-                "store: "
-                f"{type(cause).__name__}: {cause}",
-                consequence="Nothing was submitted by this try; a job of an earlier try, if there "
-                "is "
-                "one, keeps running and stays billed.",
+                f"store: {type(cause).__name__}: {cause}",
+                consequence="Nothing was submitted by this try; a job of an earlier try, if "
+                "there is one, keeps running and stays billed.",
             ) from cause
 
     def write(self, record: Record, consequence: str) -> None:
@@ -75,8 +73,7 @@ class RecordStore:
                 raise IceTryReplacedError(consequence=f"At this moment {consequence}.") from cause
             raise IceSubmissionRecordError(
                 "The record of this task's submission could not be written to Airflow's state "
-                "store: "
-                f"{type(cause).__name__}: {cause}",
+                f"store: {type(cause).__name__}: {cause}",
                 consequence=f"At this moment {consequence}. A retry finds by its key whatever was "
                 "created.",
                 job_id=record.job_id,

@@ -94,7 +94,10 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if len(path.parts) == 1], ids=str)
+AIRFLOW_SIDE = [path for path in SOURCES if len(path.parts) == 1 or path.parts[0] == "submission"]
+
+
+@pytest.mark.parametrize("path", AIRFLOW_SIDE, ids=str)
 def test_only_airflows_public_surface_is_used(path: Path) -> None:
     public = ("airflow.sdk", "airflow.triggers.base")
     for name in imported(path):
@@ -115,6 +118,16 @@ def test_imports_point_one_way(path: Path) -> None:
         "get_provider_info.py",
     }:
         assert not {name for name in names if name.split(".")[0] == "airflow"}
+    if path.parts[0] == "submission" and path.name in {
+        "identity.py",
+        "record.py",
+        "request.py",
+        "decide.py",
+    }:
+        pure = ("airflow_ice.api", "airflow_ice.submission", "airflow_ice.waiting")
+        ours = {name for name in names if name.startswith("airflow")}
+        assert all(name.startswith(pure) for name in ours), ours
+        assert not names & {"time", "asyncio", "httpx", "logging"}
     if path.name == "waiting.py":
         assert not names & {"time", "asyncio", "httpx", "datetime"}
     if path.name not in {"sensors.py", "operators.py"}:

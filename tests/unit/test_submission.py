@@ -1036,6 +1036,23 @@ def test_a_record_of_the_version_before_keeps_its_key_and_its_job(world: MakeWor
     assert here.run() == "job-1"
 
 
+@pytest.mark.parametrize("renamed", [{"ice_conn_id": "another"}, {"region_id": "cn-shanghai"}])
+@pytest.mark.parametrize("answered", [False, True])
+def test_another_name_for_the_same_connection_and_region_is_no_move(
+    world: MakeWorld, renamed: dict[str, str], *, answered: bool
+) -> None:
+    here = world()
+    if answered:
+        here.run()
+    else:
+        here.ice.after_submit = killed
+        with pytest.raises(Killed):
+            here.run()
+        here.ice.after_submit = lambda: None
+    assert here.run(**renamed) == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
 # A job that is not known (yet).
 
 
