@@ -99,26 +99,15 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
 
     :raises IceInputError: not a JSON object, the name is in use, or together more than 512 bytes.
     """
-    if user_data is None or user_data == "":
-        own: dict[str, Any] = {}
-    elif isinstance(user_data, str):
-        own = limits.json_object("UserData", user_data)
-    elif isinstance(user_data, Mapping):
-        own = dict(user_data)
-    else:
-        kind = type(user_data).__name__
-        raise IceInputError("UserData", None, f"must be a dict or a JSON string, not {kind}")
+    own = {} if user_data is None or user_data == "" else limits.user_data_object(user_data)
     if USER_DATA_KEY in own:
         raise IceInputError(
             f"UserData.{USER_DATA_KEY}",
-            own[USER_DATA_KEY],
+            None,
             "is the name that this package keeps its own key under",
         )
     merged = {**own, USER_DATA_KEY: key}
-    try:
-        size = len(json.dumps(merged, ensure_ascii=False).encode())
-    except (TypeError, ValueError) as cause:
-        raise IceInputError("UserData", None, f"cannot be written as JSON: {cause}") from None
+    size = len(json.dumps(merged, ensure_ascii=False).encode())
     if size > limits.MAX_USER_DATA_BYTES:
         ours = len(json.dumps({USER_DATA_KEY: key}))
         raise IceInputError(
