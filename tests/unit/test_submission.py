@@ -1057,11 +1057,12 @@ def test_another_name_for_the_same_connection_and_region_is_no_move(
 
 
 @pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("unlisted", [False, True])
 def test_a_young_job_that_get_does_not_know_yet_is_looked_at_again(
-    world: MakeWorld, *, cleared: bool
+    world: MakeWorld, *, unlisted: bool, cleared: bool
 ) -> None:
     here = world(wait_for_completion=True, timeout=0)
-    here.ice.get_lag = 45
+    here.ice.get_lag, here.ice.unlisted = 45, unlisted
     with pytest.raises(IceJobTimeoutError):
         here.run()
     here.ice.now += 3

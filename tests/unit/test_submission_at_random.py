@@ -51,10 +51,11 @@ MOMENTS = ["in_limiter", "before_submit", "after_submit", "at_set", "after_set",
 TROUBLES = [
     "none",
     "none",
-    *(f"{what} {at}" for what in ("die", "stop", "freeze") for at in MOMENTS),
+    *(f"{what} {at}" for what in ("die", "stop", "freeze", "suspend") for at in MOMENTS),
 ]
 # A freeze between the last check and the first byte is the one that no program can notice.
 TROUBLES.remove("freeze before_submit")
+TROUBLES.remove("suspend before_submit")
 PLACES = [
     ("ice.cn-shanghai.aliyuncs.com", "AK"),
     ("ice-vpc.cn-shanghai.aliyuncs.com", "AK"),
@@ -102,7 +103,6 @@ class OneTaskInstance(RuleBasedStateMachine):
         self.replaced: set[str] = set()  # keys of which a person or a policy took leave
         self.emptied_since_send = False
         self.operator: IceSubmitOperator | None = None
-        self.told_to_stop = False
 
     def teardown(self) -> None:
         if hasattr(self, "patch"):
@@ -173,7 +173,7 @@ class OneTaskInstance(RuleBasedStateMachine):
             "task_state_store": self.store.of_next_try(),
             "dag_run": self.dag_run,
         }
-        before, self.operator, self.told_to_stop = self.operator, operator, False
+        before, self.operator = self.operator, operator
         try:
             result = operator.execute(context)
         except Killed:
@@ -225,8 +225,15 @@ class OneTaskInstance(RuleBasedStateMachine):
 
         self.store.on_set = on_set
         self.store.after_set = at("after_set")
-        for name in ("in_limiter", "before_submit", "on_list"):
+        for name in ("in_limiter", "on_list"):
             setattr(self.ice, name, at(name))
+
+        def before_submit() -> None:
+            assert self.operator
+            assert not self.operator._killed, "a task that was told to stop has sent"
+            at("before_submit")()
+
+        self.ice.before_submit = before_submit
 
         def after_submit() -> None:
             self._check_new_job()
@@ -243,13 +250,19 @@ class OneTaskInstance(RuleBasedStateMachine):
 
     def _freeze(self) -> None:
         """Let Airflow give up on this process and run the next try to its end; then it wakes."""
-        if self.tries > self.max_tries:
-            return
-        stopped_at, replies = self.ice.now, self.ice.replies
-        self.ice.replies = []
-        self.ice.now += 400
+        if self.tries <= self.max_tries:
+            self.ice.now += 400
+            self._run_next_try()
+
+    def _suspend(self) -> None:
+        """Freeze the whole machine, and its monotonic clock with it."""
+        if self.tries <= self.max_tries:
+            self.ice.suspend(400)
+            self._run_next_try()
+
+    def _run_next_try(self) -> None:
+        replies, self.ice.replies = self.ice.replies, []
         self._run()
-        assert self.ice.now > stopped_at
         self.ice.replies = replies
 
     @precondition(lambda self: self.state in {"success", "failed", "up_for_retry"})
