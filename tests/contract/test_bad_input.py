@@ -173,16 +173,16 @@ def clear(outcome: Outcome, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_unknown_job_ends_when_its_grace_does(
+def test_an_unknown_job_ends_a_wait_when_doubt_ends(
     mode: Mode, ice: LocalIce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_ice.waiting.UNKNOWN_JOB_GRACE", 0.25)
+    monkeypatch.setattr("airflow_ice.waiting.DOUBT", 0.25)
     before = len(ice.requests("GetBatchMediaProducingJob"))
     outcome = Run(mode, job_id="0" * 32, timeout=60, poke_interval=0.1).outcome()
     assert isinstance(outcome.error, IceJobNotFoundError)
     for said in ("ResourceNotFound", "region_id", "RequestId"):
         assert said in str(outcome.error)
-    assert 2 <= len(ice.requests("GetBatchMediaProducingJob")) - before <= 6
+    assert 3 <= len(ice.requests("GetBatchMediaProducingJob")) - before <= 8
 
 
 # The hook alone
