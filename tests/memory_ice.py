@@ -182,6 +182,12 @@ class MemoryIce(Calls):
         self.slept.append(seconds)
         self.now += seconds
 
+    def pinned(self, *, tries: int | None = None) -> Self:
+        return self
+
+    def connection(self) -> str:
+        return self.host
+
     def endpoint_host(self) -> str:
         return self.host
 
@@ -196,9 +202,10 @@ class MemoryIce(Calls):
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for the hook and the clock of the operators."""
-        monkeypatch.setattr("airflow_ice.operators.IceHook", lambda *_, **__: self)
+        for module in ("operators", "polling.worker"):
+            monkeypatch.setattr(f"airflow_ice.{module}.IceHook", lambda *_, **__: self)
         clock = SimpleNamespace(time=lambda: self.now, sleep=self.sleep, monotonic=lambda: self.now)
-        for module in ("operators", "results"):
+        for module in ("operators", "polling.worker", "results"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
         monkeypatch.setattr(
             "airflow_ice.submission.Submission.__init__.__kwdefaults__",
