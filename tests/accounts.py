@@ -31,7 +31,12 @@ OLD, NEW = "old-key", "new-key"
 def settings(key: str = OLD, region: str = "cn-shanghai", **fields: Any) -> dict[str, Any]:
     """Return a connection's fields."""
     extra = json.dumps({"region_id": region})
-    return {"conn_type": "alibaba_ice", "login": key, "password": "a-secret", "extra": extra} | fields
+    return {
+        "conn_type": "alibaba_ice",
+        "login": key,
+        "password": "a-secret",
+        "extra": extra,
+    } | fields
 
 
 @dataclass(frozen=True)
