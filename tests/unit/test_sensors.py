@@ -145,7 +145,7 @@ class SundaySensor(IceBatchMediaProducingJobSensor):
 def test_a_skip_of_the_users_own_stays_a_skip(options: dict[str, Any]) -> None:
     context: Any = {}
     sensor = SundaySensor(task_id="w", job_id="job-1", **options)
-    with pytest.raises(AirflowSkipException, match="^not on Sundays$"):
+    with pytest.raises(AirflowSkipException, match=r"^not on Sundays$"):
         sensor.resume_execution("execute_complete", {"event": {}}, context)
 
 
