@@ -295,7 +295,7 @@ def test_exponential_backoff_goes_on_in_a_wait_that_was_made_anew() -> None:
 
 def test_exponential_backoff_is_bounded_after_thousands_of_polls() -> None:
     waiting = wait(exponential_backoff=True, deadline=math.inf)
-    pauses = [seconds(waiting.on_job(job(), 1000.0 + look)) for look in range(3000)]
+    pauses = [seconds(waiting.on_job(job(), 1000.0 + poll)) for poll in range(3000)]
     assert all(math.isfinite(pause) for pause in pauses)
 
 
@@ -395,10 +395,10 @@ def test_no_wait_is_ever_hot_or_beyond_its_deadline(
 def test_a_line_for_each_change_of_state_and_none_for_each_poll() -> None:
     log = Lines()
     waiting = wait(log)
-    for look, status in enumerate(
+    for poll, status in enumerate(
         ["Init", "Init", "Processing", "Processing", "Processing", "Finished"]
     ):
-        waiting.on_job(job(status), 1000.0 + look)
+        waiting.on_job(job(status), 1000.0 + poll)
     assert len(log.infos) == 3
     assert [
         line
@@ -437,8 +437,8 @@ def test_heartbeats_come_at_growing_intervals() -> None:
 def test_an_unknown_state_is_warned_of_once() -> None:
     log = Lines()
     waiting = wait(log)
-    for look in range(5):
-        waiting.on_job(job("Paused"), 1000.0 + look)
+    for poll in range(5):
+        waiting.on_job(job("Paused"), 1000.0 + poll)
     assert len(log.warnings) == 1
     assert "'Paused'" in log.warnings[0]
 
