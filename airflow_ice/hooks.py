@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TRIES: Final = 4
+"""Sends in all of one call that may be repeated, unless a hook is told otherwise."""
+
 
 class IceHook(BaseHook, Calls, AsyncCalls):
     """Alibaba Cloud ICE (Intelligent Media Services) through an Airflow connection.
@@ -57,7 +60,11 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     hook_name = "Alibaba Cloud ICE"
 
     def __init__(
-        self, ice_conn_id: str = default_conn_name, region_id: str | None = None, *, tries: int = 4
+        self,
+        ice_conn_id: str = default_conn_name,
+        region_id: str | None = None,
+        *,
+        tries: int = TRIES,
     ) -> None:
         super().__init__()
         self.ice_conn_id = ice_conn_id
@@ -82,9 +89,12 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         hook._connection, hook._is_pinned = connection, True
         return hook
 
-    def pinned(self) -> Self:
-        """Return a hook for the connection as this one has read it."""
-        return type(self).of(self.ice_conn_id, self.connection(), tries=self.tries)
+    def pinned(self, *, tries: int | None = None) -> Self:
+        """Return a hook for the connection as this one has read it.
+
+        :param tries: as for a new hook; None for those of this one.
+        """
+        return type(self).of(self.ice_conn_id, self.connection(), tries=tries or self.tries)
 
     def connection(self) -> IceConnection:
         """Return the connection, read once.

@@ -202,8 +202,9 @@ class IceSubmitOperator(BaseOperator):
             if not self.wait_for_completion:
                 submission.delivered(job_id)
                 return job_id
-            self._wait_for(job_id)
-            return self._deliver(hook, job_id, require, submission, context)
+        # The connection may have been edited while the job ran: it is collected where it was seen.
+        with self._wait_for(job_id) as seen_by:
+            return self._deliver(seen_by, job_id, require, submission, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Take the trigger's event: collect the job, or say why not.
@@ -223,7 +224,9 @@ class IceSubmitOperator(BaseOperator):
             pulled = context["ti"].xcom_pull(
                 task_ids=self.task_id, key="job_id", map_indexes=context["ti"].map_index
             )
-            self._job_id = job_id = str(pulled)
+            if not isinstance(pulled, str):
+                raise  # there is nothing to poll for
+            self._job_id = job_id = pulled
             outcome = last_poll(
                 job_id, self.ice_conn_id, self.region_id, waited=self.timeout, log=self.log
             )
@@ -303,8 +306,8 @@ class IceSubmitOperator(BaseOperator):
         context["ti"].xcom_push(key="job_id", value=job_id)
         self._shown.add(job_id)
 
-    def _wait_for(self, job_id: str) -> None:
-        """Return when the job is Finished.
+    def _wait_for(self, job_id: str) -> IceHook:
+        """Return when the job is Finished, with a hook that leads to it.
 
         :raises TaskDeferred: to go on in the triggerer.
         :raises IceError: it is Failed, the time is over, or polling it fails for good.
@@ -331,6 +334,7 @@ class IceSubmitOperator(BaseOperator):
             time.sleep(outcome.seconds)
             outcome = poll_until_over(poller, wait)
         self._check_ended(outcome)
+        return poller.hook()
 
     def _deliver(
         self, hook: IceHook, job_id: str, require: Require, submission: Submitter, context: Context

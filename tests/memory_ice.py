@@ -272,6 +272,15 @@ class MemoryIce(Calls):
         region, access_key = self.place
         return {"region": region, "credentials": access_key}
 
+    def pinned(self, *, tries: int | None = None) -> Self:
+        return self
+
+    def connection(self) -> str:
+        return self.host
+
+    def endpoint_host(self) -> str:
+        return self.host
+
     def longest_send(self) -> float:
         return self.reply_takes
 
@@ -280,12 +289,6 @@ class MemoryIce(Calls):
 
     def __exit__(self, *_: object) -> None:
         return None
-
-    def pinned(self) -> Self:
-        return self
-
-    def connection(self) -> str:
-        return self.host
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Stand in for the hook and the clock of the operators."""

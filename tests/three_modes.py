@@ -1,14 +1,15 @@
-"""Runs a sensor as Airflow would, in each of its three modes: with the real clock, or with one that only sleeping moves."""
+"""Runs a sensor as Airflow would, in each of its three modes: with the real clock, or with one that
+only sleeping moves."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pytest
 from airflow.sdk._shared.module_loading import import_string
@@ -17,19 +18,21 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipExcept
 
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 from airflow_ice.triggers import IceBatchMediaProducingJobTrigger
+from tests.virtual_time import VirtualLoop
 
+T = TypeVar("T")
 Mode = Literal["poke", "reschedule", "deferrable"]
 MODES: tuple[Mode, ...] = ("poke", "reschedule", "deferrable")
 
 
 class Clock:
-    """A clock that stands still until somebody sleeps."""
+    """A clock that stands still until somebody sleeps, be it in a task or in a triggerer."""
 
     def __init__(self, now: float = 1_790_000_000.0) -> None:
         self.began = now
         self.now = now
         self.slept: list[float] = []
-        self._in_pieces = False
+        """The pauses of tasks, in seconds."""
 
     @property
     def passed(self) -> float:
@@ -44,29 +47,41 @@ class Clock:
         assert len(self.slept) < 10_000, "a hot loop"
         self.now += seconds
 
-    async def set_within(self, event: asyncio.Event, seconds: float) -> bool:
-        await asyncio.sleep(0)
-        if event.is_set():
-            return True
-        # The loop looks at the clock every minute: what it sleeps in pieces is one pause.
-        before = self.slept.pop() if self._in_pieces and self.slept else 0.0
-        self.sleep(seconds)
-        self.slept[-1] += before
-        self._in_pieces = seconds == 60.0
-        return False
-
     def utcnow(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC)
 
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine as a triggerer of its own does, on this clock."""
+        with asyncio.Runner(loop_factory=lambda: ClockLoop(self)) as runner:
+            return runner.run(work)
+
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put it where the sensor, its base class and the trigger look for the time. Event loops keep the real one."""
+        """Put it where whoever waits gets the time from."""
         of_time = SimpleNamespace(time=self.time, monotonic=self.time, sleep=self.sleep)
-        for module in ("airflow_ice.sensors", "airflow_ice.polling", "airflow.sdk.bases.sensor"):
-            monkeypatch.setattr(f"{module}.time", of_time)
-        monkeypatch.setattr(
-            "airflow.sdk.bases.sensor.timezone", SimpleNamespace(utcnow=self.utcnow)
-        )
-        monkeypatch.setattr("airflow_ice.polling.set_within", self.set_within)
+        for module in (
+            *("sensors", "triggers", "operators", "results"),
+            *("polling.worker", "polling.poller", "polling.registry"),
+        ):
+            monkeypatch.setattr(f"airflow_ice.{module}.time", of_time)
+
+
+class ClockLoop(VirtualLoop):
+    """An event loop whose time is that of a clock, which it moves."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        super().__init__(clock.now)
+        self.most_steps = 500_000
+        # A timer is due within this of now; epoch seconds are no finer.
+        self._clock_resolution = 1e-6
+
+    @property
+    def now(self) -> float:
+        return self._clock.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._clock.now = now
 
 
 @dataclass
@@ -107,7 +122,7 @@ class Run:
     """One task from its first execute() to its end.
 
     :param sensor: the sensor's own arguments.
-    :param now: where a rescheduled sensor's first date comes from; sleep: how it waits for the next one.
+    :param clock: None for the real one.
     """
 
     def __init__(self, mode: Mode, clock: Clock | None = None, **sensor: Any) -> None:
@@ -156,13 +171,18 @@ class Run:
     def resumed(self, deferred: TaskDeferred) -> Any:
         """Run the trigger as a triggerer does, and resume with its event."""
         try:
-            event = asyncio.run(first_event(revived(deferred.trigger)))
+            event = self.triggered(deferred.trigger)
         except Exception as crash:  # noqa: BLE001 - what a triggerer does with a trigger that crashes
             return self.resumed_with(
                 "__fail__", {"error": "Trigger failure", "traceback": [repr(crash)]}
             )
         self.events.append(event)
         return self.resumed_with(deferred.method_name, {**(deferred.kwargs or {}), "event": event})
+
+    def triggered(self, trigger: Any) -> dict[str, Any]:
+        """Run a trigger in a triggerer of its own, and return its event."""
+        run = self.clock.run if self.clock else asyncio.run
+        return run(first_event(revived(trigger)))
 
     def resumed_with(self, method: str, kwargs: dict[str, Any]) -> Any:
         return self.sensor().resume_execution(method, kwargs, self.context)
@@ -195,16 +215,17 @@ async def first_event(trigger: IceBatchMediaProducingJobTrigger) -> dict[str, An
     return payload
 
 
-def scripted(looks: Iterator[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return what stands in for the hook's two ways to look: each look shows the next thing, or raises it."""
+def scripted(polls: Iterator[Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return what stands in for the hook's two ways to poll a job: each poll shows the next thing,
+    or raises it."""
 
-    def look(_hook: object, _job_id: str) -> Any:
-        shown = next(looks)
+    def poll(_hook: object, _job_id: str) -> Any:
+        shown = next(polls)
         if isinstance(shown, BaseException):
             raise shown
         return shown
 
-    async def alook(hook: object, job_id: str) -> Any:
-        return look(hook, job_id)
+    async def apoll(hook: object, job_id: str) -> Any:
+        return poll(hook, job_id)
 
-    return look, alook
+    return poll, apoll

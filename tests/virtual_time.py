@@ -28,12 +28,15 @@ class _Jump(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on a clock that jumps to the next timer."""
+    """An event loop on a clock that jumps to the next timer.
 
-    def __init__(self) -> None:
+    :param now: what the clock shows at first, seconds.
+    """
+
+    def __init__(self, now: float = 1000.0) -> None:
         selector = _Jump()
         selector.loop = self
-        self.now = 1000.0
+        self.now = now
         self.steps = 0
         self.most_steps = 5_000_000
         super().__init__(selector)

@@ -28,6 +28,9 @@ READ_AGAIN: Final = 5.0
 """Seconds for which what was read of a connection is not read again: a secrets backend may charge
 for each read, and a thousand waits may begin at once."""
 
+READ_PATIENCE: Final = 30.0
+"""Seconds that a wait which begins gives one reading of its connection."""
+
 Read = Callable[[str, str | None], Awaitable[IceConnection]]
 
 
@@ -81,7 +84,7 @@ class Registry:
         """
         while True:
             try:
-                connection = await self._connection(ice_conn_id, region_id)
+                connection = await self._first_connection(ice_conn_id, region_id)
             except Exception as cause:  # noqa: BLE001 - whatever goes wrong is an error of a poll
                 outcome = wait.on_error(poll_error(cause), time.time())
                 if not isinstance(outcome, PollAgain):
@@ -90,6 +93,19 @@ class Registry:
             else:
                 poller = self._poller(ice_conn_id, region_id, connection)
                 return await poller.watch(wait, interval, region_id=region_id)
+
+    async def _first_connection(self, ice_conn_id: str, region_id: str | None) -> IceConnection:
+        """Read the connection of a wait that begins.
+
+        :raises TimeoutError: it took too long, and is read again by the next poll.
+        """
+        try:
+            async with asyncio.timeout(READ_PATIENCE):
+                return await self._connection(ice_conn_id, region_id)
+        except TimeoutError as cause:
+            raise TimeoutError(
+                f"connection {ice_conn_id!r} was not read within {READ_PATIENCE:g} s"
+            ) from cause
 
     async def _connection(
         self, ice_conn_id: str, region_id: str | None, *, fresh: bool = False

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow_ice.api.errors import IceError, IceJobNotFoundError
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.exceptions import poll_error
-from airflow_ice.hooks import IceHook
+from airflow_ice.hooks import TRIES, IceHook
 from airflow_ice.waiting import GiveUp, JobFinished, Log, PollAgain, PollOutcome, TimedOut, Wait
 
 
@@ -42,6 +42,12 @@ class WorkerPoller:
         except Exception as cause:  # noqa: BLE001 - whatever goes wrong in a poll is its error
             return wait.on_error(poll_error(cause), time.time())
         return wait.on_job(job, time.time())
+
+    def hook(self) -> IceHook:
+        """Return a hook that leads to where the job was last seen, with the tries of a task."""
+        if self._seen_by is None:
+            return IceHook(self._ice_conn_id, self._region_id)
+        return self._seen_by.pinned(tries=TRIES)
 
     def _job(self, job_id: str) -> BatchMediaProducingJob:
         # One try a poll: pausing between polls is the wait's business, and it knows the deadline.

@@ -91,14 +91,14 @@ async def one_get_each(port: int, interval: float, per_second: float) -> AsyncIt
             decide = Wait(job_id, interval=interval, started_at=now, deadline=now + FAR)
             while True:
                 try:
-                    verdict = decide.on_job(
+                    outcome = decide.on_job(
                         await client.aget_batch_media_producing_job(job_id), time.time()
                     )
                 except IceError as error:
-                    verdict = decide.on_error(error, time.time())
-                if not isinstance(verdict, PollAgain):
+                    outcome = decide.on_error(error, time.time())
+                if not isinstance(outcome, PollAgain):
                     return
-                await asyncio.sleep(verdict.seconds)
+                await asyncio.sleep(outcome.seconds)
 
         yield wait
 

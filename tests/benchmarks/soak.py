@@ -202,15 +202,18 @@ def spacing_broken(taken: list[float], per_second: float) -> int:
 
 def left_behind() -> Iterator[str]:
     """Yield what should be gone once nobody waits any more."""
-    from airflow_ice import polling
     from airflow_ice.api.client import AsyncIceClient
+    from airflow_ice.polling.poller import Poller
+    from airflow_ice.polling.registry import registry
+    from airflow_ice.polling.watch import Watch
     from airflow_ice.waiting import Wait
 
     me = asyncio.current_task()
     yield from (f"task {task.get_name()}" for task in asyncio.all_tasks() if task is not me)
-    yield from (f"poller {key}" for pollers in polling._pollers.values() for key in pollers)
+    yield from (f"poller {key}" for key in registry()._pollers)
+    yield from (f"reading {key}" for key in registry()._readings)
     gc.collect()
-    kinds = (polling.Watch, polling.Poller, Wait, AsyncIceClient)
+    kinds = (Watch, Poller, Wait, AsyncIceClient)
     alive = Counter(type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds))
     yield from (f"{count} {name}" for name, count in alive.items())
 

@@ -124,7 +124,13 @@ def test_what_can_never_work_ends_at_once(
     clear(outcome, bad)
 
 
-# What may pass is tried until the sensor's own time limit.
+# What may pass is tried until the sensor's own time limit, and a little longer.
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the time shorter in which polls that fail at the deadline are repeated."""
+    monkeypatch.setattr("airflow_ice.waiting.DEADLINE_GRACE", 0.3)
+
+
 UNTIL_THE_TIMEOUT = [
     Bad("unreachable host", "AirflowSensorTimeout", ("no connection",), {"host": "127.0.0.1:9"}),
     Bad(
@@ -138,8 +144,8 @@ UNTIL_THE_TIMEOUT = [
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bad", UNTIL_THE_TIMEOUT, ids=lambda bad: bad.name)
-def test_what_may_pass_ends_at_the_timeout(
-    bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection
+def test_what_may_pass_ends_soon_after_the_timeout(
+    bad: Bad, mode: Mode, ice: LocalIce, set_connection: SetConnection, short_grace: None
 ) -> None:
     set_connection(ice, **bad.connection)
     ends_in_time(bad, mode)
@@ -147,7 +153,11 @@ def test_what_may_pass_ends_at_the_timeout(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_proxy_that_refuses(
-    mode: Mode, refusing_proxy: str, ice: LocalIce, set_connection: SetConnection
+    mode: Mode,
+    refusing_proxy: str,
+    ice: LocalIce,
+    set_connection: SetConnection,
+    short_grace: None,
 ) -> None:
     # Through an http proxy the request itself goes to the proxy; through a tunnel, CONNECT does.
     for host in (ice.url, "https://127.0.0.1:9"):
@@ -173,16 +183,16 @@ def clear(outcome: Outcome, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_unknown_job_ends_when_its_grace_does(
+def test_an_unknown_job_ends_a_wait_when_doubt_ends(
     mode: Mode, ice: LocalIce, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_ice.waiting.UNKNOWN_JOB_GRACE", 0.25)
+    monkeypatch.setattr("airflow_ice.waiting.DOUBT", 0.25)
     before = len(ice.requests("GetBatchMediaProducingJob"))
     outcome = Run(mode, job_id="0" * 32, timeout=60, poke_interval=0.1).outcome()
     assert isinstance(outcome.error, IceJobNotFoundError)
     for said in ("ResourceNotFound", "region_id", "RequestId"):
         assert said in str(outcome.error)
-    assert 2 <= len(ice.requests("GetBatchMediaProducingJob")) - before <= 6
+    assert 3 <= len(ice.requests("GetBatchMediaProducingJob")) - before <= 8
 
 
 # The hook alone

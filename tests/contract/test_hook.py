@@ -359,7 +359,7 @@ def test_so_does_a_sensor_that_pokes(
     assert library.made == 1
 
 
-def test_a_sensor_reads_its_connection_once(
+def test_each_poll_of_a_sensor_reads_the_connection_once(
     ice: LocalIce, monkeypatch: pytest.MonkeyPatch, task_runner: None
 ) -> None:
     ice.freeze()
@@ -372,8 +372,11 @@ def test_a_sensor_reads_its_connection_once(
 
     monkeypatch.setattr(IceHook, "get_connection", classmethod(counted))
     run = Run("poke", job_id=job_id, timeout=0.5, poke_interval=0.1)
+    before = len(ice.requests("GetBatchMediaProducingJob"))
     assert run.outcome().kind == "AirflowSensorTimeout"
-    assert read == ["ice_default"]
+    polls = len(ice.requests("GetBatchMediaProducingJob")) - before
+    assert polls >= 3
+    assert read == ["ice_default"] * polls
 
 
 def test_changed_settings_are_another_source(

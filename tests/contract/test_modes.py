@@ -1,11 +1,13 @@
-"""One decision, three modes: the same history of a job has the same outcome in poke, reschedule and deferrable mode."""
+"""One decision, three modes: the same history of a job has the same outcome in poke, reschedule and
+deferrable mode."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterable
+import ssl
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +34,8 @@ from airflow_ice.api.models import BatchMediaProducingJob, JobError
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
 from airflow_ice.triggers import TRIGGER_MARGIN
+from airflow_ice.waiting import DEADLINE_GRACE, DOUBT
+from tests.accounts import SHANGHAI, Accounts
 from tests.three_modes import MODES, Clock, Mode, Run, first_event, revived, scripted, task_runner
 
 __all__ = ["task_runner"]
@@ -59,15 +63,19 @@ HOUR: dict[str, Any] = {"timeout": 3600}
 
 @dataclass(frozen=True)
 class History:
-    """What the looks show (the last one for ever), and how every mode must end."""
+    """What the polls show (the last one for ever), and how every mode must end."""
 
     name: str
-    looks: list[Any]
+    polls: list[Any]
     ends: str
     retried: bool = False
     code: str | None = None
     says: str = ""
     sensor: dict[str, Any] = field(default_factory=lambda: dict(HOUR))
+
+    @property
+    def fails_at_deadline(self) -> bool:
+        return isinstance(self.polls[-1], Exception)
 
 
 def told(**options: Any) -> dict[str, Any]:
@@ -85,7 +93,7 @@ TIMED_OUT: dict[str, Any] = {
 }
 
 HISTORIES = [
-    History("finished at the first look", [FINISHED], "succeeded"),
+    History("finished at the first poll", [FINISHED], "succeeded"),
     History("finished", [job("Init"), RUNNING, RUNNING, FINISHED], "succeeded"),
     History(
         "finished with an error in Extend",
@@ -99,10 +107,10 @@ HISTORIES = [
         "succeeded",
     ),
     History("failed", [RUNNING, FAILED], **JOB_FAILED),
-    History("failed at the first look", [FAILED], **JOB_FAILED),
+    History("failed at the first poll", [FAILED], **JOB_FAILED),
     History("failed, soft_fail", [RUNNING, FAILED], **JOB_FAILED, sensor=told(soft_fail=True)),
     History(
-        "failed at the first look, soft_fail", [FAILED], **JOB_FAILED, sensor=told(soft_fail=True)
+        "failed at the first poll, soft_fail", [FAILED], **JOB_FAILED, sensor=told(soft_fail=True)
     ),
     History("failed, silent_fail", [RUNNING, FAILED], **JOB_FAILED, sensor=told(silent_fail=True)),
     History(
@@ -235,20 +243,45 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-Show = Callable[[Iterable[Any]], None]
+class Shown:
+    """What polls show, and when they were made.
+
+    :param at: seconds from the clock's beginning.
+    """
+
+    def __init__(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._clock = clock
+        self._monkeypatch = monkeypatch
+        self.at: list[float] = []
+
+    def __call__(self, polls: Iterable[Any]) -> None:
+        """Let the following polls show these things, the last one for ever."""
+        *first, last = polls
+        self.at = []
+
+        def noted() -> Iterator[Any]:
+            for shown in itertools.chain(first, itertools.repeat(last)):
+                self.at.append(self._clock.passed)
+                yield shown
+
+        poll, apoll = scripted(noted())
+        self._monkeypatch.setattr(IceHook, "get_batch_media_producing_job", poll)
+        self._monkeypatch.setattr(IceHook, "aget_batch_media_producing_job", apoll)
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds between polls."""
+        return [later - sooner for sooner, later in itertools.pairwise(self.at)]
+
+
+Show = Shown
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Show:
-    """Return what makes the following looks show these things, the last one for ever."""
-
-    def show(looks: Iterable[Any]) -> None:
-        *first, last = looks
-        look, alook = scripted(itertools.chain(first, itertools.repeat(last)))
-        monkeypatch.setattr(IceHook, "get_batch_media_producing_job", look)
-        monkeypatch.setattr(IceHook, "aget_batch_media_producing_job", alook)
-
-    return show
+def show(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """Return what scripts the polls. The connection is there and never changes."""
+    Accounts(clock).install(monkeypatch)
+    return Shown(clock, monkeypatch)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -256,7 +289,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
 def test_the_same_history_has_the_same_outcome(
     history: History, mode: Mode, clock: Clock, show: Show
 ) -> None:
-    show(history.looks)
+    show(history.polls)
     run = Run(mode, clock, **history.sensor)
     outcome = run.outcome()
     assert outcome.kind == history.ends, repr(outcome.error)
@@ -274,51 +307,51 @@ def test_the_same_history_has_the_same_outcome(
     if outcome.kind == "UnretriedIceJobFailedError":
         assert isinstance(outcome.error, IceJobFailedError)
         assert (outcome.error.job_id, outcome.error.request_id) == ("job-1", "R-1")
-    assert clock.passed <= history.sensor["timeout"] + 0.001
+    # Where polls fail at the deadline they are repeated for a while: first look, then judge.
+    grace = DEADLINE_GRACE if history.fails_at_deadline else 0.0
+    limit = history.sensor["timeout"] + grace
+    assert clock.passed <= limit + 0.001
     if "timeout" in history.name:
-        assert clock.passed == pytest.approx(history.sensor["timeout"], abs=0.001)
+        assert clock.passed == pytest.approx(limit, abs=0.001)
 
 
-def test_an_unknown_job_is_given_a_minute_and_no_more_in_every_mode(
-    clock: Clock, show: Show
-) -> None:
-    for mode in MODES:
-        show([UNKNOWN])
-        clock.began = clock.now
-        clock.slept.clear()
-        assert (
-            Run(mode, clock, timeout=3600, poke_interval=10).outcome().kind == "IceJobNotFoundError"
-        )
-        assert 60 <= clock.passed <= (70 if mode == "reschedule" else 60.2)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unknown_job_is_given_a_minute_and_no_more(mode: Mode, clock: Clock, show: Show) -> None:
+    show([UNKNOWN])
+    outcome = Run(mode, clock, timeout=3600, poke_interval=10).outcome()
+    assert outcome.kind == "IceJobNotFoundError"
+    # A deferred wait begins the minute in the triggerer.
+    assert DOUBT <= clock.passed <= DOUBT + (10.2 if mode == "deferrable" else 0.2)
 
 
-def test_what_the_service_asks_to_wait_is_waited_in_every_mode(clock: Clock, show: Show) -> None:
-    for mode in MODES:
-        show([RUNNING, RUNNING, BUSY, FINISHED])
-        clock.slept.clear()
-        assert Run(mode, clock, timeout=3600, poke_interval=5).outcome().kind == "succeeded"
-        assert clock.slept[-1] >= 45
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_service_asks_to_wait_is_waited(mode: Mode, clock: Clock, show: Show) -> None:
+    show([RUNNING, RUNNING, BUSY, FINISHED])
+    assert Run(mode, clock, timeout=3600, poke_interval=5).outcome().kind == "succeeded"
+    assert show.pauses[-1] >= 45
+    assert clock.passed <= 3 * 5 + 45 + 2 * 5
 
 
-def test_pauses_in_an_outage_grow_and_are_never_hot(clock: Clock, show: Show) -> None:
-    modes: tuple[Mode, ...] = ("poke", "deferrable")
-    for mode in modes:
-        show([RUNNING, DOWN])
-        clock.slept.clear()
-        Run(mode, clock, timeout=86400, poke_interval=10).outcome()
-        assert min(clock.slept[:-1]) >= 1
-        assert len(clock.slept) < 86400 / 100
-        assert max(clock.slept) > 100
+@pytest.mark.parametrize("mode", MODES)
+def test_polls_in_an_outage_are_few_and_go_on(mode: Mode, clock: Clock, show: Show) -> None:
+    show([RUNNING, DOWN])
+    Run(mode, clock, timeout=86400, poke_interval=10).outcome()
+    # The last poll before the deadline may be cut short by it.
+    assert min(show.pauses[:-10]) >= 0.9
+    assert 86400 / 21 < len(show.at) < 86400 / 5
+    assert max(show.pauses) <= 3 * 10
 
 
-def test_a_rescheduled_look_comes_no_sooner_than_poke_interval(clock: Clock, show: Show) -> None:
-    # Each one is a new start of the task, and Airflow 3.3.2 is known to lose those that come at once.
+def test_a_rescheduled_poll_comes_no_sooner_than_poke_interval(clock: Clock, show: Show) -> None:
+    # Each one is a new start of the task, and Airflow 3.3.2 is known to lose those that come soon.
     show([RUNNING, DOWN])
     Run("reschedule", clock, timeout=3600, poke_interval=60).outcome()
-    assert min(clock.slept[:-1]) == pytest.approx(60, abs=0.001)
+    before_the_deadline = [at for at in show.at if at < 3600 - 0.001]
+    pauses = [later - sooner for sooner, later in itertools.pairwise(before_the_deadline)]
+    assert min(pauses) >= 59.999
 
 
-def test_looks_of_a_rescheduled_sensor_are_as_far_apart_as_the_others(
+def test_polls_of_a_rescheduled_sensor_are_as_far_apart_as_the_others(
     clock: Clock, show: Show
 ) -> None:
     show([RUNNING] * 5 + [FINISHED])
@@ -332,15 +365,51 @@ def test_looks_of_a_rescheduled_sensor_are_as_far_apart_as_the_others(
     assert gaps == pytest.approx([60] * 4, abs=0.001)
 
 
-def test_exponential_backoff_grows_alike_in_every_mode(clock: Clock, show: Show) -> None:
-    for mode in MODES:
-        show([RUNNING] * 9 + [FINISHED])
-        clock.slept.clear()
-        Run(
-            mode, clock, timeout=86400, poke_interval=10, exponential_backoff=True, max_wait=400
-        ).outcome()
-        assert clock.slept[-1] == pytest.approx(380, abs=20)
-        assert clock.slept[3] > 2 * clock.slept[1]
+@pytest.mark.parametrize("mode", MODES)
+def test_exponential_backoff_grows(mode: Mode, clock: Clock, show: Show) -> None:
+    show([RUNNING] * 9 + [FINISHED])
+    options: dict[str, Any] = {"exponential_backoff": True, "max_wait": 400}
+    Run(mode, clock, timeout=86400, poke_interval=10, **options).outcome()
+    assert show.pauses[-1] == pytest.approx(380, abs=20)
+    assert show.pauses[3] > 2 * show.pauses[1]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "error",
+    [ssl.SSLError("record layer failure"), ZeroDivisionError("a fault of ours"), OSError("x")],
+    ids=repr,
+)
+def test_an_error_that_nobody_foresaw_is_an_error_of_one_poll(
+    error: Exception, mode: Mode, clock: Clock, show: Show
+) -> None:
+    show([RUNNING, error, FINISHED])
+    assert Run(mode, clock, **HOUR).outcome().value == "job-1"
+    show([error, FINISHED])
+    assert Run(mode, clock, **HOUR).outcome().value == "job-1"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_error_that_nobody_foresaw_and_that_stays_ends_in_a_time_out_that_names_it(
+    mode: Mode, clock: Clock, show: Show
+) -> None:
+    show([RUNNING, ssl.SSLError("record layer failure")])
+    outcome = Run(mode, clock, timeout=300).outcome()
+    assert isinstance(outcome.error, AirflowSensorTimeout)
+    for said in ("job-1", "SSLError", "record layer failure", "stays billed"):
+        assert said in str(outcome.error)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seconds", [5, 30, 59])
+def test_an_outage_at_the_deadline_is_looked_past(
+    seconds: float, mode: Mode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(clock, {SHANGHAI: {"job-1": 590}})
+    accounts.fault = lambda passed: DOWN if 580 < passed < 600 + seconds else None
+    accounts.install(monkeypatch)
+    assert Run(mode, clock, timeout=600).outcome().value == "job-1"
+    assert clock.passed <= 660.001
 
 
 # The deferral
@@ -367,27 +436,29 @@ def test_the_deadline_is_absolute_and_outlives_the_trigger(clock: Clock, show: S
     for _ in range(3):
         clock.sleep(300)  # a triggerer stops, and another one starts the trigger anew
         trigger = revived(trigger)
-    event = asyncio.run(first_event(trigger))
+    event = clock.run(first_event(trigger))
     assert event["outcome"] == "timed_out"
     assert clock.now - began == pytest.approx(1000, abs=0.001)
 
 
-def test_a_trigger_that_starts_after_its_deadline_takes_one_look(clock: Clock, show: Show) -> None:
+def test_a_trigger_that_starts_after_its_deadline_polls_once(clock: Clock, show: Show) -> None:
     show([RUNNING, FINISHED])
     trigger = deferred_by(Run("deferrable", clock, timeout=1000)).trigger
     clock.sleep(5000)
-    assert asyncio.run(first_event(revived(trigger))) == {"job_id": "job-1", "outcome": "finished"}
+    assert clock.run(first_event(revived(trigger))) == {"job_id": "job-1", "outcome": "finished"}
 
 
-def test_the_grace_of_an_unknown_job_does_not_begin_anew_with_a_trigger(
+def test_a_trigger_that_starts_after_an_outage_gives_an_unknown_job_its_minute(
     clock: Clock, show: Show
 ) -> None:
+    """What one triggerer has seen another one does not know, and doubt needs more than one poll."""
     show([RUNNING, UNKNOWN])
     trigger = deferred_by(Run("deferrable", clock, timeout=1000)).trigger
     clock.sleep(61)
-    slept = sum(clock.slept)
-    assert asyncio.run(first_event(revived(trigger)))["outcome"] == "given_up"
-    assert sum(clock.slept) - slept <= 0.5  # what waits that come back together are gathered for
+    began = clock.now
+    event = clock.run(first_event(revived(trigger)))
+    assert event["outcome"] == "given_up"
+    assert DOUBT <= clock.now - began <= DOUBT + 1
 
 
 def test_airflows_own_timeout_is_a_net_below_the_triggers(clock: Clock, show: Show) -> None:
@@ -403,17 +474,48 @@ def test_nothing_depends_on_the_arguments_of_the_deferral(clock: Clock, show: Sh
     assert not deferred_by(Run("deferrable", clock, **HOUR)).kwargs
 
 
+CRASHED = {"error": "Trigger failure", "traceback": ["a bug"]}
+NOT_RUN = {"error": "Trigger timeout"}
+
+
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_trigger_that_crashes_fails_the_task(soft_fail: bool, clock: Clock, show: Show) -> None:
-    show([RUNNING, RuntimeError("a bug")])
-    outcome = Run("deferrable", clock, timeout=3600, soft_fail=soft_fail).outcome()
+def test_a_trigger_that_crashes_while_the_job_runs_fails_the_task_and_says_what_becomes_of_the_job(
+    soft_fail: bool, clock: Clock, show: Show
+) -> None:
+    show([RUNNING])
+    run = Run("deferrable", clock, timeout=3600, soft_fail=soft_fail)
+    outcome = run.ended_by(lambda: run.resumed_with("__fail__", CRASHED))
     assert isinstance(outcome.error, TaskDeferralError)
-    assert (
-        "waited for batch job job-1 has crashed (Trigger failure). The job goes on in ICE and stays billed"
-        in str(outcome.error)
-    )
-    show([RUNNING, RuntimeError("a bug")])
-    assert Run("deferrable", clock, timeout=3600, never_fail=True).outcome().kind == "skipped"
+    for said in ("job-1", "crashed", "Trigger failure", "keeps running", "billed", "retry"):
+        assert said in str(outcome.error)
+    assert len(show.at) == 1
+
+
+def test_a_crash_is_skipped_with_never_fail(clock: Clock, show: Show) -> None:
+    show([RUNNING])
+    run = Run("deferrable", clock, timeout=3600, never_fail=True)
+    assert run.ended_by(lambda: run.resumed_with("__fail__", CRASHED)).kind == "skipped"
+
+
+@pytest.mark.parametrize("failure", [CRASHED, NOT_RUN], ids=["crashed", "not run"])
+@pytest.mark.parametrize("before", [[], [DOWN], [DOWN, ssl.SSLError("x")]], ids=len)
+def test_a_job_that_has_finished_is_a_success_whatever_became_of_the_trigger(
+    failure: dict[str, Any], before: list[Any], clock: Clock, show: Show
+) -> None:
+    show([*before, FINISHED])
+    run = Run("deferrable", clock, timeout=3600)
+    outcome = run.ended_by(lambda: run.resumed_with("__fail__", failure))
+    assert outcome.value == "job-1", repr(outcome.error)
+
+
+@pytest.mark.parametrize("failure", [CRASHED, NOT_RUN], ids=["crashed", "not run"])
+def test_a_job_that_has_failed_is_a_failure_whatever_became_of_the_trigger(
+    failure: dict[str, Any], clock: Clock, show: Show
+) -> None:
+    show([FAILED])
+    run = Run("deferrable", clock, timeout=3600)
+    outcome = run.ended_by(lambda: run.resumed_with("__fail__", failure))
+    assert outcome.kind == "UnretriedIceJobFailedError"
 
 
 @pytest.mark.parametrize(
@@ -425,14 +527,14 @@ def test_a_trigger_that_crashes_fails_the_task(soft_fail: bool, clock: Clock, sh
     ],
 )
 def test_the_net_is_a_timeout_like_any_other(
-    options: dict[str, Any], ends: str, clock: Clock
+    options: dict[str, Any], ends: str, clock: Clock, show: Show
 ) -> None:
+    show([RUNNING])
     run = Run("deferrable", clock, timeout=3600, **options)
-    outcome = run.ended_by(lambda: run.resumed_with("__fail__", {"error": "Trigger timeout"}))
+    outcome = run.ended_by(lambda: run.resumed_with("__fail__", NOT_RUN))
     assert outcome.kind == ends
     assert "Batch job job-1 had not ended after 3600 s" in str(outcome.error)
     assert "stays billed" in str(outcome.error)
-    assert "Trigger timeout" in str(outcome.error)
 
 
 @pytest.mark.parametrize(
@@ -455,7 +557,7 @@ def test_an_event_that_is_not_the_triggers_own_is_a_clear_error(
     event: Any, options: dict[str, Any]
 ) -> None:
     run = Run("deferrable", timeout=3600, **options)
-    with pytest.raises(RuntimeError, match="job-1 sent an event that is not its own"):
+    with pytest.raises(RuntimeError, match="unexpected trigger event"):
         run.resumed_with("execute_complete", {"event": event})
 
 
@@ -463,7 +565,7 @@ def test_an_event_that_is_not_the_triggers_own_is_a_clear_error(
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
-def test_no_line_for_each_look(mode: Mode, clock: Clock, show: Show) -> None:
+def test_no_line_for_each_poll(mode: Mode, clock: Clock, show: Show) -> None:
     show([job("Init"), *[RUNNING] * 200, FINISHED])
     with structlog.testing.capture_logs() as lines:
         assert Run(mode, clock, timeout=86400, poke_interval=30).outcome().kind == "succeeded"
@@ -500,24 +602,24 @@ def submitted() -> str:
     )
 
 
-def look_count(ice: LocalIce) -> int:
+def poll_count(ice: LocalIce) -> int:
     return len(ice.requests("GetBatchMediaProducingJob"))
 
 
-def end_after(ice: LocalIce, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all jobs end once so many looks have been taken."""
-    wanted = look_count(ice) + looks
+def end_after(ice: LocalIce, polls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all jobs end once so many polls have been made."""
+    wanted = poll_count(ice) + polls
     real_call, real_acall = IceHook.call, IceHook.acall
 
     def call(hook: IceHook, operation: Any) -> Any:
         found = real_call(hook, operation)
-        if look_count(ice) == wanted:
+        if poll_count(ice) == wanted:
             ice.finish_all()
         return found
 
     async def acall(hook: IceHook, operation: Any) -> Any:
         found = await real_acall(hook, operation)
-        if look_count(ice) == wanted:
+        if poll_count(ice) == wanted:
             await asyncio.to_thread(ice.finish_all)
         return found
 
@@ -529,7 +631,7 @@ def end_after(ice: LocalIce, looks: int, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_job_is_waited_for_through_faults(
     mode: Mode, ice: LocalIce, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = look_count(ice)
+    before = poll_count(ice)
     ice.fault("reset", action="GetBatchMediaProducingJob")
     ice.fault("throttle", action="GetBatchMediaProducingJob", retry_after_ms=20)
     ice.fault("html", action="GetBatchMediaProducingJob")
@@ -537,7 +639,7 @@ def test_a_job_is_waited_for_through_faults(
     end_after(ice, 6, monkeypatch)
     outcome = Run(mode, job_id=job_id, timeout=20, poke_interval=0.01).outcome()
     assert (outcome.kind, outcome.value) == ("succeeded", job_id)
-    assert look_count(ice) - before == 7
+    assert poll_count(ice) - before == 7
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -561,7 +663,7 @@ def test_a_job_that_does_not_end_times_out(mode: Mode, job_id: str) -> None:
     assert "last seen: Init" in str(outcome.error)
 
 
-def test_the_first_look_of_an_empty_reply_is_an_unknown_job_in_its_grace(
+def test_an_empty_reply_to_the_first_poll_is_an_unknown_job_in_its_grace(
     ice: LocalIce, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for mode in MODES:

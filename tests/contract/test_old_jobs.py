@@ -32,7 +32,7 @@ def old_job(ice: LocalIce, sdk: Sdk, set_connection: Any, task_runner: None) -> 
 def test_waiting_for_it_ends_and_names_the_year(
     mode: Mode, old_job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_ice.waiting.UNKNOWN_JOB_GRACE", 0.1)
+    monkeypatch.setattr("airflow_ice.waiting.DOUBT", 0.1)
     outcome = Run(mode, job_id=old_job, timeout=60, poke_interval=0.1).outcome()
     assert isinstance(outcome.error, IceJobNotFoundError)
     assert "only those of the last year can be read" in str(outcome.error)

@@ -470,3 +470,33 @@ def test_a_secret_within_a_credentials_uri_is_no_part_of_the_account() -> None:
 def test_the_account_shows_no_key() -> None:
     assert "LTAI" not in repr(account())
     assert "secret" not in repr(account())
+
+
+# Whether it was edited
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_a_fingerprint_differs_where_any_field_does(name: str) -> None:
+    other = {key: value for key, value in EVERYTHING.items() if key != name}
+    if name == "credential_type":
+        other.pop("security_token")
+    whole = read(extra=EVERYTHING).fingerprint()
+    assert whole == read(extra=dict(EVERYTHING)).fingerprint()
+    if name != "security_token":  # which such credentials need
+        assert read(extra=other).fingerprint() != whole
+    changed = {**EVERYTHING, "security_token": "an0ther"}
+    assert read(extra=changed).fingerprint() != whole
+    assert read(extra=EVERYTHING, password="an0ther").fingerprint() != whole
+    assert read(extra=EVERYTHING, login="an0ther").fingerprint() != whole
+    assert read(extra=EVERYTHING, host="ice.example").fingerprint() != whole
+
+
+def test_a_fingerprint_is_the_same_for_two_ways_to_name_a_region() -> None:
+    own = read(extra={"region_id": "cn-beijing"})
+    assert own.fingerprint() == read(extra={}, region_id="cn-beijing").fingerprint()
+    assert own.fingerprint() != read(extra={}).fingerprint()
+
+
+def test_a_fingerprint_tells_no_secret() -> None:
+    found = read(extra=EVERYTHING).fingerprint()
+    assert not [secret for secret in (SECRET, TOKEN, "hunter22") if secret in found]

@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 
 from airflow_ice import __version__
 from airflow_ice.api.errors import IceInputError
-from airflow_ice.hooks import IceHook, _limiter
+from airflow_ice.hooks import TRIES, IceHook, _limiter
 
 SetConnection = Callable[..., None]
 
@@ -89,3 +89,19 @@ def test_methods_are_documented_with_their_own_arguments() -> None:
         method = getattr(IceHook, name)
         assert list(inspect.signature(method).parameters) == ["self", "job_id"]
         assert "GetBatchMediaProducingJob" in method.__doc__
+
+
+def test_a_pinned_hook_never_reads_its_connection_again(
+    set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_connection(extra={"region_id": "cn-beijing"})
+    hook = IceHook(tries=1)
+    pinned, more_tries = hook.pinned(), hook.pinned(tries=TRIES)
+    set_connection(extra={"region_id": "cn-hangzhou"})
+    for found in (pinned, more_tries):
+        found._refused()
+        assert found.connection() == hook.connection()
+        assert found.connection().endpoint.host == "ice.cn-beijing.aliyuncs.com"
+    assert (pinned.tries, more_tries.tries) == (1, TRIES)
+    hook._refused()
+    assert hook.connection().endpoint.host == "ice.cn-hangzhou.aliyuncs.com"

@@ -9,17 +9,34 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, BaseHook
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk import DAG, BaseHook, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.hooks import IceHook
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
+from tests.accounts import Accounts
 from tests.three_modes import MODES, Clock, Mode, Run, scripted, task_runner
 
 __all__ = ["task_runner"]
+
+RUNNING = BatchMediaProducingJob(job_id="job-1", status="Processing")
+FINISHED = BatchMediaProducingJob(job_id="job-1", status="Finished")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    found.install(monkeypatch)
+    Accounts(found).install(monkeypatch)
+    return found
+
+
+def show(monkeypatch: pytest.MonkeyPatch, *polls: Any) -> None:
+    """Let the task's polls show these things, one after the other."""
+    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter(polls))[0])
 
 
 def test_a_dag_reads_no_connection_while_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +74,10 @@ def test_deferrable_is_airflows_own_default(value: str | None, deferrable: str) 
     assert done.stdout.split() == [deferrable, "True"], done.stderr
 
 
-def test_intervals_may_be_timedeltas(monkeypatch: pytest.MonkeyPatch, task_runner: None) -> None:
-    clock = Clock()
-    clock.install(monkeypatch)
-    running = BatchMediaProducingJob(job_id="job-1", status="Processing")
-    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter([running]))[0])
+def test_intervals_may_be_timedeltas(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, task_runner: None
+) -> None:
+    show(monkeypatch, RUNNING)
     given: dict[str, Any] = {
         "poke_interval": timedelta(minutes=2),
         "timeout": timedelta(hours=1),
@@ -94,45 +110,63 @@ def test_intervals_may_be_timedeltas(monkeypatch: pytest.MonkeyPatch, task_runne
     }
 
 
-def test_a_rescheduled_sensor_began_with_its_first_look(
-    monkeypatch: pytest.MonkeyPatch, task_runner: None
+def test_a_rescheduled_sensor_began_with_its_first_poll(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, task_runner: None
 ) -> None:
-    clock = Clock()
-    clock.install(monkeypatch)
-    running = BatchMediaProducingJob(job_id="job-1", status="Processing")
-    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter([running]))[0])
+    show(monkeypatch, RUNNING)
     run = Run("reschedule", clock, timeout=100)
     run.ti.first_reschedule_date = datetime.fromtimestamp(clock.now - 101, UTC)
     assert run.outcome().kind == "AirflowSensorTimeout"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_error_of_a_look_is_the_errors_own_object_where_it_can_be(
-    mode: Mode, monkeypatch: pytest.MonkeyPatch, task_runner: None
+def test_the_error_of_the_first_poll_is_the_errors_own_object(
+    mode: Mode, clock: Clock, monkeypatch: pytest.MonkeyPatch, task_runner: None
 ) -> None:
-    clock = Clock()
-    clock.install(monkeypatch)
     error = IceInputError("job_id", "", "must be the id that a submit returned")
     error.__cause__ = OSError("the cause")
-    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter([error]))[0])
+    show(monkeypatch, error)
     outcome = Run(mode, clock, timeout=10).outcome()
     assert outcome.error is error
     assert str(outcome.error.__cause__) == "the cause"
 
 
-@pytest.mark.parametrize("mode", MODES)
+class SundaySensor(IceBatchMediaProducingJobSensor):
+    """A sensor of the user's own that skips."""
+
+    def poke(self, context: Any) -> Any:
+        raise AirflowSkipException("not on Sundays")
+
+    def execute_complete(self, context: Any, event: Any) -> Any:
+        raise AirflowSkipException("not on Sundays")
+
+
 @pytest.mark.parametrize("options", [{}, {"soft_fail": True}, {"never_fail": True}])
-def test_a_skip_of_the_users_own_stays_a_skip(
-    mode: Mode, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task_runner: None
-) -> None:
-    clock = Clock()
-    clock.install(monkeypatch)
-    mine = AirflowSkipException("not on Sundays")
-    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", scripted(iter([mine]))[0])
-    assert Run(mode, clock, timeout=10, **options).outcome().error is mine
-
-
-def test_poke_is_part_of_execute() -> None:
+def test_a_skip_of_the_users_own_stays_a_skip(options: dict[str, Any]) -> None:
     context: Any = {}
-    with pytest.raises(RuntimeError, match="execute"):
-        IceBatchMediaProducingJobSensor(task_id="w", job_id="j").poke(context)
+    sensor = SundaySensor(task_id="w", job_id="job-1", **options)
+    with pytest.raises(AirflowSkipException, match=r"^not on Sundays$"):
+        sensor.resume_execution("execute_complete", {"event": {}}, context)
+
+
+def test_poke_polls_once(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    context: Any = {}
+    show(monkeypatch, RUNNING, RUNNING, FINISHED)
+    sensor = IceBatchMediaProducingJobSensor(task_id="w", job_id="job-1")
+    assert [sensor.poke(context), sensor.poke(context)] == [False, False]
+    found = sensor.poke(context)
+    assert isinstance(found, PokeReturnValue)
+    assert (found.is_done, found.xcom_value) == (True, "job-1")
+    assert not clock.slept
+
+
+def test_poke_keeps_the_deadline_of_its_first_call(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = {}
+    show(monkeypatch, RUNNING, RUNNING)
+    sensor = IceBatchMediaProducingJobSensor(task_id="w", job_id="job-1", timeout=100)
+    assert sensor.poke(context) is False
+    clock.sleep(100)
+    with pytest.raises(AirflowSensorTimeout, match="job-1"):
+        sensor.poke(context)

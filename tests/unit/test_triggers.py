@@ -1,4 +1,5 @@
-"""What a trigger keeps and what it tells; what it decides is tested with the sensor, in tests/contract/test_modes.py."""
+"""What a trigger keeps and what it tells; what it decides is tested with the sensor, in
+tests/contract/test_modes.py."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.hooks import IceHook
 from airflow_ice.triggers import IceBatchMediaProducingJobTrigger, event_of
-from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, TimedOut
+from airflow_ice.waiting import DEADLINE_GRACE, GiveUp, JobFinished, PollAgain, TimedOut
+from tests.accounts import Accounts
 from tests.three_modes import Clock, first_event, revived
 
 ARGUMENTS: dict[str, Any] = {
@@ -85,36 +87,60 @@ def test_events_are_small_and_plain() -> None:
         event_of("job-1", PollAgain(1))
 
 
-def look_that(monkeypatch: pytest.MonkeyPatch, does: Any) -> IceBatchMediaProducingJobTrigger:
-    clock = Clock(1500.0)
+def trigger_that_polls(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, does: Any
+) -> IceBatchMediaProducingJobTrigger:
     clock.install(monkeypatch)
-    monkeypatch.setattr("airflow_ice.polling.LAST_LOOK_SECONDS", 0.05)
+    Accounts(clock).install(monkeypatch)
 
-    async def look(_hook: IceHook, _job_id: str) -> BatchMediaProducingJob:
+    async def poll(_hook: IceHook, _job_id: str) -> BatchMediaProducingJob:
         await does()
         return JOB
 
-    monkeypatch.setattr(IceHook, "aget_batch_media_producing_job", look)
-    return IceBatchMediaProducingJobTrigger(**{**ARGUMENTS, "deadline": 1500.0})
+    monkeypatch.setattr(IceHook, "aget_batch_media_producing_job", poll)
+    return IceBatchMediaProducingJobTrigger(
+        job_id="job-1",
+        ice_conn_id="ice_default",
+        poke_interval=10,
+        started_at=clock.now,
+        deadline=clock.now + 100,
+    )
 
 
-async def test_a_look_that_never_comes_back_does_not_outlast_the_wait(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", [TimeoutError("somebody else's"), ZeroDivisionError("a bug")])
+def test_whatever_a_poll_raises_is_an_error_of_that_poll(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trigger = look_that(monkeypatch, lambda: asyncio.sleep(3600))
-    event = await asyncio.wait_for(first_event(trigger), 5)
+    clock, errors = Clock(), [error]
+
+    async def raises_once() -> None:
+        if errors:
+            raise errors.pop()
+
+    event = clock.run(first_event(trigger_that_polls(monkeypatch, clock, raises_once)))
+    assert event == {"job_id": "job-1", "outcome": "finished"}
+
+
+@pytest.mark.parametrize("edge", ["poll", "connection"])
+def test_what_fails_for_good_times_out_soon_after_the_deadline(
+    edge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+
+    async def fails() -> None:
+        raise OSError("no route to host")
+
+    trigger = trigger_that_polls(monkeypatch, clock, fails)
+    if edge == "connection":
+        monkeypatch.setattr(IceHook, "aconnection", lambda _hook: fails())
+    event = clock.run(first_event(trigger))
     assert event["outcome"] == "timed_out"
+    for said in ("job-1", "no route to host", "stays billed"):
+        assert said in event["reason"]
+    assert 100 <= clock.passed <= 100 + DEADLINE_GRACE + 1
 
 
-async def test_a_timeout_of_something_else_is_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def elsewhere() -> None:
-        raise TimeoutError("somebody else's")
-
-    with pytest.raises(TimeoutError, match="somebody else's"):
-        await first_event(look_that(monkeypatch, elsewhere))
-
-
-async def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(
+def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     closed: list[IceHook] = []
@@ -125,18 +151,24 @@ async def test_a_trigger_that_is_cancelled_stops_at_once_and_closes_its_client(
         await leave(self, *details)
 
     monkeypatch.setattr(IceHook, "__aexit__", noted)
-    waiting = asyncio.Event()
+    clock = Clock()
 
-    async def hangs() -> None:
-        waiting.set()
-        await asyncio.sleep(3600)
+    async def story() -> None:
+        waiting = asyncio.Event()
 
-    trigger = look_that(monkeypatch, hangs)
-    monkeypatch.setattr("airflow_ice.polling.LAST_LOOK_SECONDS", 60)
-    running = asyncio.create_task(first_event(trigger))
-    await waiting.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    await asyncio.sleep(0.01)  # the loop's own task closes it
+        async def hangs() -> None:
+            waiting.set()
+            await asyncio.sleep(3600)
+
+        trigger = trigger_that_polls(monkeypatch, clock, hangs)
+        running = asyncio.create_task(first_event(trigger))
+        await waiting.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await asyncio.sleep(0.01)  # the loop's own task closes it
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    clock.run(story())
     assert len(closed) == 1
+    assert clock.passed < 11

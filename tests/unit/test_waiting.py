@@ -1,4 +1,5 @@
-"""Decisions as pure functions: when to look again, when a wait is over, and whether an outcome is good enough."""
+"""Decisions as pure functions: when to poll again, when a wait is over, and whether an outcome is
+good enough."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from airflow_ice.api.errors import (
     IceAuthenticationError,
+    IceCredentialsError,
     IceError,
     IceInputError,
     IceJobFailedError,
     IceJobNotFoundError,
+    IcePermissionError,
     IceThrottledError,
     IceTransportError,
     IceUnavailableError,
@@ -23,11 +26,14 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.waiting import (
     CLOCK_TOLERANCE,
+    DEADLINE_GRACE,
+    DOUBT,
     FIRST_HEARTBEAT,
+    LONGEST_ASKED_PAUSE,
+    LONGEST_DOUBT_PAUSE,
     LONGEST_ERROR_PAUSE,
     LONGEST_HEARTBEAT,
     SHORTEST_PAUSE,
-    UNKNOWN_JOB_GRACE,
     GiveUp,
     JobFinished,
     PollAgain,
@@ -75,12 +81,12 @@ def sub(place: int, status: str = "Success", **fields: Any) -> SubJob:
     return SubJob(index=place, job_id=f"sub-{place}", status=status, **fields)
 
 
-def seconds(verdict: object) -> float:
-    assert isinstance(verdict, PollAgain), verdict
-    return verdict.seconds
+def seconds(outcome: object) -> float:
+    assert isinstance(outcome, PollAgain), outcome
+    return outcome.seconds
 
 
-# What a look means
+# What a poll means
 
 
 @pytest.mark.parametrize(
@@ -96,18 +102,18 @@ def test_a_finished_job_ends_the_wait_whatever_its_extend_says() -> None:
 
 
 def test_a_failed_job_ends_the_wait_with_the_services_own_reason() -> None:
-    verdict = wait().on_job(
+    outcome = wait().on_job(
         job("Failed", error=JobError("InvalidMaterial.NotFound", "no such clip")), 1001
     )
-    assert isinstance(verdict, GiveUp)
-    assert isinstance(verdict.error, IceJobFailedError)
-    assert (verdict.error.code, verdict.error.job_id, verdict.error.request_id) == (
+    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome.error, IceJobFailedError)
+    assert (outcome.error.code, outcome.error.job_id, outcome.error.request_id) == (
         "InvalidMaterial.NotFound",
         JOB_ID,
         "R-1",
     )
-    assert "no such clip" in str(verdict.error)
-    assert "waiting again cannot help" in str(verdict.error)
+    assert "no such clip" in str(outcome.error)
+    assert "waiting again cannot help" in str(outcome.error)
 
 
 def test_a_failed_job_without_a_reason_says_so() -> None:
@@ -122,7 +128,7 @@ def test_a_failed_job_ends_even_a_silent_wait(silent_fail: bool) -> None:
 @pytest.mark.parametrize(
     "error", [IceTransportError("x"), IceUnavailableError("x"), IceThrottledError("x")]
 )
-def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: IceError) -> None:
+def test_a_poll_that_fails_for_now_is_repeated_at_any_age_of_the_wait(error: IceError) -> None:
     assert isinstance(wait().on_error(error, 4000), PollAgain)
 
 
@@ -130,44 +136,141 @@ def test_a_look_that_fails_for_now_is_taken_again_at_any_age_of_the_wait(error: 
     "error",
     [IceAuthenticationError("x"), IceInputError("job_id", "", "must be an id"), IceError("x")],
 )
-def test_an_error_that_looking_again_cannot_mend_ends_the_wait_as_it_is(error: IceError) -> None:
-    assert wait().on_error(error, 1000) == GiveUp(error)
-    assert isinstance(wait(silent_fail=True).on_error(error, 1000), PollAgain)
+def test_an_error_that_polling_again_does_not_help_ends_a_wait_at_its_first_poll(
+    error: IceError,
+) -> None:
+    assert wait(is_first_poll=True).on_error(error, 1000) == GiveUp(error)
+    silent = wait(is_first_poll=True, silent_fail=True)
+    assert isinstance(silent.on_error(error, 1000), PollAgain)
+
+
+def test_an_error_of_the_request_itself_ends_a_wait_at_any_poll() -> None:
+    waiting = wait()
+    waiting.on_job(job(), 1000)
+    error = IceError("x")
+    assert waiting.on_error(error, 1030) == GiveUp(error)
+
+
+DOUBTFUL = [
+    IceAuthenticationError("x"),
+    IceCredentialsError("x"),
+    IcePermissionError("x"),
+    IceJobNotFoundError("x"),
+    IceInputError("region_id", "", "must be a region"),
+]
+
+
+@pytest.mark.parametrize("error", DOUBTFUL, ids=lambda error: type(error).__name__)
+def test_a_doubtful_error_ends_a_wait_when_it_has_lasted_a_minute(error: IceError) -> None:
+    waiting = wait()
+    waiting.on_job(job(), 1000)
+    now, polls = 1030.0, 0
+    while isinstance(outcome := waiting.on_error(error, now), PollAgain):
+        assert outcome.same_process
+        now += outcome.seconds
+        polls += 1
+    assert outcome == GiveUp(error)
+    assert now - 1030 == pytest.approx(DOUBT)
+    assert polls >= DOUBT / LONGEST_DOUBT_PAUSE
+
+
+@pytest.mark.parametrize("error", DOUBTFUL, ids=lambda error: type(error).__name__)
+def test_a_minute_that_a_jump_of_the_clock_makes_ends_nothing(error: IceError) -> None:
+    waiting, now, paused = wait(), 1000.0, 0.0
+    while isinstance(outcome := waiting.on_error(error, now), PollAgain):
+        now += outcome.seconds + 3600 * (paused == 0)
+        paused += outcome.seconds
+    assert paused == pytest.approx(DOUBT)
+    waiting, now, paused = wait(), 1000.0, 0.0
+    while isinstance(outcome := waiting.on_error(error, now), PollAgain):
+        now += outcome.seconds - 3600 * (paused == 0)
+        paused += outcome.seconds
+    assert DOUBT <= paused <= 4 * DOUBT
+
+
+@pytest.mark.parametrize("error", DOUBTFUL, ids=lambda error: type(error).__name__)
+def test_a_poll_that_works_ends_the_doubt(error: IceError) -> None:
+    waiting = wait()
+    for now in range(1000, 1055, 5):
+        assert isinstance(waiting.on_error(error, now), PollAgain)
+    waiting.on_job(job(), 1058)
+    for now in range(1060, 1119, 5):
+        assert isinstance(waiting.on_error(error, now), PollAgain)
+
+
+def test_doubt_and_errors_that_pass_take_turns_and_the_doubt_goes_on() -> None:
+    """A refused key behind a flaky network stays refused."""
+    waiting, now = wait(draw=lambda: 0.3), 1000.0
+    errors = itertools.cycle([IceAuthenticationError("x"), IceTransportError("x")])
+    while isinstance(outcome := waiting.on_error(next(errors), now), PollAgain):
+        now += outcome.seconds
+    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome.error, IceAuthenticationError)
+    assert DOUBT <= now - 1000 <= 4 * DOUBT
+
+
+def test_a_permission_that_is_missing_for_now_is_no_doubt() -> None:
+    """Credentials that could not be had just now say nothing of the credentials."""
+    waiting = wait(is_first_poll=True)
+    for now in range(1000, 1500, 30):
+        outcome = waiting.on_error(IceCredentialsError("x", transient=True), now)
+        assert isinstance(outcome, PollAgain)
+        assert not outcome.same_process
 
 
 def test_an_unknown_job_is_given_time_to_become_known() -> None:
-    unknown = IceJobNotFoundError("no such job")
-    assert isinstance(wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE - 0.1), PollAgain)
-    assert wait().on_error(unknown, 1000 + UNKNOWN_JOB_GRACE) == GiveUp(unknown)
+    unknown, waiting = IceJobNotFoundError("no such job"), wait()
+    now = 1000.0
+    while isinstance(outcome := waiting.on_error(unknown, now), PollAgain):
+        now += outcome.seconds
+    assert outcome == GiveUp(unknown)
+    assert now == pytest.approx(1000 + DOUBT)
     patient = wait(interval=300.0, draw=lambda: 0.9)
-    assert seconds(patient.on_error(unknown, 1000)) == pytest.approx(UNKNOWN_JOB_GRACE)
+    assert seconds(patient.on_error(unknown, 1000)) == LONGEST_DOUBT_PAUSE
 
 
 # Time
 
 
-def test_the_last_look_is_at_the_deadline_itself() -> None:
+def test_the_last_poll_is_at_the_deadline_itself() -> None:
     assert seconds(wait().on_job(job(), 4990)) == pytest.approx(10)
     assert isinstance(wait().on_job(job(), 5000), TimedOut)
     assert isinstance(wait().on_job(job("Finished"), 5000), JobFinished)
-    assert isinstance(wait().on_error(IceTransportError("x"), 5000), TimedOut)
+
+
+@pytest.mark.parametrize("before", [0.0, 60.0, 3000.0])
+def test_a_poll_that_fails_at_the_deadline_is_repeated_for_a_minute(before: float) -> None:
+    waiting, now, polls = wait(), 5000.0 - before, 0
+    while isinstance(outcome := waiting.on_error(IceTransportError("x"), now), PollAgain):
+        now += outcome.seconds
+        polls += now > 5000
+    assert isinstance(outcome, TimedOut)
+    assert now == pytest.approx(5000 + DEADLINE_GRACE)
+    assert polls >= DEADLINE_GRACE / 15
+    waiting = wait()
+    assert isinstance(waiting.on_error(IceTransportError("x"), 5000), PollAgain)
+    assert isinstance(waiting.on_job(job("Finished"), 5010), JobFinished)
+    waiting = wait()
+    assert isinstance(waiting.on_error(IceTransportError("x"), 5000), PollAgain)
+    assert isinstance(waiting.on_job(job(), 5010), TimedOut)
 
 
 def test_a_timeout_says_what_was_seen_what_failed_and_what_happens_to_the_job() -> None:
     waiting = wait()
     waiting.on_job(job("Processing"), 1030)
-    verdict = waiting.on_error(
-        IceTransportError("connection refused", action="GetBatchMediaProducingJob"), 5000
+    outcome = waiting.on_error(
+        IceTransportError("connection refused", action="GetBatchMediaProducingJob"),
+        5000 + DEADLINE_GRACE,
     )
-    assert isinstance(verdict, TimedOut)
+    assert isinstance(outcome, TimedOut)
     for said in (
         JOB_ID,
-        "4000 s",
+        "4060 s",
         "last seen: Processing",
         "goes on in ICE and stays billed",
         "connection refused",
     ):
-        assert said in verdict.reason
+        assert said in outcome.reason
 
 
 def test_a_timeout_promises_no_retry_that_airflow_does_not_make() -> None:
@@ -176,7 +279,7 @@ def test_a_timeout_promises_no_retry_that_airflow_does_not_make() -> None:
     assert "Clear" in wait().timeout_reason(5000)
 
 
-def test_looks_come_up_to_a_tenth_early_so_that_waits_part() -> None:
+def test_polls_come_up_to_a_tenth_early_so_that_waits_part() -> None:
     assert seconds(wait(draw=lambda: 0.0).on_job(job(), 1000)) == pytest.approx(30)
     assert seconds(wait(draw=lambda: 0.999999).on_job(job(), 1000)) == pytest.approx(27, abs=0.01)
 
@@ -198,23 +301,27 @@ def test_exponential_backoff_goes_on_in_a_wait_that_was_made_anew() -> None:
     assert pauses == pytest.approx([10, 20, 40, 80])
 
 
-def test_exponential_backoff_is_bounded_after_thousands_of_looks() -> None:
+def test_exponential_backoff_is_bounded_after_thousands_of_polls() -> None:
     waiting = wait(exponential_backoff=True, deadline=math.inf)
-    pauses = [seconds(waiting.on_job(job(), 1000.0 + look)) for look in range(3000)]
+    pauses = [seconds(waiting.on_job(job(), 1000.0 + poll)) for poll in range(3000)]
     assert all(math.isfinite(pause) for pause in pauses)
 
 
-def test_pauses_after_failed_looks_grow_to_a_cap_and_have_full_jitter() -> None:
+def test_pauses_after_failed_polls_have_full_jitter_over_two_intervals_at_most() -> None:
     widest = wait(interval=10.0, draw=lambda: 0.999999, deadline=math.inf)
     pauses = [seconds(widest.on_error(IceTransportError("x"), 1000)) for _ in range(9)]
-    assert pauses == pytest.approx([10, 20, 40, 80, 160, *[LONGEST_ERROR_PAUSE] * 4], rel=0.001)
+    assert pauses == pytest.approx([10, *[20] * 8], rel=0.001)
+    slow = wait(interval=1000.0, draw=lambda: 0.999999, deadline=math.inf)
+    assert seconds(slow.on_error(IceTransportError("x"), 1000)) == pytest.approx(
+        LONGEST_ERROR_PAUSE, rel=0.001
+    )
     shortest = wait(interval=10.0, draw=lambda: 0.0, deadline=math.inf)
     assert [
         seconds(shortest.on_error(IceTransportError("x"), 1000)) for _ in range(9)
     ] == pytest.approx([1.0] * 9)
 
 
-def test_a_good_look_ends_the_growth_of_error_pauses() -> None:
+def test_a_poll_that_works_ends_the_growth_of_error_pauses() -> None:
     waiting = wait(interval=10.0, draw=lambda: 0.999999)
     for _ in range(5):
         waiting.on_error(IceTransportError("x"), 1000)
@@ -222,11 +329,14 @@ def test_a_good_look_ends_the_growth_of_error_pauses() -> None:
     assert seconds(waiting.on_error(IceTransportError("x"), 1000)) == pytest.approx(10, rel=0.001)
 
 
-def test_what_the_service_asks_to_wait_is_added_to_and_never_undercut() -> None:
-    assert seconds(wait().on_error(IceThrottledError("x", retry_after=90.0), 1000)) >= 90
+@pytest.mark.parametrize("asked", [0.5, 45.0, LONGEST_ASKED_PAUSE, 90.0, 1e9])
+def test_what_the_service_asks_to_wait_is_added_up_to_a_minute(asked: float) -> None:
+    pause = seconds(wait().on_error(IceThrottledError("x", retry_after=asked), 1000))
+    honoured = min(asked, LONGEST_ASKED_PAUSE)
+    assert honoured < pause <= honoured + 30
 
 
-looks = st.lists(
+polls = st.lists(
     st.one_of(
         st.sampled_from(["Init", "Processing", "Odd", ""]),
         st.just(IceTransportError("x")),
@@ -243,7 +353,7 @@ looks = st.lists(
 
 
 @given(
-    looks=looks,
+    polls=polls,
     interval=st.floats(0, 1e5),
     timeout=st.floats(0, 1e7),
     exponential_backoff=st.booleans(),
@@ -251,7 +361,7 @@ looks = st.lists(
     draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=1),
 )
 def test_no_wait_is_ever_hot_or_beyond_its_deadline(
-    looks: list[str | IceError],
+    polls: list[str | IceError],
     interval: float,
     timeout: float,
     exponential_backoff: bool,
@@ -269,31 +379,34 @@ def test_no_wait_is_ever_hot_or_beyond_its_deadline(
         silent_fail=True,
         draw=lambda: next(drawn),
     )
-    for look in looks:
-        verdict = (
-            waiting.on_job(job(look), now) if isinstance(look, str) else waiting.on_error(look, now)
+    for poll in polls:
+        outcome = (
+            waiting.on_job(job(poll), now) if isinstance(poll, str) else waiting.on_error(poll, now)
         )
-        if deadline - now < CLOCK_TOLERANCE:
-            assert isinstance(verdict, TimedOut)
+        end = deadline if isinstance(poll, str) else deadline + DEADLINE_GRACE
+        if end - now < CLOCK_TOLERANCE:
+            assert isinstance(outcome, TimedOut)
             return
-        pause = seconds(verdict)
-        assert 0 < pause <= deadline - now
-        assert pause >= min(SHORTEST_PAUSE, deadline - now)
-        asked = min(getattr(look, "retry_after", None) or 0.0, 600.0)
-        assert pause >= min(asked, deadline - now)
+        pause = seconds(outcome)
+        left = (deadline if deadline - now >= CLOCK_TOLERANCE else end) - now
+        assert 0 < pause <= left
+        assert pause >= min(SHORTEST_PAUSE, left)
+        if deadline - now >= CLOCK_TOLERANCE:
+            asked = min(getattr(poll, "retry_after", None) or 0.0, LONGEST_ASKED_PAUSE)
+            assert pause >= min(asked, left)
         now += pause
 
 
 # What is logged
 
 
-def test_a_line_for_each_change_of_state_and_none_for_each_look() -> None:
+def test_a_line_for_each_change_of_state_and_none_for_each_poll() -> None:
     log = Lines()
     waiting = wait(log)
-    for look, status in enumerate(
+    for poll, status in enumerate(
         ["Init", "Init", "Processing", "Processing", "Processing", "Finished"]
     ):
-        waiting.on_job(job(status), 1000.0 + look)
+        waiting.on_job(job(status), 1000.0 + poll)
     assert len(log.infos) == 3
     assert [
         line
@@ -332,17 +445,17 @@ def test_heartbeats_come_at_growing_intervals() -> None:
 def test_an_unknown_state_is_warned_of_once() -> None:
     log = Lines()
     waiting = wait(log)
-    for look in range(5):
-        waiting.on_job(job("Paused"), 1000.0 + look)
+    for poll in range(5):
+        waiting.on_job(job("Paused"), 1000.0 + poll)
     assert len(log.warnings) == 1
     assert "'Paused'" in log.warnings[0]
 
 
-def test_a_failed_look_is_logged_with_its_cause_and_when_the_next_one_comes() -> None:
+def test_a_failed_poll_is_logged_with_its_cause_and_when_the_next_one_comes() -> None:
     log = Lines()
     wait(log).on_error(IceTransportError("connection refused"), 1000)
     assert "connection refused" in log.warnings[0]
-    assert "look again" in log.warnings[0]
+    assert "polling again within" in log.warnings[0]
 
 
 def test_an_error_of_a_finished_job_is_reported_without_signed_urls() -> None:
