@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from airflow_ice.api import limits
-from airflow_ice.api.errors import IceInputError, IceJobNotEndedError
+from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFewVideosError
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable, redact
 from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
@@ -61,6 +61,7 @@ def deliver(
     :raises IceJobNotEndedError: the job is still running.
     :raises UnretriedIceJobFailedError: the job is Failed.
     :raises UnretriedIceTooFewVideosError: fewer good sub-jobs than required.
+    :raises IceTooFewVideosError: the same, while not all sub-jobs are shown as ended.
     :raises IceError: the job could not be read.
     """
     job = settled_job(hook, job_id, log)
@@ -84,8 +85,16 @@ def deliver(
             error.message, code=error.code, request_id=error.request_id, job_id=job.job_id
         )
     if not outcome.enough:
-        raise UnretriedIceTooFewVideosError(
-            outcome.reason, request_id=job.request_id, job_id=job.job_id
+        if is_settled(job):
+            raise UnretriedIceTooFewVideosError(
+                outcome.reason, request_id=job.request_id, job_id=job.job_id
+            )
+        # The job has ended, but what is shown of it has not: a retry may find it settled.
+        raise IceTooFewVideosError(
+            f"{outcome.reason}; it is Finished, but not all of it is shown as ended yet",
+            advice="Let this task retry: it reads the job again, which costs nothing.",
+            request_id=job.request_id,
+            job_id=job.job_id,
         )
     return result if returns == "job" else lists[returns]
 

@@ -312,11 +312,15 @@ def test_a_job_that_is_not_settled_is_read_again(collect: Collect) -> None:
     assert run.slept == SETTLE_PAUSES[:2]
 
 
-def test_a_job_that_does_not_settle_is_judged_as_it_is(collect: Collect) -> None:
+def test_a_job_that_does_not_settle_fails_for_now_and_a_retry_may_find_it_settled(
+    collect: Collect,
+) -> None:
     unsettled = finished(good(0), bad(1, status="Processing", error_code=None, error_message=None))
     run = collect(*[unsettled] * (len(SETTLE_PAUSES) + 1))
-    with pytest.raises(IceTooFewVideosError, match="1 x Processing"):
+    with pytest.raises(IceTooFewVideosError, match="1 x Processing") as caught:
         run.run()
+    assert not isinstance(caught.value, AirflowFailException)
+    assert "Let this task retry" in str(caught.value)
     assert (run.slept, run.looks) == (SETTLE_PAUSES, len(SETTLE_PAUSES) + 1)
     (row,) = run.pushed["failed"]
     assert "still Processing although its job has ended" in row["error_message"]
