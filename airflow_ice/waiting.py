@@ -219,7 +219,7 @@ class Wait:
         return self._after_error(pause, now, same_process=doubtful)
 
     def _doubt_lasts(self, now: float) -> bool:
-        by_the_clock = now - self._doubtful_since >= DOUBT
+        by_the_clock = now - self._doubtful_since >= DOUBT - CLOCK_TOLERANCE
         return self._doubted >= 3 * DOUBT or (self._doubted >= DOUBT and by_the_clock)
 
     def _forget_errors(self) -> None:

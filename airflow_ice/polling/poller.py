@@ -35,10 +35,6 @@ from airflow_ice.waiting import CREDENTIAL_ERRORS, PollOutcome, Wait
 
 log = logging.getLogger(__name__)
 
-GATHER: Final = 0.5
-"""Seconds before the first poll of a wait that began long ago: after a restart, waits come back by
-the hundred."""
-
 SHORTEST_TURN: Final = 0.05
 LONGEST_TURN: Final = 1.0
 """Seconds between two looks at what is due."""
@@ -108,21 +104,14 @@ class Poller:
         :param interval: seconds within which each poll follows the last one.
         :param region_id: as the wait was given it.
         """
-        watch = Watch(wait, interval, due=self._first_due(wait, interval), region_id=region_id)
+        due = self.watches.first_due(wait, interval, self._draw())
+        watch = Watch(wait, interval, due=due, region_id=region_id)
         self.join(watch)
         try:
             return await watch.over
         finally:
             if watch.poller is not None:
                 watch.poller.leave(watch)
-
-    def _first_due(self, wait: Wait, interval: float) -> float:
-        # A worker has polled when the wait began: the next poll is an interval later, or soon, where
-        # that is past. The worker's clock may be off: it is an interval from now at most.
-        now = self.watches.wall_clock()
-        after = wait.started_at + interval * (1 - 0.1 * self._draw()) - now
-        after = min(max(after, min(GATHER, interval / 2)), interval)
-        return self.watches.clock() + min(after, max(wait.deadline - now, 0.0))
 
     def join(self, watch: Watch) -> None:
         """Poll for a wait from now on."""

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 EARLY: Final = 0.25
 """The part of its pause by which a wait may be polled early, so that waits are polled together."""
 
+GATHER: Final = 0.5
+"""Seconds before the first poll of a wait that began long ago: after a restart, waits come back by
+the hundred."""
+
 TURN: Final = 200
 """Waits after which the event loop is given to others."""
 
@@ -149,6 +153,19 @@ class Watches:
     def is_due(self, watch: Watch) -> bool:
         """Tell whether a wait is due, or soon enough to be polled with those that are."""
         return watch.due - self.clock() <= EARLY * watch.pause
+
+    def first_due(self, wait: Wait, interval: float, drawn: float) -> float:
+        """Return when a wait is polled first, in monotonic seconds.
+
+        A worker has polled when the wait began: the next poll is an interval later, or soon, where
+        that is past. The worker's clock may be off: it is an interval from now at most.
+
+        :param drawn: a number in [0, 1), for the jitter.
+        """
+        now = self.wall_clock()
+        after = wait.started_at + interval * (1 - 0.1 * drawn) - now
+        after = min(max(after, min(GATHER, interval / 2)), interval)
+        return self.clock() + min(after, max(wait.deadline - now, 0.0))
 
     def note_due(self, due: float) -> None:
         """Let the loop know of a wait that is due at a time, if it is earlier than all it knows."""
