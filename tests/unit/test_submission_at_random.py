@@ -258,8 +258,10 @@ class OneTaskInstance(RuleBasedStateMachine):
     def _suspend(self) -> None:
         """Freeze the whole machine, and its monotonic clock with it."""
         if self.tries <= self.max_tries:
+            stands_still_at = self.ice.monotonic()
             self.ice.suspend(400)
             self._run_next_try()
+            self.ice.suspended = self.ice.now - stands_still_at
 
     def _run_next_try(self) -> None:
         replies, self.ice.replies = self.ice.replies, []
