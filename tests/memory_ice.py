@@ -316,6 +316,7 @@ class MemoryStore:
     unwritable: float = 0
     current_try: int = 0
     on_set: Callable[[dict[str, Any]], None] = lambda value: None
+    on_accepted: Callable[[dict[str, Any]], None] = lambda value: None
     after_set: Callable[[dict[str, Any]], None] = lambda value: None
 
     def of_next_try(self) -> TryStore:
@@ -351,6 +352,7 @@ class TryStore:
             raise AirflowRuntimeError(
                 ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
             )
+        self.store.on_accepted(value)
         self.store.values[key] = json.dumps(value)
         self.store.after_set(value)
 

@@ -161,8 +161,8 @@ class JobSearch:
     def by_prefix(self, key_prefix: str) -> list[BatchMediaProducingJob]:
         """Return the jobs of a task instance whose record is gone, newest first.
 
-        When the last one was sent is not known: until there is one, the list gets the time to
-        settle.
+        When the last one was sent is not known, so the list gets the time to settle, whatever it
+        shows: each job may have a successor that does not show yet.
 
         :raises IceError: the list could not be read.
         """
@@ -174,7 +174,11 @@ class JobSearch:
 
         patience = self._settle + self._longest_send
         return self._until_settled(
-            look, f"{key_prefix}-*", lambda: self._left(began, patience), once=False
+            look,
+            f"{key_prefix}-*",
+            lambda: self._left(began, patience),
+            once=False,
+            exhaustive=True,
         )
 
     def _until_settled(
@@ -184,6 +188,7 @@ class JobSearch:
         seconds_left: Callable[[], float],
         *,
         once: bool,
+        exhaustive: bool = False,
     ) -> list[BatchMediaProducingJob]:
         for number in itertools.count():
             # Before the look: a job of the last moment must have had the time to show in it.
@@ -196,11 +201,11 @@ class JobSearch:
                     advice="A job may have been created, and it could not be looked for. Let "
                     "this task retry: it looks again by its key.",
                 ) from error
-            if jobs or once or left <= 0:
+            if once or left <= 0 or (jobs and not exhaustive):
                 return jobs
             pause = min(left, _nth(_LOOK_PAUSES, number))
             self._log.info(
-                "No job carries the key %s yet; the list may lag, looking again in %.0f s.",
+                "The list may not show every job with the key %s yet; looking again in %.0f s.",
                 key,
                 pause,
             )

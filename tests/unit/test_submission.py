@@ -968,6 +968,21 @@ def test_a_running_job_is_found_without_a_record_in_a_list_that_lags(world: Make
     assert here.run() == "job-0"
 
 
+def test_an_ended_job_does_not_hide_its_successor_that_the_list_does_not_show_yet(
+    world: MakeWorld,
+) -> None:
+    here = world()
+    here.run()
+    here.ice.jobs[0].status = "Failed"
+    here.ice.now += 100
+    here.ice.list_lag = 45
+    here.clear()
+    assert here.run() == "job-1"
+    here.store.values.clear()
+    assert here.run() == "job-1"
+    assert len(here.ice.jobs) == 2
+
+
 def test_a_first_try_never_adopts_a_job_of_another_deployment(world: MakeWorld) -> None:
     there = world()
     there.run()
