@@ -459,7 +459,11 @@ def _submit(
     repeatable: bool = False,
 ) -> Operation[str]:
     def read(reply: Mapping[str, Any]) -> str:
-        if job_id := models.text(reply.get("JobId")):
+        found = reply.get("JobId")
+        # Text made of a list or a truth value would be stored as the id of the paid job.
+        plain = isinstance(found, str | int) and not isinstance(found, bool)
+        job_id = models.text(found) if plain else None
+        if job_id and not _CONTROL.search(job_id):
             return job_id
         raise IceUnavailableError(
             "the reply to a submit holds no JobId",

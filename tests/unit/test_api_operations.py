@@ -236,7 +236,15 @@ def test_a_submit_returns_its_job_id_stripped(
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits())
-@pytest.mark.parametrize("reply", [{}, {"JobId": None}, {"JobId": " \n"}])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"JobId": None},
+        {"JobId": " \n"},
+        *({"JobId": value} for value in ([], ["J"], {}, False, True, float("nan"), "a\nb")),
+    ],
+)
 def test_a_submit_without_a_job_id_is_an_unknown_outcome(
     describe: Callable[..., Operation[str]], arguments: dict[str, Any], reply: dict[str, Any]
 ) -> None:
