@@ -104,7 +104,17 @@ def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJ
                 action="GetBatchMediaProducingJob",
                 job_id=wanted,
             )
-        return models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
+        job = models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
+        if job.job_id.casefold() not in ("", wanted.casefold()):
+            # A cache or a proxy that mixes replies up must not end the wait for another job.
+            raise IceUnavailableError(
+                f"a reply about job {job.job_id}",
+                http_status=200,
+                request_id=job.request_id,
+                action="GetBatchMediaProducingJob",
+                job_id=wanted,
+            )
+        return job
 
     return Operation("GetBatchMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
 

@@ -504,6 +504,18 @@ def test_a_success_without_a_batch_job_is_an_unknown_job(reply: dict[str, Any]) 
     assert not error.transient
 
 
+def test_a_reply_about_another_job_is_no_answer() -> None:
+    operation = operations.get_batch_media_producing_job("job-a")
+    with pytest.raises(IceUnavailableError, match="about job job-b") as caught:
+        operation.read(
+            {"RequestId": "R", "EditingBatchJob": {"JobId": "job-b", "Status": "Finished"}}
+        )
+    assert (caught.value.job_id, caught.value.transient) == ("job-a", True)
+    for same in ("job-a", "JOB-A\n", None):
+        found = operation.read({"RequestId": "R", "EditingBatchJob": {"JobId": same, "a": 1}})
+        assert found.job_id == (same or "").strip()
+
+
 def test_the_recorded_empty_reply_is_one_too() -> None:
     with pytest.raises(IceJobNotFoundError):
         operations.get_batch_media_producing_job("J").read(
