@@ -223,7 +223,8 @@ class JobSearch:
         jobs = self._calls.list_batch_media_producing_jobs(
             start_time=datetime.fromtimestamp(moment, UTC), sort_by="desc"
         )
-        return list({job.job_id: job for job in jobs}.values())
+        # A row without an id says nothing that could be stored.
+        return list({job.job_id: job for job in jobs if job.job_id}.values())
 
 
 def _nth(pauses: tuple[float, ...], number: int) -> float:

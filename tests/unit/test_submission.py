@@ -1366,6 +1366,26 @@ def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
 # Pages.
 
 
+def test_a_row_without_an_id_is_not_adopted(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    whole = here.ice._list
+    rows = iter([[{"JobId": None}]])  # of the first look
+    monkeypatch.setattr(
+        here.ice,
+        "_list",
+        lambda query: [row | add for row in whole(query) for add in next(rows, [{}])],
+    )
+    assert here.run() == "job-0"
+    assert here.record["job_id"] == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
 def test_a_job_that_shifts_to_the_next_page_is_one_job(
     world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
