@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from airflow_ice.api.errors import (
     IceError,
@@ -1184,6 +1184,52 @@ def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
     if not no_token:
         here.ice.unlisted = True
         assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+@pytest.mark.parametrize("where", ["pause", "xcom"])
+def test_a_task_whose_time_is_over_before_the_id_is_stored_pays_nothing_twice(
+    where: str, world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.unlisted = True
+    fail_to_save(here, 1e9)
+
+    def over(*_: object, **__: object) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")  # of execution_timeout; no Exception
+
+    with monkeypatch.context() as patch:
+        if where == "xcom":
+            patch.setattr(TaskInstance, "xcom_push", over)
+        else:
+            patch.setattr(here.ice, "sleep", over)
+            here.ice.install(patch)
+        with pytest.raises((AirflowTaskTimeout, IceSubmissionRecordError)) as ended:
+            here.run()
+    here.ice.install(monkeypatch)
+    here.store.on_set = lambda record: None
+    if here.kind.describe is IceSubmitScreenMediaHighlightsJobOperator.describe:
+        assert isinstance(ended.value, AirflowFailException)  # which Airflow does not retry
+        assert "job-0" in str(ended.value)
+    else:
+        assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_task_whose_time_is_over_stores_the_id_once_more(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.unlisted = True
+
+    def over(*_: object, **__: object) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskInstance, "xcom_push", over)
+        with pytest.raises(AirflowTaskTimeout):
+            here.run()
+    assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
 
 
