@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -640,6 +642,47 @@ def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(
     here.ice.replies = ["lost_after"]
     assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["reply lost", "job unknown"])
+def test_a_clock_that_was_set_back_since_the_send_makes_no_search_endless(
+    known: bool, world: MakeWorld
+) -> None:
+    here = world()
+    if known:
+        here.run()
+        here.ice.jobs.clear()
+    else:
+        here.ice.before_submit = killed
+        with pytest.raises(Killed):
+            here.run()
+        here.ice.before_submit = lambda: None
+    here.ice.now -= 24 * 3600
+    here.ice.slept.clear()
+    with suppress(IceJobNotFoundError):
+        here.run()
+    assert sum(here.ice.slept) <= 200
+    assert len(here.ice.jobs) == (0 if known else 1)
+
+
+def test_a_clock_that_jumps_after_a_lost_reply_shortens_no_search(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    ice, ahead = here.ice, [0.0]
+    clock = SimpleNamespace(
+        time=lambda: ice.now + ahead[0], sleep=ice.sleep, monotonic=ice.monotonic
+    )
+    monkeypatch.setattr("airflow_ice.operators.time", clock)
+    ice.list_lag, ice.reply_takes, ice.replies = 5, 0.0, ["lost_after"]
+
+    def jump(record: dict[str, Any]) -> None:
+        if ice.sends:
+            ahead[0] = 300.0  # when the loss is noted: NTP sets the clock
+
+    here.store.after_set = jump
+    assert here.run() == "job-0"
+    assert len(ice.jobs) == 1
 
 
 def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(
