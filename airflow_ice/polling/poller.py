@@ -51,6 +51,9 @@ LONGEST_FAULT_PAUSE: Final = 30.0
 RESTART_PAUSE: Final = 1.0
 """Seconds before a loop that was cancelled starts again."""
 
+FOLLOW_WHILE_BUSY: Final = 30.0
+"""Seconds after which an edit of the connection is looked for, however long an answer takes."""
+
 FOLLOW_PATIENCE: Final = 2.0
 """Seconds that a turn waits for the connection to be read again."""
 
@@ -245,6 +248,9 @@ class Poller:
                 continue  # the answer says when
             due = watch.due if watch.due > now else self._listing.held_until(watch)
             next_due = min(next_due, due)
+        if self._follow is not None and self._gets.is_busy:
+            # A Get may wait for a limit of requests that was set by mistake, and corrected since.
+            next_due = min(next_due, now + FOLLOW_WHILE_BUSY)
         self.watches.next_due = next_due
         # Looking through ten thousand waits takes milliseconds: with many, more are due a turn.
         turn = max(SHORTEST_TURN, min(len(watches) / WAITS_A_SECOND, LONGEST_TURN, shortest / 10))
