@@ -136,6 +136,8 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         outcome = outcome_of(event)
         if isinstance(outcome, JobFinished):
             self.log.info("Batch job %s has ended.", outcome.job_id)
+            # Not self.job_id: it is rendered again, and may be that of a job submitted meanwhile.
+            return outcome.job_id
         return self._result(outcome)
 
     def resume_execution(

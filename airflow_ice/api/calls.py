@@ -118,17 +118,15 @@ class Calls(ABC):
 
         def jobs() -> Iterator[BatchMediaProducingJob]:
             seen: set[str] = set()
+            tokens: set[str] = set()
             page = self.call(first)
             yield from _unseen(page.jobs, seen)
-            while token := page.next_token:
+            while (token := page.next_token) and token not in tokens:
+                tokens.add(token)  # pages that name each other as the next one would never end
                 page = self.call(
                     operations.list_batch_media_producing_jobs(**filters, next_token=token)
                 )
                 yield from _unseen(page.jobs, seen)
-                if (
-                    page.next_token == token
-                ):  # a page that names itself as the next one would never end
-                    return
 
         return jobs()
 
@@ -170,18 +168,16 @@ class AsyncCalls(ABC):
 
         async def jobs() -> AsyncIterator[BatchMediaProducingJob]:
             seen: set[str] = set()
+            tokens: set[str] = set()
             page = await self.acall(first)
             for job in _unseen(page.jobs, seen):
                 yield job
-            while token := page.next_token:
+            while (token := page.next_token) and token not in tokens:
+                tokens.add(token)
                 page = await self.acall(
                     operations.list_batch_media_producing_jobs(**filters, next_token=token)
                 )
                 for job in _unseen(page.jobs, seen):
                     yield job
-                if (
-                    page.next_token == token
-                ):  # a page that names itself as the next one would never end
-                    return
 
         return jobs()

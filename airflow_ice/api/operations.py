@@ -104,7 +104,17 @@ def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJ
                 action="GetBatchMediaProducingJob",
                 job_id=wanted,
             )
-        return models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
+        job = models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
+        if job.job_id.casefold() not in ("", wanted.casefold()):
+            # A cache or a proxy that mixes replies up must not end the wait for another job.
+            raise IceUnavailableError(
+                f"a reply about job {job.job_id}",
+                http_status=200,
+                request_id=job.request_id,
+                action="GetBatchMediaProducingJob",
+                job_id=wanted,
+            )
+        return job
 
     return Operation("GetBatchMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
 
@@ -459,7 +469,11 @@ def _submit(
     repeatable: bool = False,
 ) -> Operation[str]:
     def read(reply: Mapping[str, Any]) -> str:
-        if job_id := models.text(reply.get("JobId")):
+        found = reply.get("JobId")
+        # Text made of a list or a truth value would be stored as the id of the paid job.
+        plain = isinstance(found, str | int) and not isinstance(found, bool)
+        job_id = models.text(found) if plain else None
+        if job_id and not _CONTROL.search(job_id):
             return job_id
         raise IceUnavailableError(
             "the reply to a submit holds no JobId",

@@ -19,7 +19,7 @@ from airflow_ice.exceptions import poll_error
 from airflow_ice.polling.accelerator import ListAccelerator
 from airflow_ice.polling.backoff import Backoff
 from airflow_ice.polling.watch import Watch, Watches
-from airflow_ice.waiting import JOB_ENDED
+from airflow_ice.waiting import CREDENTIAL_ERRORS, JOB_ENDED
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class Gets:
             self._accelerator.note_ended(job_id)
         for watch in self._watches.of(job_id):
             watch.failures = 0
-            watch.told_down = False
+            watch.told_down = watch.refused = False
             watch.checked_at = now
             watch.tell(watch.wait.on_job, job, wall, now=now)
 
@@ -214,8 +214,13 @@ class Gets:
         )
         if concerns_all or isinstance(error, IceJobNotFoundError):
             self._on_doubt(error)
+        refused = isinstance(error, CREDENTIAL_ERRORS) and not error.transient
         for watch in watches:
             watch.failures += 1
+            if refused:
+                # Where the connection leads now is the only place left, even if the job was not
+                # known there: that may have been a reply of the moment.
+                watch.refused, watch.rejected = True, None
         await self._watches.tell_error(error, watches)
         if concerns_all:
             await self._drop_queued(error)

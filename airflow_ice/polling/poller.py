@@ -18,9 +18,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Any, Final
 
 from airflow_ice import metrics
 from airflow_ice.api.calls import AsyncCalls
@@ -43,6 +43,12 @@ WAITS_A_SECOND: Final = 4000
 """Waits that are looked through in a second, at the most."""
 
 LONGEST_FAULT_PAUSE: Final = 30.0
+
+RESTART_PAUSE: Final = 1.0
+"""Seconds before a loop that was cancelled starts again."""
+
+FOLLOW_WHILE_BUSY: Final = 30.0
+"""Seconds after which an edit of the connection is looked for, however long an answer takes."""
 
 FOLLOW_PATIENCE: Final = 2.0
 """Seconds that a turn waits for the connection to be read again."""
@@ -119,12 +125,26 @@ class Poller:
         self._backoff.joined(self.watches.clock(), watch.interval)
         self.watches.add(watch)
         if self._task is None:
-            # In a context of its own: the loop's lines are nobody's task log.
-            self._task = asyncio.create_task(
-                self._run(),
-                name=f"airflow-ice-poller[{self._name}]",
-                context=contextvars.Context(),
-            )
+            self._start(self._run())
+
+    def _start(self, run: Coroutine[Any, Any, None]) -> None:
+        # In a context of its own: the loop's lines are nobody's task log.
+        name = f"airflow-ice-poller[{self._name}]"
+        self._task = asyncio.create_task(run, name=name, context=contextvars.Context())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Start the loop again where waits go on: it was cancelled, and not by the last of them.
+
+        Whatever it awaits may hand on a cancellation that was meant for others.
+        """
+        if self.watches.count and not task.get_loop().is_closed():
+            log.warning("The poll loop of %s was cancelled; it starts again.", self._name)
+            self._start(self._run_again())
+
+    async def _run_again(self) -> None:
+        await asyncio.sleep(RESTART_PAUSE)  # what has cancelled it may do so each time
+        await self._run()
 
     def leave(self, watch: Watch) -> None:
         """Poll no more for a wait; after the last one, close the client and end."""
@@ -217,6 +237,9 @@ class Poller:
                 continue  # the answer says when
             due = watch.due if watch.due > now else self._listing.held_until(watch)
             next_due = min(next_due, due)
+        if self._follow is not None and self._gets.is_busy:
+            # A Get may wait for a limit of requests that was set by mistake, and corrected since.
+            next_due = min(next_due, now + FOLLOW_WHILE_BUSY)
         self.watches.next_due = next_due
         # Looking through ten thousand waits takes milliseconds: with many, more are due a turn.
         turn = max(SHORTEST_TURN, min(len(watches) / WAITS_A_SECOND, LONGEST_TURN, shortest / 10))

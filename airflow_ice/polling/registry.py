@@ -169,7 +169,8 @@ class Registry:
             if moving:
                 target = self._poller(ice_conn_id, region_id, connection)
                 for watch in moving:
-                    watch.seen_by = before
+                    watch.seen_by = None if watch.refused else before
+                    watch.refused = False
                     _move(watch, target)
 
     def _return(self, watch: Watch, key: tuple[str, str]) -> bool:

@@ -52,6 +52,7 @@ class Watch:
         "over",
         "pause",
         "poller",
+        "refused",
         "region_id",
         "rejected",
         "seen_by",
@@ -84,6 +85,8 @@ class Watch:
         """The connection as it was when the job was last seen, from before it was edited."""
         self.rejected: str | None = None
         """Settings of the connection under which the job is unknown."""
+        self.refused = False
+        """The credentials were refused where the job was last polled."""
         self.over: asyncio.Future[PollOutcome] = asyncio.get_running_loop().create_future()
         # A wait's lines belong into its own task's log.
         self.context = contextvars.copy_context()

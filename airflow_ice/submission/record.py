@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 _OLD_NAMES: Final = {"refused": "no_job_created", "taken": "job_exists"}
 """What an earlier version called two of the fields."""
 
 _OLD_ACCOUNT: Final = ("ice_conn_id", "region_id", "endpoint")
 """What an earlier version kept among the inputs, of which only the endpoint says where a job is."""
+
+
+_YEAR_5000: Final = 95_617_584_000.0
+"""Epoch seconds beyond which a stored time is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,32 @@ class Record:
             }
             fields["account"] = {"endpoint": inputs.get("endpoint")}
         record = cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
+        flags = (record.no_job_created, record.job_exists, record.delivered)
         right = (
             isinstance(record.key, str)
-            and isinstance(record.generation, int)
-            and isinstance(record.max_tries, int)
+            and record.key != ""  # no job carries it, so each search would find none
+            and isinstance(record.nonce, str)
+            and _is_whole(record.generation)
+            and _is_whole(record.max_tries)
+            and (record.clear_count is None or _is_whole(record.clear_count))
             and isinstance(record.inputs, Mapping)
             and isinstance(record.account, Mapping)
             and isinstance(record.job_id, str | None)
-            and isinstance(record.clear_count, int | None)
-            and all(isinstance(at, int | float) for at in (record.intent_at, record.sent_at))
+            and record.job_id != ""
+            # A text would count as true: "delivered" and "no job created" let a job be paid for.
+            and all(isinstance(flag, bool) for flag in flags)
+            and all(_is_time(at) for at in (record.intent_at, record.sent_at))
         )
         if not right:
-            raise TypeError("a field of another type")
+            raise TypeError("a field of another type, or out of its range")
         return record
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_time(value: object) -> bool:
+    """Tell whether a value is epoch seconds; NaN and infinities would be waited for without end."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= cast("float", value) < _YEAR_5000

@@ -115,12 +115,13 @@ class JobSearch:
 
         :raises IceError: it could not be read.
         """
+        began = self._pauses.clock.monotonic()
         for number in itertools.count():
             try:
                 return self._calls.call(operations.get_batch_media_producing_job(job_id))
             except IceJobNotFoundError as unknown:
                 self.unknown = unknown
-                left = self._left(record.sent_at, UNKNOWN_JOB_GRACE)
+                left = self._left(record.sent_at, UNKNOWN_JOB_GRACE, began)
                 if left <= 0:
                     return MISSING
                 pause = min(left, _nth(_LOOK_PAUSES, number))
@@ -141,7 +142,10 @@ class JobSearch:
             while after it was noted.
         :raises IceError: the list could not be read.
         """
+        began = self._pauses.clock.monotonic()
         patience = self._settle + (0.0 if within_try else self._longest_send)
+        # The send has just ended: no change of the wall clock makes it older, or younger.
+        sent_at = None if within_try else record.sent_at
         since = record.intent_at - (_FAR_BACK if record.job_exists else _CLOCKS_APART)
 
         def look() -> list[BatchMediaProducingJob]:
@@ -154,7 +158,7 @@ class JobSearch:
             return jobs[-1:]  # the list is sorted newest first
 
         jobs = self._until_settled(
-            look, record.key, lambda: self._left(record.sent_at, patience), once=once
+            look, record.key, lambda: self._left(sent_at, patience, began), once=once
         )
         return jobs[0] if jobs else MISSING
 
@@ -166,17 +170,17 @@ class JobSearch:
 
         :raises IceError: the list could not be read.
         """
-        began = self._pauses.clock.time()
+        began, now = self._pauses.clock.monotonic(), self._pauses.clock.time()
 
         def look() -> list[BatchMediaProducingJob]:
-            jobs = self._since(began - _A_DAY - _CLOCKS_APART)
+            jobs = self._since(now - _A_DAY - _CLOCKS_APART)
             return [job for job in jobs if (key_in(job) or "").startswith(f"{key_prefix}-")]
 
         patience = self._settle + self._longest_send
         return self._until_settled(
             look,
             f"{key_prefix}-*",
-            lambda: self._left(began, patience),
+            lambda: self._left(None, patience, began),
             once=False,
             exhaustive=True,
         )
@@ -212,9 +216,15 @@ class JobSearch:
             self._pauses.pause_or_stop(pause)
         raise AssertionError("unreachable")
 
-    def _left(self, since: float, seconds: float) -> float:
-        # At most the whole: a clock that was set back must not make this endless.
-        return min(since + seconds - self._pauses.clock.time(), seconds)
+    def _left(self, since: float | None, seconds: float, began: float) -> float:
+        """Return how many seconds are left to look.
+
+        :param since: epoch seconds from which on they count; None for `began`.
+        :param began: monotonic seconds at which this began to look. From then on they are enough
+            whatever the wall clock says: it may have been set back since the send.
+        """
+        looked = seconds - (self._pauses.clock.monotonic() - began)
+        return looked if since is None else min(since + seconds - self._pauses.clock.time(), looked)
 
     def _since(self, moment: float) -> list[BatchMediaProducingJob]:
         """Return the jobs created since a moment, newest first, each once: one can shift from a
@@ -223,7 +233,8 @@ class JobSearch:
         jobs = self._calls.list_batch_media_producing_jobs(
             start_time=datetime.fromtimestamp(moment, UTC), sort_by="desc"
         )
-        return list({job.job_id: job for job in jobs}.values())
+        # A row without an id says nothing that could be stored.
+        return list({job.job_id: job for job in jobs if job.job_id}.values())
 
 
 def _nth(pauses: tuple[float, ...], number: int) -> float:

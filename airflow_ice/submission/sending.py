@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
 from airflow_ice.api.calls import Calls
 from airflow_ice.api.errors import IceError, IceInputError, Submitted
 from airflow_ice.api.models import BatchMediaProducingJob
@@ -184,10 +186,30 @@ class Sender:
             else:
                 self._log.info(SUBMITTED, job_id)
                 findable = self._takes_token
-            self._on_job(job_id)
-            self.save(replace(intent.record, job_id=job_id), findable=findable)
+            self._keep(replace(intent.record, job_id=job_id), job_id, findable=findable)
             return job_id
         raise AssertionError("unreachable: the last send returns or raises")
+
+    def _keep(self, record: Record, job_id: str, *, findable: bool) -> None:
+        """Show and store the id of the job that there is now.
+
+        :raises AirflowTaskTimeout: the task's time was over first; a retry finds the job.
+        :raises NonRetryableIceSubmissionRecordError: the same, and a retry might submit a second
+            job.
+        """
+        try:
+            self._on_job(job_id)
+            self.save(record, findable=findable)
+        except AirflowTaskTimeout as cause:
+            # Raised by a signal, wherever the process is: in a pause, in a call of the store, or
+            # before there was any. The alarm comes once, so there is time for one more write.
+            try:
+                self._records.write(record, f"job {job_id} exists and is billed")
+            except IceSubmissionRecordError as error:
+                if findable or isinstance(error, IceTryReplacedError):
+                    raise cause from error
+                raise _id_not_stored(error, record) from cause
+            raise
 
     def save(self, record: Record, *, findable: bool) -> None:
         """Store a job's id, again and again: this process holds the most expensive fact of the

@@ -147,7 +147,7 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
         "get_batch_media_producing_job",
         {"job_id": "****b6b2 +/=中"},
         sdk.GetBatchMediaProducingJobRequest(job_id="****b6b2 +/=中"),
-        JOB,
+        {"RequestId": "R", "EditingBatchJob": {"JobId": "****b6b2 +/=中"}},
     ),
     (
         "get_media_producing_job",

@@ -474,6 +474,17 @@ def test_nothing_depends_on_the_arguments_of_the_deferral(clock: Clock, show: Sh
     assert not deferred_by(Run("deferrable", clock, **HOUR)).kwargs
 
 
+def test_a_job_id_that_renders_to_another_one_meanwhile_is_not_returned_as_ended(
+    clock: Clock, show: Show
+) -> None:
+    show([RUNNING])
+    run = Run("deferrable", clock, **HOUR)
+    deferred_by(run)
+    run.arguments["job_id"] = "job-2"  # the task before was cleared, and has submitted again
+    event = {"job_id": "job-1", "outcome": "finished"}
+    assert run.resumed_with("execute_complete", {"event": event}) == "job-1"
+
+
 CRASHED = {"error": "Trigger failure", "traceback": ["a bug"]}
 NOT_RUN = {"error": "Trigger timeout"}
 

@@ -56,7 +56,7 @@ class Submit:
         self.context: Any = {
             "ti": self.ti,
             "dag_run": SimpleNamespace(**run),
-            "task_state_store": self.store,
+            "task_state_store": self.store.of_next_try(),
         }
 
     def operator(self) -> IceSubmitBatchMediaProducingJobOperator:

@@ -137,6 +137,14 @@ class TestList:
         recorder = Recorder(page("t", "a"), page("t", "b"), page("t", "c"))
         assert await collected(recorder, colour) == ["a", "b"]
 
+    @pytest.mark.parametrize("length", [2, 3])
+    async def test_pages_that_name_each_other_in_a_circle_end(
+        self, colour: str, length: int
+    ) -> None:
+        pages = [page(f"t{number % length}", f"job-{number}") for number in range(50)]
+        recorder = Recorder(*pages)
+        assert len(await collected(recorder, colour)) == length + 1
+
     async def test_a_job_that_shifts_to_the_next_page_comes_once(self, colour: str) -> None:
         # A job submitted between two pages pushes the last row of the first one to the second.
         recorder = Recorder(page("t1", "a", "b"), page("t2", "b", "c"), page(None, "c", "d"))

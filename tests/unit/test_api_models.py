@@ -42,7 +42,9 @@ def sample(name: str) -> dict[str, Any]:
 
 
 def job(name: str) -> BatchMediaProducingJob:
-    return get_batch_media_producing_job("J").read(sample(name))
+    reply = sample(name)
+    asked = str(reply["EditingBatchJob"].get("JobId") or "J")
+    return get_batch_media_producing_job(asked).read(reply)
 
 
 def read(**wire: Any) -> BatchMediaProducingJob:
@@ -149,7 +151,8 @@ class TestTheDocumentationsSample:
 def test_all_nine_job_types_pass(job_type: str) -> None:
     wire = sample("get_batch_job_documentation.json")
     wire["EditingBatchJob"]["JobType"] = job_type
-    assert get_batch_media_producing_job("J").read(wire).job_type == job_type
+    asked = wire["EditingBatchJob"]["JobId"]
+    assert get_batch_media_producing_job(asked).read(wire).job_type == job_type
 
 
 @pytest.mark.parametrize("status", ["Init", "Processing", "Finished", "Failed", "SomethingNewer"])

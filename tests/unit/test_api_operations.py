@@ -236,7 +236,15 @@ def test_a_submit_returns_its_job_id_stripped(
 
 
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits())
-@pytest.mark.parametrize("reply", [{}, {"JobId": None}, {"JobId": " \n"}])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"JobId": None},
+        {"JobId": " \n"},
+        *({"JobId": value} for value in ([], ["J"], {}, False, True, float("nan"), "a\nb")),
+    ],
+)
 def test_a_submit_without_a_job_id_is_an_unknown_outcome(
     describe: Callable[..., Operation[str]], arguments: dict[str, Any], reply: dict[str, Any]
 ) -> None:
@@ -494,6 +502,18 @@ def test_a_success_without_a_batch_job_is_an_unknown_job(reply: dict[str, Any]) 
     )
     assert '"J-1"' in str(error)
     assert not error.transient
+
+
+def test_a_reply_about_another_job_is_no_answer() -> None:
+    operation = operations.get_batch_media_producing_job("job-a")
+    with pytest.raises(IceUnavailableError, match="about job job-b") as caught:
+        operation.read(
+            {"RequestId": "R", "EditingBatchJob": {"JobId": "job-b", "Status": "Finished"}}
+        )
+    assert (caught.value.job_id, caught.value.transient) == ("job-a", True)
+    for same in ("job-a", "JOB-A\n", None):
+        found = operation.read({"RequestId": "R", "EditingBatchJob": {"JobId": same, "a": 1}})
+        assert found.job_id == (same or "").strip()
 
 
 def test_the_recorded_empty_reply_is_one_too() -> None:

@@ -474,6 +474,24 @@ async def test_the_loop_survives_a_fault_of_its_own(
 
 
 @virtual_time
+async def test_a_loop_that_is_cancelled_from_outside_goes_on() -> None:
+    world = World()
+    names = [f"job-{number}" for number in range(5)]
+    for name in names:
+        world.job(name, 60)
+    waits = [asyncio.create_task(world.wait(name, 5.0, limit=600)) for name in names]
+    for _ in range(3):
+        await asyncio.sleep(7)
+        (loop,) = [task for task in asyncio.all_tasks() if "poller" in task.get_name()]
+        loop.cancel()
+    ended = await asyncio.wait_for(asyncio.gather(*waits), 600)
+    assert all(isinstance(outcome, JobFinished) and at < 75 for outcome, at in ended)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert world.ice.open_now == 0
+
+
+@virtual_time
 async def test_a_loop_that_is_broken_for_good_still_keeps_deadlines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

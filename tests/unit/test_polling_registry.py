@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 
 from airflow_ice.api.errors import IceAuthenticationError, IceInputError, IceJobNotFoundError
+from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.replies import error_from_reply
 from airflow_ice.connections import IceConnection, read_connection
+from airflow_ice.polling.poller import OpenClient
 from airflow_ice.polling.registry import READ_AGAIN, READ_PATIENCE, Registry, registry
 from airflow_ice.waiting import DEADLINE_GRACE, DOUBT, GiveUp, JobFinished, TimedOut, Wait
 from tests.accounts import BEIJING, GET, NEW, OLD, SHANGHAI, Accounts, settings
+from tests.polling_world import Ice, Job
 from tests.three_modes import Clock
 from tests.virtual_time import run_virtually
 
@@ -246,6 +250,65 @@ def test_a_new_key_is_read_at_once_when_the_old_one_is_refused(
     assert clock.passed <= 300 + 2 * INTERVAL
     first = min(asked.at for asked in source.accounts.asked if asked.key == NEW)
     assert first <= 120 + 2 * INTERVAL
+
+
+def test_one_unknown_job_after_a_rotation_does_not_bind_a_wait_to_the_old_key(
+    clock: Clock, source: Source
+) -> None:
+    accounts = source.accounts
+    accounts.jobs[SHANGHAI] = {"a": 300.0}
+    accounts.connection = lambda passed: settings(OLD if passed < 50 else NEW)
+    accounts.takes = lambda key, passed: key == NEW or passed < 60
+
+    def unknown_once(passed: float) -> Exception | None:
+        first_with_the_new_key = [asked.key for asked in accounts.asked].count(NEW) == 1
+        if passed > 50 and accounts.asked[-1].key == NEW and first_with_the_new_key:
+            body = {"Code": "ResourceNotFound", "RequestId": "R"}
+            return error_from_reply(status=404, body=body, action=GET, submit=False, job_id="a")
+        return None
+
+    accounts.fault = unknown_once
+    assert isinstance(clock.run(wait_for(Registry(source), clock, "a")), JobFinished)
+    assert 300 <= clock.passed < 300 + 3 * INTERVAL
+
+
+def test_a_job_that_is_unknown_with_the_new_key_and_refused_with_the_old_one_ends_the_wait(
+    clock: Clock, source: Source
+) -> None:
+    accounts = source.accounts
+    accounts.jobs[SHANGHAI] = {"a": 300.0}
+    accounts.connection = lambda passed: settings(*((OLD,) if passed < 50 else (NEW, "cn-beijing")))
+    accounts.takes = lambda key, passed: key == NEW or passed < 60
+    outcome = clock.run(wait_for(Registry(source), clock, "a"))
+    assert isinstance(outcome, GiveUp)
+    assert isinstance(outcome.error, IceJobNotFoundError)
+    assert 50 + DOUBT <= clock.passed < 50 + 4 * DOUBT
+    assert len(accounts.asked) < 60
+
+
+def test_a_limit_of_requests_that_was_a_mistake_holds_nobody_up_once_it_is_corrected(
+    clock: Clock,
+) -> None:
+    ice = Ice()
+
+    async def read(ice_conn_id: str, region_id: str | None) -> IceConnection:
+        extra = {"max_requests_per_second": 0.001 if clock.passed < 100 else 10}
+        return read_connection(login="key", password="a-secret", host=None, extra=extra)
+
+    def open_client(ice_conn_id: str, connection: IceConnection) -> OpenClient:
+        limiter = RateLimiter(connection.max_requests_per_second, clock.time)
+        return Ice(jobs=ice.jobs, limiter=limiter).open
+
+    async def story() -> None:
+        now = asyncio.get_running_loop().time()
+        names = [f"job-{number}" for number in range(5)]
+        ice.jobs |= {name: Job(name, now + 150) for name in names}
+        loops = Registry(read, open_client)
+        ended = await asyncio.gather(*[wait_for(loops, clock, name) for name in names])
+        assert all(isinstance(outcome, JobFinished) for outcome in ended)
+
+    clock.run(story())
+    assert 150 <= clock.passed < 150 + 3 * INTERVAL
 
 
 def test_a_key_that_stays_refused_ends_all_waits_after_a_minute(

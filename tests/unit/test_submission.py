@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from airflow_ice.api.errors import (
     IceError,
@@ -642,6 +644,47 @@ def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(
     assert len(here.ice.jobs) == 1
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["reply lost", "job unknown"])
+def test_a_clock_that_was_set_back_since_the_send_makes_no_search_endless(
+    known: bool, world: MakeWorld
+) -> None:
+    here = world()
+    if known:
+        here.run()
+        here.ice.jobs.clear()
+    else:
+        here.ice.before_submit = killed
+        with pytest.raises(Killed):
+            here.run()
+        here.ice.before_submit = lambda: None
+    here.ice.now -= 24 * 3600
+    here.ice.slept.clear()
+    with suppress(IceJobNotFoundError):
+        here.run()
+    assert sum(here.ice.slept) <= 200
+    assert len(here.ice.jobs) == (0 if known else 1)
+
+
+def test_a_clock_that_jumps_after_a_lost_reply_shortens_no_search(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    ice, ahead = here.ice, [0.0]
+    clock = SimpleNamespace(
+        time=lambda: ice.now + ahead[0], sleep=ice.sleep, monotonic=ice.monotonic
+    )
+    monkeypatch.setattr("airflow_ice.operators.time", clock)
+    ice.list_lag, ice.reply_takes, ice.replies = 5, 0.0, ["lost_after"]
+
+    def jump(record: dict[str, Any]) -> None:
+        if ice.sends:
+            ahead[0] = 300.0  # when the loss is noted: NTP sets the clock
+
+    here.store.after_set = jump
+    assert here.run() == "job-0"
+    assert len(ice.jobs) == 1
+
+
 def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -1187,6 +1230,52 @@ def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
     assert len(here.ice.jobs) == 1
 
 
+@pytest.mark.parametrize("where", ["pause", "xcom"])
+def test_a_task_whose_time_is_over_before_the_id_is_stored_pays_nothing_twice(
+    where: str, world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.unlisted = True
+    fail_to_save(here, 1e9)
+
+    def over(*_: object, **__: object) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")  # of execution_timeout; no Exception
+
+    with monkeypatch.context() as patch:
+        if where == "xcom":
+            patch.setattr(TaskInstance, "xcom_push", over)
+        else:
+            patch.setattr(here.ice, "sleep", over)
+            here.ice.install(patch)
+        with pytest.raises((AirflowTaskTimeout, IceSubmissionRecordError)) as ended:
+            here.run()
+    here.ice.install(monkeypatch)
+    here.store.on_set = lambda record: None
+    if here.kind.describe is IceSubmitScreenMediaHighlightsJobOperator.describe:
+        assert isinstance(ended.value, AirflowFailException)  # which Airflow does not retry
+        assert "job-0" in str(ended.value)
+    else:
+        assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_task_whose_time_is_over_stores_the_id_once_more(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.unlisted = True
+
+    def over(*_: object, **__: object) -> None:
+        raise AirflowTaskTimeout("Timeout, PID: 1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskInstance, "xcom_push", over)
+        with pytest.raises(AirflowTaskTimeout):
+            here.run()
+    assert here.run() == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
 def test_storing_the_id_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> None:
     here = world()
     fail_to_save(here, 1e9)
@@ -1364,6 +1453,26 @@ def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
 
 
 # Pages.
+
+
+def test_a_row_without_an_id_is_not_adopted(
+    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    whole = here.ice._list
+    rows = iter([[{"JobId": None}]])  # of the first look
+    monkeypatch.setattr(
+        here.ice,
+        "_list",
+        lambda query: [row | add for row in whole(query) for add in next(rows, [{}])],
+    )
+    assert here.run() == "job-0"
+    assert here.record["job_id"] == "job-0"
+    assert len(here.ice.jobs) == 1
 
 
 def test_a_job_that_shifts_to_the_next_page_is_one_job(

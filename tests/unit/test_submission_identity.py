@@ -173,6 +173,16 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"sent_at": "now"},
     {"generation": None},
     {"max_tries": "4"},
+    {"max_tries": True},
+    {"delivered": "false"},
+    {"refused": "no"},
+    {"taken": 0},
+    {"sent_at": float("nan")},
+    {"sent_at": float("inf")},
+    {"intent_at": -1e300},
+    {"job_id": ""},
+    {"key": ""},
+    {"nonce": 7},
 )
 
 
