@@ -56,7 +56,7 @@ class Submit:
         self.context: Any = {
             "ti": self.ti,
             "dag_run": SimpleNamespace(**run),
-            "task_state_store": self.store.of_next_try(),
+            "task_state_store": self.store,
         }
 
     def operator(self) -> IceSubmitBatchMediaProducingJobOperator:

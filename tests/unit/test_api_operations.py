@@ -242,7 +242,13 @@ def test_a_submit_returns_its_job_id_stripped(
         {},
         {"JobId": None},
         {"JobId": " \n"},
-        *({"JobId": value} for value in ([], ["J"], {}, False, True, float("nan"), "a\nb")),
+        {"JobId": []},
+        {"JobId": ["J"]},
+        {"JobId": {}},
+        {"JobId": False},
+        {"JobId": True},
+        {"JobId": float("nan")},
+        {"JobId": "a\nb"},
     ],
 )
 def test_a_submit_without_a_job_id_is_an_unknown_outcome(
