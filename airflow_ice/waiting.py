@@ -218,6 +218,10 @@ class Wait:
             )
         return self._after_error(pause, now, same_process=doubtful)
 
+    def on_recovery(self) -> None:
+        """Drop the doubt that came from polls of other jobs: such polls work again."""
+        self._doubted = 0.0
+
     def _doubt_lasts(self, now: float) -> bool:
         by_the_clock = now - self._doubtful_since >= DOUBT - CLOCK_TOLERANCE
         return self._doubted >= 3 * DOUBT or (self._doubted >= DOUBT and by_the_clock)

@@ -21,6 +21,10 @@ WORKED_LATELY: Final = 60.0
 
 SHORTEST_PROBE_PAUSE: Final = 1.0
 LONGEST_PROBE_PAUSE: Final = 60.0
+"""Seconds between polls while the service fails, or the shortest interval of all waits."""
+
+NEWS: Final = 5.0
+"""Seconds after a failed poll within which other waits may end by it."""
 
 
 class Backoff:
@@ -36,6 +40,7 @@ class Backoff:
         self._worked_at = float("-inf")
         self.error: IceError | None = None
         """What the service fails with; None while it works."""
+        self._failed_at = float("-inf")
         self.not_before = float("-inf")
         """Monotonic seconds of the next probe."""
 
@@ -43,6 +48,10 @@ class Backoff:
     def is_open(self) -> bool:
         """Whether all hold back."""
         return self.error is not None
+
+    def is_news(self, now: float) -> bool:
+        """Tell whether the last failure is so recent that a wait may end by it."""
+        return now - self._failed_at <= NEWS
 
     def worked(self, now: float) -> bool:
         """Note a poll that worked, and tell whether all were held back until now."""
@@ -69,6 +78,7 @@ class Backoff:
             if self._failures < FAILURES_OF_ALL:
                 return False
         self.error = error
+        self._failed_at = now
         self._probes += 1
         widest = min(2.0 ** min(self._probes - 1, 10), LONGEST_PROBE_PAUSE)
         asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED_PAUSE)

@@ -199,6 +199,7 @@ class Gets:
         for watch in self._watches.all():
             if watch.told_down:
                 watch.told_down = False
+                watch.wait.on_recovery()
                 watch.due = min(watch.due, now)
         self._watches.note_due(now)
 

@@ -212,7 +212,12 @@ class Poller:
                 # One that has failed least, due or not: a job that fails on its own proves nothing.
                 self._gets.ask(min(watches, key=lambda watch: watch.failures), check=True)
         elif self._backoff.error is not None:
-            await self.watches.tell_error(self._backoff.error, ready, told_down=True)
+            await self.watches.tell_error(
+                self._backoff.error,
+                ready,
+                told_down=True,
+                poll_first=None if self._backoff.is_news(now) else self._backoff.not_before,
+            )
         self._schedule(watches)
         self._report(watches, took=self.watches.clock() - began)
 

@@ -91,11 +91,19 @@ class Watch:
         # A wait's lines belong into its own task's log.
         self.context = contextvars.copy_context()
 
-    def tell(self, decide: Callable[..., PollOutcome], *args: Any, now: float, **more: Any) -> None:
+    def tell(
+        self,
+        decide: Callable[..., PollOutcome],
+        *args: Any,
+        now: float,
+        poll_first: float | None = None,
+        **more: Any,
+    ) -> None:
         """Let the wait decide what a poll means, and take its decision.
 
         :param decide: one of the methods of `Wait`.
         :param now: monotonic seconds.
+        :param poll_first: when to poll before the wait may end; None where it may end now.
         """
         if self.over.done():
             return
@@ -108,6 +116,8 @@ class Watch:
         if isinstance(outcome, PollAgain):
             self.pause = outcome.seconds
             self.due = now + outcome.seconds
+        elif poll_first is not None:
+            self.due = max(poll_first, now + self.pause / 10)
         else:
             self.over.set_result(outcome)
 
@@ -177,16 +187,28 @@ class Watches:
             self.changed.set()
 
     async def tell_error(
-        self, error: IceError, watches: Iterable[Watch], *, told_down: bool = False
+        self,
+        error: IceError,
+        watches: Iterable[Watch],
+        *,
+        told_down: bool = False,
+        poll_first: float | None = None,
     ) -> None:
         """Let waits decide what a failed poll means to them.
 
         :param told_down: it was not a poll of their own.
+        :param poll_first: see `Watch.tell`.
         """
         drop_frames(error)
         async for watch in in_turns(list(watches)):
             watch.told_down = told_down
-            watch.tell(watch.wait.on_error, error, self.wall_clock(), now=self.clock())
+            watch.tell(
+                watch.wait.on_error,
+                error,
+                self.wall_clock(),
+                now=self.clock(),
+                poll_first=poll_first,
+            )
             self.note_due(watch.due)
 
 

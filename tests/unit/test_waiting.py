@@ -198,6 +198,15 @@ def test_a_poll_that_works_ends_the_doubt(error: IceError) -> None:
         assert isinstance(waiting.on_error(error, now), PollAgain)
 
 
+def test_refusals_of_other_jobs_count_only_until_polls_work_again() -> None:
+    waiting, now = wait(), 1000.0
+    for _ in range(20):
+        outcome = waiting.on_error(IcePermissionError("x"), now)
+        assert isinstance(outcome, PollAgain)
+        now += outcome.seconds + 10
+        waiting.on_recovery()
+
+
 def test_doubt_and_errors_that_pass_take_turns_and_the_doubt_goes_on() -> None:
     """A refused key behind a flaky network stays refused."""
     waiting, now = wait(draw=lambda: 0.3), 1000.0
