@@ -235,6 +235,9 @@ def test_a_submit_returns_its_job_id_stripped(
     assert describe(**arguments).read(reply) == "****d80e4e4044975745c14b****"
 
 
+NO_IDS: tuple[object, ...] = ([], ["J"], {}, False, True, float("nan"), "a\nb")
+
+
 @pytest.mark.parametrize(("describe", "arguments"), minimal_submits())
 @pytest.mark.parametrize(
     "reply",
@@ -242,7 +245,7 @@ def test_a_submit_returns_its_job_id_stripped(
         {},
         {"JobId": None},
         {"JobId": " \n"},
-        *({"JobId": value} for value in ([], ["J"], {}, False, True, float("nan"), "a\nb")),
+        *({"JobId": value} for value in NO_IDS),
     ],
 )
 def test_a_submit_without_a_job_id_is_an_unknown_outcome(
