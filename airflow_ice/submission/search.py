@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from airflow_ice.api import operations
 from airflow_ice.api.calls import Calls
-from airflow_ice.api.errors import IceError, IceJobNotFoundError
+from airflow_ice.api.errors import IceError, IceJobNotFoundError, IceUnavailableError
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.exceptions import IceTaskStoppedError
 from airflow_ice.submission.decide import MISSING, Missing
@@ -149,7 +149,7 @@ class JobSearch:
         since = record.intent_at - (_FAR_BACK if record.job_exists else _CLOCKS_APART)
 
         def look() -> list[BatchMediaProducingJob]:
-            jobs = [job for job in self._since(since) if key_in(job) == record.key]
+            jobs = _with_ids(job for job in self._since(since) if key_in(job) == record.key)
             if len(jobs) > 1:
                 self._log.warning(
                     "%d jobs carry the key %s: %s. The oldest is used; the others are billed, too.",
@@ -174,7 +174,9 @@ class JobSearch:
 
         def look() -> list[BatchMediaProducingJob]:
             jobs = self._since(now - _A_DAY - _CLOCKS_APART)
-            return [job for job in jobs if (key_in(job) or "").startswith(f"{key_prefix}-")]
+            return _with_ids(
+                job for job in jobs if (key_in(job) or "").startswith(f"{key_prefix}-")
+            )
 
         patience = self._settle + self._longest_send
         return self._until_settled(
@@ -233,8 +235,24 @@ class JobSearch:
         jobs = self._calls.list_batch_media_producing_jobs(
             start_time=datetime.fromtimestamp(moment, UTC), sort_by="desc"
         )
-        # A row without an id says nothing that could be stored.
-        return list({job.job_id: job for job in jobs if job.job_id}.values())
+        return list({job.job_id or number: job for number, job in enumerate(jobs)}.values())
+
+
+def _with_ids(jobs: Iterable[BatchMediaProducingJob]) -> list[BatchMediaProducingJob]:
+    """Return jobs that were looked for.
+
+    :raises IceUnavailableError: one has no id. It exists, so nothing is to be submitted; and an
+        empty id is not to be stored.
+    """
+    found = list(jobs)
+    if any(not job.job_id for job in found):
+        raise IceUnavailableError(
+            "a list that shows the job that was looked for without its id",
+            action="ListBatchMediaProducingJobs",
+            http_status=200,
+            request_id=found[0].request_id,
+        )
+    return found
 
 
 def _nth(pauses: tuple[float, ...], number: int) -> float:

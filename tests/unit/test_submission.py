@@ -23,6 +23,7 @@ from airflow_ice.api.errors import (
     IceParameterError,
     IceThrottledError,
     IceTransportError,
+    IceUnavailableError,
 )
 from airflow_ice.exceptions import (
     IceJobTimeoutError,
@@ -1455,7 +1456,7 @@ def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
 # Pages.
 
 
-def test_a_row_without_an_id_is_not_adopted(
+def test_a_job_that_is_listed_without_its_id_is_neither_adopted_nor_submitted_again(
     world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = world()
@@ -1464,14 +1465,15 @@ def test_a_row_without_an_id_is_not_adopted(
         here.run()
     here.ice.after_submit = lambda: None
     whole = here.ice._list
-    rows = iter([[{"JobId": None}]])  # of the first look
-    monkeypatch.setattr(
-        here.ice,
-        "_list",
-        lambda query: [row | add for row in whole(query) for add in next(rows, [{}])],
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            here.ice, "_list", lambda query: [row | {"JobId": None} for row in whole(query)]
+        )
+        with pytest.raises(IceUnavailableError, match="without its id") as shown:
+            here.run()
+    assert shown.value.submitted == "unknown"
+    assert here.record["job_id"] is None
     assert here.run() == "job-0"
-    assert here.record["job_id"] == "job-0"
     assert len(here.ice.jobs) == 1
 
 
