@@ -132,7 +132,7 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
             if options.keep:
                 _keep(airflow, console)
     if options.keep:
-        say("stopped: nothing is left running, and the videos stay")
+        say("stopped; nothing is left running")
 
 
 def _conf(options: DemoOptions, groups: Mapping[str, list[str]], bucket: str) -> dict[str, Any]:
@@ -257,6 +257,7 @@ def _keep(airflow: LocalAirflow, console: Console) -> None:
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
+    # On a line of its own: the terminal has written ^C.
     console.print(
-        "Ctrl-C: stopping Airflow and the local ICE; this takes a few seconds", highlight=False
+        "\nStopping Airflow and the local ICE; this takes a few seconds.", highlight=False
     )

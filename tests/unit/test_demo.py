@@ -189,7 +189,7 @@ def test_keep_names_the_address_and_the_login_and_stays_until_ctrl_c(
     before, after = shown.getvalue().split("videos stay.")
     for word in (airflow.url, "user admin", "password admin", "Ctrl-C stops Airflow", "removes"):
         assert word in before
-    assert after == "\nCtrl-C: stopping Airflow and the local ICE; this takes a few seconds\n"
+    assert after == "\n\nStopping Airflow and the local ICE; this takes a few seconds.\n"
 
 
 @pytest.fixture(scope="module")
