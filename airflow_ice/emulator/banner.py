@@ -48,7 +48,7 @@ def _connection(settings: Settings, url: str) -> str:
 
 def _clips(settings: Settings, url: str) -> list[str]:
     if settings.media_dir is None:
-        return ["No clips: --media-dir DIR offers the files of a folder to jobs."]
+        return ["No clips: with --media-dir DIR, jobs can use the files of a folder."]
     urls = [
         object_url(name, settings.region_id)
         for name in ObjectStore(settings).own_media().values()
@@ -56,7 +56,7 @@ def _clips(settings: Settings, url: str) -> list[str]:
     ]
     if not urls:
         return [f"No clips: there is no video, image or sound in {settings.media_dir}."]
-    lines = [f"Clips of {settings.media_dir}, as jobs name them:"]
+    lines = [f"Clips in the folder {settings.media_dir}, as jobs name them:"]
     lines += [f"  {clip}" for clip in urls[:_MOST_CLIPS]]
     if len(urls) > _MOST_CLIPS:
         lines.append(f"  and {len(urls) - _MOST_CLIPS} more: curl {url}/_control/media")

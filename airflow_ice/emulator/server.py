@@ -51,7 +51,11 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def serve(settings: Settings, announce: Callable[[Settings], None] = lambda settings: None) -> None:
+def _log_address(settings: Settings) -> None:
+    logger.info("ICE emulator at http://%s:%d", url_host(settings.host), settings.port)
+
+
+def serve(settings: Settings, announce: Callable[[Settings], None] = _log_address) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then stop cleanly and return.
 
     :param announce: called once requests can arrive, with the settings as they are in use: the port
@@ -64,7 +68,6 @@ def serve(settings: Settings, announce: Callable[[Settings], None] = lambda sett
     listener = listen(settings)
     listener.listen()  # what connects before the application is up waits for it
     settings = dataclasses.replace(settings, port=listener.getsockname()[1])
-    logger.info("ICE emulator at http://%s:%d", url_host(settings.host), settings.port)
     announce(settings)
     server = make_server(create_app(settings))
     with contextlib.suppress(SystemExit):  # uvicorn's way to say that the application did not start

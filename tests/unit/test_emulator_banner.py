@@ -43,7 +43,7 @@ def test_it_shows_the_address_the_keys_and_the_bucket() -> None:
         "a-bucket",
     ]
     assert "region_id" not in banner(settings)
-    assert lines[-1].startswith("No clips: --media-dir DIR")
+    assert lines[-1].startswith("No clips: with --media-dir DIR")
 
 
 def test_it_shows_the_url_of_each_clip_as_jobs_name_it(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_it_shows_the_url_of_each_clip_as_jobs_name_it(tmp_path: Path) -> None:
         shown = re.findall(r"^  (http://mine\S+)$", text, re.MULTILINE)
         known = {item["url"]: item["key"] for item in ice.media()}
     assert [known[url] for url in shown] == ["logo.png", "shop/a.MOV", "take #1.mp4", "voice.mp3"]
-    assert f"Clips of {tmp_path}" in text
+    assert f"Clips in the folder {tmp_path}," in text
 
 
 def test_many_clips_are_cut_short_with_their_number(tmp_path: Path) -> None:
