@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields
@@ -65,6 +66,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _emulator(options: argparse.Namespace) -> int:
+    from airflow_ice.emulator.banner import banner
     from airflow_ice.emulator.server import serve
     from airflow_ice.emulator.settings import Settings
 
@@ -77,11 +79,19 @@ def _emulator(options: argparse.Namespace) -> int:
                     tempfile.TemporaryDirectory(prefix="airflow-ice-emulator-")
                 )
                 options.data_dir = Path(temporary)
-            serve(Settings(**{name: getattr(options, name) for name in names}))
+            settings = Settings(**{name: getattr(options, name) for name in names})
+            serve(settings, lambda in_use: print(banner(in_use), flush=True))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"airflow-ice emulator: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Folds help texts at spaces only: an option that is folded at a hyphen cannot be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,63 +101,142 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"airflow-ice {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
+    _add_demo(commands)
+    _add_emulator(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
-        "demo", help="produce and publish videos with a local ICE and a real Airflow; costs nothing"
+        "demo",
+        help="produce and publish videos with a local ICE and a real Airflow; costs nothing",
+        description=(
+            "Start a local ICE and a real Airflow, run the example DAG over a few clips,\n"
+            "leave the videos in a folder and stop everything. Nothing is billed; it takes\n"
+            "about a minute."
+        ),
+        epilog="examples:\n  airflow-ice demo\n  airflow-ice demo --media ./clips --count 8 --keep",
+        formatter_class=_HelpFormatter,
     )
     demo.add_argument(
         "--media",
         type=Path,
         metavar="DIR",
-        help="your own clips; a sub-folder is a media group (default: made for the demo)",
+        help="a folder of your own clips (mp4, mov, mkv, webm, jpg, png); each sub-folder is a media "
+        "group; e.g. --media ./clips (default: four clips made for the demo)",
     )
     demo.add_argument(
         "--output",
         type=Path,
         default=Path("demo-output"),
         metavar="DIR",
-        help="where the videos are left (%(default)s)",
+        help="where the videos are left; e.g. --output /tmp/videos (default: %(default)s)",
     )
     demo.add_argument(
-        "--count", type=_count, default=4, help="how many videos, 1 to 100 (%(default)s)"
+        "--count",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="how many videos, 1 to 100; e.g. --count 8 (default: %(default)s)",
     )
     demo.add_argument(
         "--keep",
         action="store_true",
-        help="leave Airflow up at the end, until Ctrl-C, and print its address and login",
+        help="leave Airflow and the local ICE up at the end, until Ctrl-C, and print the address "
+        "and the login",
     )
 
-    emulator = commands.add_parser("emulator", help="serve a local ICE on loopback")
-    emulator.add_argument("--host", default="127.0.0.1", help="a loopback host (%(default)s)")
-    emulator.add_argument("--port", type=int, default=8765, help="0 takes a free one (%(default)s)")
+
+def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    emulator = commands.add_parser(
+        "emulator",
+        help="serve a local ICE on loopback",
+        description=(
+            "Serve a local ICE on loopback until Ctrl-C. At its start it prints the\n"
+            "AccessKey, a connection to paste for Airflow, and the URL of each clip."
+        ),
+        epilog=(
+            "examples:\n"
+            "  airflow-ice emulator --media-dir ./clips --data-dir ./ice-data\n"
+            "  airflow-ice emulator --port 0 --no-render --job-seconds 1"
+        ),
+        formatter_class=_HelpFormatter,
+    )
+    emulator.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the loopback address to listen on; e.g. --host ::1 (default: %(default)s)",
+    )
+    emulator.add_argument(
+        "--port",
+        type=int,
+        default=8765,
+        help="the TCP port, 0 for a free one; e.g. --port 9000 (default: %(default)s)",
+    )
     emulator.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="keeps jobs and videos across restarts (default: a temporary folder)",
+        help="a folder that keeps jobs and videos across restarts; e.g. --data-dir ./ice-data "
+        "(default: a temporary folder, removed at the end)",
     )
-    emulator.add_argument("--access-key-id", default="testid", help="(%(default)s)")
-    emulator.add_argument("--access-key-secret", default="testsecret", help="(%(default)s)")
-    emulator.add_argument("--security-token", help="accept this STS token, too")
+    emulator.add_argument(
+        "--access-key-id",
+        default="testid",
+        metavar="ID",
+        help="the one AccessKey ID that is accepted; e.g. --access-key-id me (default: %(default)s)",
+    )
+    emulator.add_argument(
+        "--access-key-secret",
+        default="testsecret",
+        metavar="SECRET",
+        help="its secret, which is printed at the start, so not a real one; "
+        "e.g. --access-key-secret mine (default: %(default)s)",
+    )
+    emulator.add_argument(
+        "--security-token",
+        metavar="TOKEN",
+        help="an STS token that is accepted beside the plain key; e.g. --security-token tok "
+        "(default: none is accepted)",
+    )
     emulator.add_argument(
         "--job-seconds",
         type=float,
         default=10.0,
-        help="how long a job takes at least (%(default)s)",
+        metavar="SECONDS",
+        help="how many seconds a job takes at least; rendering may take longer; "
+        "e.g. --job-seconds 60 (default: %(default)g)",
     )
     emulator.add_argument(
-        "--media-dir", type=Path, metavar="DIR", help="a folder of clips that jobs can name"
+        "--media-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder of clips that jobs can name; e.g. --media-dir ./clips (default: none)",
     )
     emulator.add_argument(
-        "--bucket", default="ice-emulator", help="the bucket that holds those clips (%(default)s)"
+        "--bucket",
+        default="ice-emulator",
+        metavar="NAME",
+        help="the bucket that holds those clips; e.g. --bucket my-clips (default: %(default)s)",
     )
     emulator.add_argument(
-        "--region-id", default="cn-shanghai", help="the region it plays (%(default)s)"
+        "--region-id",
+        default="cn-shanghai",
+        metavar="REGION",
+        help="the region it stands for; e.g. --region-id cn-beijing (default: %(default)s)",
     )
-    emulator.add_argument("--callback-auth-key", help="sign callbacks with this key")
     emulator.add_argument(
-        "--no-render", dest="render", action="store_false", help="make no video files"
+        "--callback-auth-key",
+        metavar="KEY",
+        help="sign callbacks with this key, 1 to 32 letters and digits; "
+        "e.g. --callback-auth-key abc123 (default: callbacks are not signed)",
     )
-    return parser
+    emulator.add_argument(
+        "--no-render",
+        dest="render",
+        action="store_false",
+        help="make no video files: jobs end sooner, and there is nothing to download",
+    )
 
 
 def _count(text: str) -> int:

@@ -39,15 +39,19 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "airflow_ice.hooks.IceHook",
                 "hook-name": "Alibaba Cloud ICE",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["port", "schema"],
+                    # Port stays: Airflow 3.3's page sends port 0 with a test where none is
+                    # stored, and its server refuses the difference (apache/airflow#73298).
+                    "hidden-fields": ["schema"],
                     "relabeling": {
                         "login": "AccessKey ID",
                         "password": "AccessKey Secret",
                         "host": "Endpoint override",
+                        "port": "Port (0: the default)",
                     },
                     "placeholders": {
                         "login": "LTAI...; empty with a role or the default chain",
                         "host": "empty for the region's own; http://127.0.0.1:8765 for the local emulator",
+                        "port": "0; left empty, Airflow 3.3 refuses to test it",
                     },
                 },
                 "conn-fields": _connection_fields(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -90,3 +91,33 @@ def media_groups(folder: Path) -> dict[str, list[str]]:
         )
         grouped.setdefault(group[:50], []).append(name.as_posix())
     return grouped
+
+
+def check_clips(folder: Path, names: Iterable[str], seconds: float) -> None:
+    """Decode the beginning of each clip, so that a broken one fails before anything is started.
+
+    :param names: the clips, relative to `folder`.
+    :param seconds: how much of each is needed; a shorter clip starts over, so it may end before.
+    :raises ValueError: a clip cannot be shown; the text names each such clip and the reason.
+    """
+    reasons = {name: _reason_not_to_use(folder / name, seconds) for name in names}
+    broken = [f"{folder / name}: {reason}" for name, reason in reasons.items() if reason]
+    if broken:
+        raise ValueError("clips that cannot be used:\n  " + "\n  ".join(broken))
+
+
+def _reason_not_to_use(clip: Path, seconds: float) -> str | None:
+    import av
+
+    try:
+        with av.open(str(clip)) as container:
+            if not container.streams.video:
+                return "it holds no picture"
+            frames = 0
+            for frame in container.decode(video=0):
+                frames += 1
+                if frame.time is None or frame.time >= seconds:
+                    break
+            return None if frames else "it holds no picture"
+    except (av.FFmpegError, OSError) as error:
+        return (error.strerror or str(error)).rstrip(".")

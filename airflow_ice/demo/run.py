@@ -24,9 +24,9 @@ from airflow_ice.api.credentials import FixedCredentials
 from airflow_ice.api.endpoints import endpoint
 from airflow_ice.api.errors import IceError
 from airflow_ice.api.signature import Credentials
-from airflow_ice.demo.clips import make_clips, media_groups
+from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
-from airflow_ice.demo.show import Progress, Show, published_table
+from airflow_ice.demo.show import Progress, Show, counted, published_lines
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.emulator.objects import ObjectName, object_url
 
@@ -96,6 +96,10 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
         say("making a few source clips")
         make_clips(media)
     groups = media_groups(media)
+    names = [name for group in groups.values() for name in group]
+    if options.media is not None:
+        say(f"checking {counted(len(names), 'clip')}")
+        check_clips(media, names, options.seconds / len(groups))
     with LocalIce(data_dir=folder / "ice", media_dir=media, job_seconds=options.job_seconds) as ice:
         say(f"local ICE at {ice.url} (emulator; nothing is billed)")
         connection = {
@@ -114,17 +118,21 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
             say(f"Airflow is up at {airflow.url}")
             run_id = airflow.trigger(DAG_ID, _conf(options, groups, ice.settings.bucket))
             say(
-                f"DAG {DAG_ID} is running over {sum(map(len, groups.values()))} clips in {len(groups)} groups"
+                f"DAG {DAG_ID} is running over {counted(len(names), 'clip')} "
+                f"in {counted(len(groups), 'group')}"
             )
             _follow(airflow, client, run_id, console)
             published = _published(airflow, run_id)
             say("done")
-            console.print(
-                published_table([(row, file, _picture_size(file)) for row, file in published]),
-                crop=False,
-            )
+            for line in published_lines(
+                [(row, file, _picture_size(file)) for row, file in published]
+            ):
+                # A path that is folded cannot be copied: it goes over the edge if need be.
+                console.print(line, highlight=False, soft_wrap=True)
             if options.keep:
                 _keep(airflow, console)
+    if options.keep:
+        say("stopped; nothing is left running")
 
 
 def _conf(options: DemoOptions, groups: Mapping[str, list[str]], bucket: str) -> dict[str, Any]:
@@ -241,9 +249,15 @@ def _last_error(log: str) -> str:
 def _keep(airflow: LocalAirflow, console: Console) -> None:
     user, password = LOGIN
     console.print(
-        f"Airflow stays up at {airflow.url} (user {user}, password {password}). Ctrl-C ends it.",
+        f"Airflow stays up at {airflow.url} (user {user}, password {password}).\n"
+        "Ctrl-C stops Airflow and the local ICE and removes their files; the videos stay.",
         highlight=False,
+        soft_wrap=True,
     )
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
+    # On a line of its own: the terminal has written ^C.
+    console.print(
+        "\nStopping Airflow and the local ICE; this takes a few seconds.", highlight=False
+    )

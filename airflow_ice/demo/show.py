@@ -1,8 +1,7 @@
-"""What the demo shows while it runs, and the table at its end."""
+"""What the demo shows while it runs, and the list at its end."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,7 +71,7 @@ class Show:
 def _picture(progress: Progress) -> RenderableType:
     tasks = Table.grid(padding=(0, 2))
     for task_id, states in progress.tasks.items():
-        tasks.add_row(Text(task_id, style="bold"), _counted(states))
+        tasks.add_row(Text(task_id, style="bold"), _states(states))
     videos = Table.grid(padding=(0, 2))
     for index, status, percent in progress.sub_jobs:
         bar = ProgressBar(total=100, completed=percent, width=30, finished_style="green")
@@ -87,14 +86,14 @@ def _picture(progress: Progress) -> RenderableType:
 
 def _line(progress: Progress) -> str:
     tasks = ", ".join(
-        f"{task_id} {_counted(states).plain}" for task_id, states in progress.tasks.items()
+        f"{task_id} {_states(states).plain}" for task_id, states in progress.tasks.items()
     )
     states = Counter(status for _, status, _ in progress.sub_jobs)
     videos = ", ".join(f"{count} {status}" for status, count in states.items())
     return f"{tasks}; batch job {progress.job_status or 'not submitted yet'}{f' ({videos})' if videos else ''}"
 
 
-def _counted(states: Sequence[str]) -> Text:
+def _states(states: Sequence[str]) -> Text:
     text = Text()
     for state, count in Counter(states).items():
         text.append(
@@ -104,17 +103,31 @@ def _counted(states: Sequence[str]) -> Text:
     return text
 
 
-def published_table(published: Sequence[tuple[Mapping[str, Any], Path, str]]) -> Table:
-    """Return the table of what was published: media row, file and picture size of each."""
-    table = Table(title="Published")
-    paths = [os.path.relpath(file) for _, file, _ in published]
-    for heading in ("video", "length", "picture", "size"):
-        table.add_column(
-            heading, justify="right" if heading in {"length", "size"} else "left", no_wrap=True
-        )
-    # A path that is folded cannot be copied: it is shown whole, over the edge if need be.
-    table.add_column("file", no_wrap=True, min_width=max(map(len, paths), default=0))
-    for (media, file, picture), path in zip(published, paths, strict=True):
+def published_lines(published: Sequence[tuple[Mapping[str, Any], Path, str]]) -> list[Text]:
+    """Return what was published as lines: numbers within 80 columns, and below them the path.
+
+    :param published: media row, file and picture size of each video.
+    """
+    heading = f"{'video':>5}  {'length':>8}  {'picture':>11}  {'size':>10}"
+    lines = [
+        Text(f"Published {counted(len(published), 'video')}", style="bold"),
+        Text(heading, style="bold"),
+    ]
+    for media, file, picture in published:
+        length = f"{media['duration']:.1f} s"
         size = f"{file.stat().st_size / 1000:,.0f} kB"
-        table.add_row(str(media["index"]), f"{media['duration']:.1f} s", picture, size, path)
-    return table
+        lines.append(Text(f"{media['index']:>5}  {length:>8}  {picture:>11}  {size:>10}"))
+        lines.append(Text(f"       {_path_from_here(file)}"))
+    return lines
+
+
+def _path_from_here(file: Path) -> str:
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:  # elsewhere: a row of `..` would say less than the whole path
+        return str(file)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 clip`, `2 clips`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

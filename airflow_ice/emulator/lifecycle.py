@@ -111,11 +111,25 @@ class Lifecycle:
         with self._store.transaction():
             self._store.add_job(job, sub_jobs, fingerprint)
             self._update(job, now)
+        self._log_material(job, submission, videos)
         for sub_job in sub_jobs:
             if sub_job.plan.renders and sub_job.plan.failure is None and self.renders is not None:
                 self.renders.add(sub_job)
         self.nudge()
         return job.job_id
+
+    def _log_material(self, job: Job, submission: Submission, videos: list[Video]) -> None:
+        """Log what the emulator does not know of a job's material, each clip once."""
+        media = planning.mentioned(submission)
+        media += [segment.media for video in videos for segment in video.timeline.segments]
+        for item in self._finder.missing(media):
+            logger.warning("job %s fails: there is no %s here", job.job_id, _unsigned(item))
+        for item in self._finder.unknown(media):
+            logger.warning(
+                "job %s: unknown material %s; a video that uses it shows red stripes instead",
+                job.job_id,
+                _unsigned(item),
+            )
 
     def _videos(self, submission: Submission) -> list[Video]:
         if submission.selects:
@@ -309,6 +323,11 @@ def _sub_job_times(
     if settle_lag is not None and index >= count // 2:
         return begins, plan.ends + settle_lag
     return begins, plan.ends if index == count - 1 else plan.begins + span * (index + 1) / count
+
+
+def _unsigned(media: str) -> str:
+    """Return a media id or URL as it is logged: in quotes, and without a query, which may sign."""
+    return json.dumps(media.partition("?")[0] if "://" in media else media, ensure_ascii=True)
 
 
 def _fingerprint(parameters: Mapping[str, str]) -> str:

@@ -1,7 +1,9 @@
 """Where the material of a job is: the file behind a media id or URL, and whether it is missing.
 
-Material is missing only when it names the emulator's own store, or the output of one of its jobs, and is not there. Any other
-media id or URL is taken to exist, and a pattern stands for its picture; so a job copied from the documentation works as it is.
+Material is missing only when it names the emulator's own store, or the output of one of its jobs,
+and is not there. Any other media id or URL is unknown: a job with it works, so that one copied from
+the documentation does, but its log and its picture say so, since the service would fail it or show
+something else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from airflow_ice.emulator.jobs import SUCCESS, Failure
 from airflow_ice.emulator.objects import ObjectName, ObjectStore, parse_object_url
+from airflow_ice.emulator.planning import FOUND_BY_SEARCH
 from airflow_ice.emulator.store import Store, SubJob
 
 
@@ -40,6 +43,11 @@ class Material:
             return self.made_by.status != SUCCESS
         return self.own
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the emulator can only assume that it exists."""
+        return self.path is None and self.made_by is None and not self.own
+
 
 class MaterialFinder:
     """Looks material up among the objects and the outputs of jobs."""
@@ -60,7 +68,7 @@ class MaterialFinder:
 
     def failure(self, media: Iterable[str]) -> Failure | None:
         """Return why a job with this material fails, in the service's words; None when nothing is missing."""
-        missing = [item for item in dict.fromkeys(media) if self.find(item).missing]
+        missing = self.missing(media)
         if not missing:
             return None
         if urls := [item for item in missing if "://" in item]:
@@ -70,6 +78,18 @@ class MaterialFinder:
             )
         ids = json.dumps(missing, ensure_ascii=False, separators=(",", ":"))
         return Failure("InvalidMaterial.NotFound", f"The specified clips id not found:{ids}")
+
+    def missing(self, media: Iterable[str]) -> list[str]:
+        """Return what is missing of the media ids and URLs, each once, in their order."""
+        return [item for item in dict.fromkeys(media) if self.find(item).missing]
+
+    def unknown(self, media: Iterable[str]) -> list[str]:
+        """Return what is unknown of the media ids and URLs, each once, in their order."""
+        return [
+            item
+            for item in dict.fromkeys(media)
+            if item != FOUND_BY_SEARCH and self.find(item).unknown
+        ]
 
     def _object(self, name: ObjectName) -> Material:
         made_by = self._store.sub_job_of_object(name.bucket, name.key)

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from airflow_ice.emulator.validation import Submission
 
+FOUND_BY_SEARCH: Final = "search-result"
+"""The clip that a search in a media library finds here: the emulator's own, so never unknown."""
+
 # Guess: what the service takes where nothing is said.
 _DEFAULT_VIDEO_SECONDS: Final = 10.0
 _DEFAULT_SHOT_SECONDS: Final = 3.0
@@ -20,7 +23,6 @@ _DEFAULT_SHOT_SECONDS: Final = 3.0
 _DEFAULT_GROUP_SECONDS: Final = 5.0
 # Where a speaker pauses: the full stops and commas of Western and of Chinese writing.
 _PAUSES: Final = ".!?,;\n\u3001\u3002\uff01\uff0c\uff1b\uff1f"
-_FOUND_BY_SEARCH: Final = "search-result"
 _SENTENCE: Final = re.compile(rf"[^{_PAUSES}]+[{_PAUSES}]*")
 _SSML: Final = re.compile(r"<[^>]*>")
 _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -199,7 +201,7 @@ def material(submission: Submission) -> list[str]:
     if submission.job_type == "Sports_Highlights":
         return [config["InputMedia"]]
     # A search in a library finds what it finds; here it finds one generated clip.
-    return list(config.get("MediaArray") or [_FOUND_BY_SEARCH])
+    return list(config.get("MediaArray") or [FOUND_BY_SEARCH])
 
 
 def mentioned(submission: Submission) -> list[str]:
@@ -207,7 +209,7 @@ def mentioned(submission: Submission) -> list[str]:
     if submission.project_ids:
         return []
     config = submission.input_config
-    found = [item for item in material(submission) if item != _FOUND_BY_SEARCH]
+    found = [item for item in material(submission) if item != FOUND_BY_SEARCH]
     for name in ("BackgroundMusicArray", "BackgroundImageArray", "OpeningArray", "EndingArray"):
         found += config.get(name) or []
     for sticker in config.get("StickerArray") or []:

@@ -1,13 +1,14 @@
 """Makes the file of one video: H.264 and AAC in MP4, of the size and length that its timeline asks for.
 
-A piece of material that the emulator holds is cut from that file, scaled and cropped to fill the picture; for any other, a
-coloured pattern is drawn with the number of the video on it. Everything that touches a pixel is a filter of FFmpeg, by way of
-PyAV, which is imported only when a file is made.
+A piece of material that the emulator holds is cut from that file, scaled and cropped to fill the
+picture. For unknown material a card with red stripes and a question mark is drawn; for any other
+without a file a coloured pattern. Both carry the number of the video. Everything that touches a
+pixel is a filter of FFmpeg, by way of PyAV, which is imported only when a file is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,8 +41,8 @@ _COLOURS: Final = (
     ("0x274029", "0x8d6bd1"),
     ("0x3b3561", "0xeab464"),
 )
-# Digits on a grid of 3 by 5 blocks, a row after the other.
-_DIGITS: Final = {
+# Signs on a grid of 3 by 5 blocks, a row after the other.
+_SIGNS: Final = {
     "0": "### #.# #.# #.# ###",
     "1": ".#. ##. .#. .#. ###",
     "2": "### ..# ### #.. ###",
@@ -52,6 +53,7 @@ _DIGITS: Final = {
     "7": "### ..# ..# ..# ..#",
     "8": "### #.# ### #.# ###",
     "9": "### #.# ### ..# ###",
+    "?": "### ..# .## ... .#.",
 }
 
 
@@ -60,12 +62,17 @@ class RenderStoppedError(Exception):
 
 
 def render(
-    timeline: Timeline, sources: Sequence[Path | None], target: Path, stopped: Callable[[], bool]
+    timeline: Timeline,
+    sources: Sequence[Path | None],
+    target: Path,
+    stopped: Callable[[], bool],
+    unknown: Collection[str] = (),
 ) -> None:
     """Render a timeline to a file.
 
-    :param sources: for each segment the file it is cut from; None draws a pattern.
+    :param sources: for each segment the file it is cut from; None draws a pattern or a card.
     :param stopped: asked now and then; True ends the work.
+    :param unknown: the media ids and URLs for which a card is drawn.
     :raises av.error.FFmpegError: a source cannot be read.
     :raises RenderStoppedError: the work was ended.
     """
@@ -85,7 +92,8 @@ def render(
             elapsed += segment.seconds
             # Rounded from the start of the video, so that many short pieces do not drift; at least one picture in all.
             frames = max(round(elapsed * FRAMES_PER_SECOND), 1) - frames_done
-            for frame in _pictures(timeline, segment, number, source, frames):
+            is_unknown = segment.media in unknown
+            for frame in _pictures(timeline, segment, number, source, frames, is_unknown):
                 if stopped():
                     raise RenderStoppedError
                 frame.pts, frame.time_base = frames_done, Fraction(1, FRAMES_PER_SECOND)
@@ -114,13 +122,51 @@ def _pixel_format(timeline: Timeline) -> str:
 
 
 def _pictures(
-    timeline: Timeline, segment: Segment, number: int, source: Path | None, frames: int
+    timeline: Timeline,
+    segment: Segment,
+    number: int,
+    source: Path | None,
+    frames: int,
+    is_unknown: bool,
 ) -> Iterator[VideoFrame]:
     if frames <= 0:
         return iter(())
-    if source is None:
-        return _pattern(timeline, number, frames)
-    return _clip(timeline, segment, source, frames)
+    if source is not None:
+        return _clip(timeline, segment, source, frames)
+    return _card(timeline, frames) if is_unknown else _pattern(timeline, number, frames)
+
+
+def _card(timeline: Timeline, frames: int) -> Iterator[VideoFrame]:
+    """Draw red and white stripes, and on black the number of the video with a question mark."""
+    import av
+
+    width, height = timeline.width, timeline.height
+    boxes = list(_boxes(timeline, f"{timeline.index}?"))
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
+    edge = boxes[0][3]  # a block of the grid
+    ground = (left - edge, top - edge, right - left + 2 * edge, bottom - top + 2 * edge)
+    stripe = max(min(width, height) // 8, 4)
+    white = f"255*gt(mod(X+Y,{2 * stripe}),{stripe})"
+    graph = av.filter.Graph()
+    steps = [
+        graph.add("color", f"c=red:s={width}x{height}:r={FRAMES_PER_SECOND}"),
+        graph.add("format", "gbrp"),
+        graph.add("geq", f"r=max(200,{white}):g={white}:b={white}"),
+        graph.add("format", _pixel_format(timeline)),
+        _filled(graph, "black", ground),
+        *(_filled(graph, "white", box) for box in boxes),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*steps).configure()
+    card = graph.vpull()  # it stands still, so one is enough
+    for _ in range(frames):
+        yield card
+
+
+def _filled(graph: Any, colour: str, box: tuple[int, int, int, int]) -> Any:
+    x, y, w, h = box
+    return graph.add("drawbox", f"x={x}:y={y}:w={w}:h={h}:color={colour}:t=fill")
 
 
 def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFrame]:
@@ -137,10 +183,7 @@ def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFram
         graph.add("gradients", f"{small}:seed={seed}"),
         graph.add("scale", f"{width}:{height}:flags=bilinear"),
         graph.add("format", _pixel_format(timeline)),
-        *(
-            graph.add("drawbox", f"x={x}:y={y}:w={w}:h={h}:color=white@0.85:t=fill")
-            for x, y, w, h in _number_boxes(timeline)
-        ),
+        *(_filled(graph, "white@0.85", box) for box in _boxes(timeline, str(timeline.index))),
         graph.add("buffersink"),
     ]
     graph.link_nodes(*steps).configure()
@@ -148,14 +191,13 @@ def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFram
         yield graph.vpull()
 
 
-def _number_boxes(timeline: Timeline) -> Iterator[tuple[int, int, int, int]]:
-    """Return the boxes that draw the number of the video, in the middle: x, y, width and height in pixels."""
-    digits = str(timeline.index)
-    block = max(1, min(timeline.width // (4 * len(digits) + 3), timeline.height // 11))
-    left = (timeline.width - (4 * len(digits) - 1) * block) // 2
+def _boxes(timeline: Timeline, text: str) -> Iterator[tuple[int, int, int, int]]:
+    """Return the boxes that draw a text, in the middle: x, y, width and height in pixels."""
+    block = max(1, min(timeline.width // (4 * len(text) + 3), timeline.height // 11))
+    left = (timeline.width - (4 * len(text) - 1) * block) // 2
     top = (timeline.height - 5 * block) // 2
-    for place, digit in enumerate(digits):
-        for row, cells in enumerate(_DIGITS[digit].split()):
+    for place, sign in enumerate(text):
+        for row, cells in enumerate(_SIGNS[sign].split()):
             column = 0
             for run in cells.split("."):
                 if run:

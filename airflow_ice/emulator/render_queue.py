@@ -64,9 +64,9 @@ class RenderQueue:
         if self._workers is None:
             self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ice-render")
         target = self._objects.path_to_write(ObjectName(sub_job.bucket, sub_job.object_key))
-        self._workers.submit(
-            self._work, sub_job.job_id, timeline, [material.path for material in found], target
-        )
+        sources = [material.path for material in found]
+        unknown = frozenset(self._finder.unknown(segment.media for segment in timeline.segments))
+        self._workers.submit(self._work, sub_job.job_id, timeline, sources, unknown, target)
 
     def close(self) -> None:
         """Stop the workers; returns when they have."""
@@ -75,13 +75,18 @@ class RenderQueue:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
     def _work(
-        self, job_id: str, timeline: Timeline, sources: list[Path | None], target: Path
+        self,
+        job_id: str,
+        timeline: Timeline,
+        sources: list[Path | None],
+        unknown: frozenset[str],
+        target: Path,
     ) -> None:
         unfinished = self._staging / f"{job_id}.mp4"
         failure = None
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
-            render(timeline, sources, unfinished, self._stopping.is_set)
+            render(timeline, sources, unfinished, self._stopping.is_set, unknown)
             target.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(target)
         except RenderStoppedError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import mimetypes
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -50,16 +51,24 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def serve(settings: Settings) -> None:
+def _log_address(settings: Settings) -> None:
+    logger.info("ICE emulator at http://%s:%d", url_host(settings.host), settings.port)
+
+
+def serve(settings: Settings, announce: Callable[[Settings], None] = _log_address) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then stop cleanly and return.
 
+    :param announce: called once requests can arrive, with the settings as they are in use: the port
+        is the one that was found where 0 was asked for.
     :raises OSError: the port is taken, the data folder cannot be made, or what it holds cannot be used.
     :raises RuntimeError: the emulator did not start for another reason; the log says which.
     """
     # Opened beforehand: an error of the application's own start would end up in uvicorn's log, and nowhere else.
     Store(settings.data_dir / STORE_FILE).close()
     listener = listen(settings)
-    logger.info("ICE emulator at http://%s:%d", url_host(settings.host), listener.getsockname()[1])
+    listener.listen()  # what connects before the application is up waits for it
+    settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+    announce(settings)
     server = make_server(create_app(settings))
     with contextlib.suppress(SystemExit):  # uvicorn's way to say that the application did not start
         server.run(sockets=[listener])

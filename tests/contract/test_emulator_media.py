@@ -125,6 +125,83 @@ def test_a_sub_job_succeeds_only_with_its_file(studio: LocalIce) -> None:
     assert [sub_job.status for sub_job in sdk.get(job_id).sub_job_list] == ["Success"] * 6
 
 
+def striped(path: Path, picture_number: int) -> bool:
+    """Tell whether a picture is a card with red stripes: much pure red and white in it."""
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number == picture_number:
+                pixels = bytes(frame.reformat(width=64, height=64, format="rgb24").planes[0])
+                colours = list(zip(pixels[::3], pixels[1::3], pixels[2::3], strict=True))
+                red = sum(r > 150 and g < 70 and b < 70 for r, g, b in colours)
+                white = sum(min(colour) > 200 for colour in colours)
+                return min(red, white) > len(colours) / 8
+    raise AssertionError("the video is too short")
+
+
+UNKNOWN_ID, UNKNOWN_URL = "0" * 32, "http://elsewhere.oss-cn-shanghai.aliyuncs.com/no.mp4"
+
+
+def test_unknown_material_is_marked_in_the_picture_and_in_the_log(
+    studio: LocalIce, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdk = Sdk(studio)
+    signed = f"{UNKNOWN_URL}?Signature=a-secret"
+    media = [[UNKNOWN_ID, signed], ["oss://ice-emulator/blue.png"]]
+    groups = [
+        {"GroupName": f"g{number}", "MediaArray": array, "Duration": 1}
+        for number, array in enumerate(media)
+    ]
+    job_id = sdk.submit(inputs={"MediaGroupArray": groups}, output={"Count": 4, **SMALL})
+    studio.finish_all()
+    assert sdk.get(job_id).status == "Finished"
+    folder = studio.settings.data_dir / "objects" / "shop" / "day"
+    for index in range(4):
+        assert striped(folder / f"v_{index}.mp4", 10)
+        assert not striped(folder / f"v_{index}.mp4", 35)
+    told = [record.message for record in caplog.records if "unknown material" in record.message]
+    assert [(job_id in line, line.count(";")) for line in told] == [(True, 1)] * 2
+    assert UNKNOWN_ID in told[0]
+    assert UNKNOWN_URL in told[1]
+    assert "a-secret" not in caplog.text
+    assert "blue.png" not in caplog.text
+
+
+def test_a_clip_that_the_media_dir_does_not_hold_is_named_in_the_log(
+    studio: LocalIce, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdk = Sdk(studio)
+    media = ["oss://ice-emulator/a.mp4", "oss://ice-emulator/b.mp4", "an id\nand a line"]
+    groups = [{"GroupName": "one", "MediaArray": media, "Duration": 1}]
+    job_id = sdk.submit(inputs={"MediaGroupArray": groups}, output=SMALL)
+    (told,) = [record.message for record in caplog.records if "fails" in record.message]
+    assert told == f'job {job_id} fails: there is no "oss://ice-emulator/b.mp4" here'
+    (strange,) = [record.message for record in caplog.records if "unknown" in record.message]
+    assert r'"an id\nand a line"' in strange
+
+
+def test_what_the_emulator_makes_or_finds_itself_is_not_marked(
+    studio: LocalIce, caplog: pytest.LogCaptureFixture
+) -> None:
+    sdk = Sdk(studio)
+    first = sdk.submit(
+        inputs={
+            "MediaGroupArray": [{"GroupName": "g", "MediaArray": ["oss://ice-emulator/a.mp4"]}]
+        },
+        output={"Count": 1, **SMALL},
+    )
+    studio.finish_all()
+    made = sdk.get(first).sub_job_list[0].media_id
+    (studio.settings.data_dir / "objects" / "shop" / "day" / "v_0.mp4").unlink()
+    found = {"MediaSearchInput": {"LibSearchCondition": {"SearchLibs": ["l"], "SearchText": "t"}}}
+    used = {"MediaGroupArray": [{"GroupName": "g", "MediaArray": [made], "Duration": 1}]}
+    for name, inputs in (("found", found), ("used", used)):
+        url = f"http://shop.oss-cn-shanghai.aliyuncs.com/{name}_{{index}}.mp4"
+        sdk.submit(inputs=inputs, output={"MediaURL": url, "Count": 1, **SMALL})
+        studio.finish_all()
+        assert not striped(studio.settings.data_dir / "objects" / "shop" / f"{name}_0.mp4", 10)
+    assert [record for record in caplog.records if "material" in record.message] == []
+
+
 def test_own_clips_are_cut_and_joined(studio: LocalIce) -> None:
     sdk = Sdk(studio)
     ids = {item["key"]: item["media_id"] for item in studio.media()}

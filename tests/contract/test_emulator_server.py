@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -50,6 +51,26 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert process.returncode == 0
     assert output.endswith("stopped cleanly\n")
     assert errors == ""
+
+
+def test_the_command_prints_an_address_that_answers_and_nothing_is_left(tmp_path: Path) -> None:
+    program = "from airflow_ice.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-W", "error", "-c", program, "emulator", "--port", "0"]
+    with child(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[3]
+        # Connected at once, so before the application is up.
+        reply = httpx.get(f"{address}/_control/health", trust_env=False)
+        assert reply.json()["status"] == "ok"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert address in process.stdout.read()  # of the connection to paste
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:

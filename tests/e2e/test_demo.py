@@ -163,3 +163,15 @@ def test_a_folder_without_clips_is_said_before_anything_starts(
     assert process.returncode == 1
     assert "no clips" in output
     assert "Airflow" not in output
+
+
+def test_a_broken_clip_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "broken.mp4").write_text("no clip")
+    with demo(tmp_path, "--media", str(tmp_path / "clips")) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert str(tmp_path / "clips" / "broken.mp4") in output
+    assert "local ICE" not in output
+    assert "Airflow is" not in output
+    assert list(tmp_path.glob("airflow-ice-demo-*")) == []

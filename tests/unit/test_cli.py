@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sqlite3
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.cli import main
+from airflow_ice.cli import _parser, main
 from airflow_ice.demo import run
 from airflow_ice.demo.local_airflow import LocalAirflowError
 from airflow_ice.emulator import server
@@ -110,7 +111,7 @@ def test_the_emulator_without_a_data_folder_leaves_none_behind(
 ) -> None:
     served: list[Settings] = []
 
-    def serve(settings: Settings) -> None:
+    def serve(settings: Settings, announce: Callable[[Settings], None]) -> None:
         served.append(settings)
         assert settings.data_dir.parent == temporary
         (settings.data_dir / "ice.sqlite3").touch()
@@ -129,7 +130,7 @@ def test_the_emulator_without_a_data_folder_leaves_none_behind(
 
 
 def test_a_data_folder_of_the_users_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "serve", lambda settings: (settings.data_dir / "kept").touch())
+    monkeypatch.setattr(server, "serve", lambda settings, _: (settings.data_dir / "kept").touch())
     assert main(["emulator", "--data-dir", str(tmp_path)]) == 0
     assert (tmp_path / "kept").exists()
 
@@ -189,3 +190,42 @@ def test_the_options_of_the_demo_are_handed_on(monkeypatch: pytest.MonkeyPatch) 
         run.DemoOptions(media=Path("clips"), output=Path("out"), count=7, keep=True),
         run.DemoOptions(media=None, output=Path("demo-output"), count=4, keep=False),
     ]
+
+
+COMMANDS = ("demo", "emulator")
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_fits_80_columns_and_folds_no_option(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = help_of(command, capsys).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line.endswith("-")] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_with_a_value_has_a_default_and_an_example_that_works(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")
+    text = help_of(command, capsys)
+    options = re.findall(r"^  (--[a-z-]+) [A-Z]+\s+(.*)$", text, re.MULTILINE)
+    assert len(options) == {"demo": 3, "emulator": 11}[command]
+    for name, explained in options:
+        assert "(default: " in explained
+        (example,) = re.findall(r"e\.g\. (--\S+ \S+)", explained)
+        assert example.startswith(f"{name} ")
+        _parser().parse_args([command, *example.split()])
+    _, _, examples = text.partition("examples:\n")
+    assert len(examples.splitlines()) == 2
+    for line in examples.splitlines():
+        assert _parser().parse_args(line.split()[1:]).command == command

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +20,10 @@ from rich.console import Console
 
 from airflow_ice.api.client import IceClient
 from airflow_ice.api.errors import IceTransportError
+from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
+from airflow_ice.demo.show import counted, published_lines
 from airflow_ice.emulator.objects import parse_object_url
 
 
@@ -183,5 +186,86 @@ def test_keep_names_the_address_and_the_login_and_stays_until_ctrl_c(
     shown = io.StringIO()
     _keep(airflow, Console(file=shown, width=200))
     assert len(slept) == 3
-    for word in (airflow.url, "user admin", "password admin", "Ctrl-C"):
-        assert word in shown.getvalue()
+    before, after = shown.getvalue().split("videos stay.")
+    for word in (airflow.url, "user admin", "password admin", "Ctrl-C stops Airflow", "removes"):
+        assert word in before
+    assert after == "\n\nStopping Airflow and the local ICE; this takes a few seconds.\n"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    make_clips(folder)
+    return folder
+
+
+def test_the_demos_own_clips_can_be_used(clips: Path) -> None:
+    names = [name for group in media_groups(clips).values() for name in group]
+    assert len(names) == 4
+    check_clips(clips, names, 2.0)
+
+
+def test_each_clip_that_cannot_be_used_is_named_with_its_reason(
+    clips: Path, tmp_path: Path
+) -> None:
+    whole = (clips / "opening" / "gradients-warm.mp4").read_bytes()
+    (tmp_path / "good.mp4").write_bytes(whole)
+    (tmp_path / "cut off.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.mov").write_text("no video")
+    (tmp_path / "empty.png").touch()
+    with wave.open(str(tmp_path / "sound.mp4"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(b"\0" * 8000)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    with pytest.raises(ValueError, match="clips that cannot be used") as refused:
+        check_clips(tmp_path, names, 1.0)
+    _, *lines = str(refused.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"  {tmp_path / name}" for name in names if name != "good.mp4"
+    ]
+    assert lines[2].endswith(": it holds no picture")
+    assert all(line.partition(": ")[2] for line in lines)
+
+
+def test_the_list_of_videos_fits_80_columns_and_shows_whole_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    media_id = "0123456789abcdef" * 2
+    folder = tmp_path / "demo-output"
+    folder.mkdir()
+    published = []
+    for index, duration in ((0, 4.0), (99, 3599.96)):
+        file = folder / f"video-{index}-{media_id}.mp4"
+        with file.open("wb") as sparse:
+            sparse.truncate(1234 if index == 0 else 12_345_678_900)
+        published.append(({"index": index, "duration": duration}, file, "1080 x 1920"))
+    shown = io.StringIO()
+    for line in published_lines(published):
+        Console(file=shown, width=80).print(line, highlight=False, soft_wrap=True)
+    heading, columns, *rows = shown.getvalue().splitlines()
+    assert heading == "Published 2 videos"
+    assert columns.split() == ["video", "length", "picture", "size"]
+    assert rows[0].split() == ["0", "4.0", "s", "1080", "x", "1920", "1", "kB"]
+    assert rows[2].split() == ["99", "3600.0", "s", "1080", "x", "1920", "12,345,679", "kB"]
+    assert [row.strip() for row in rows[1::2]] == [
+        f"demo-output/video-{index}-{media_id}.mp4" for index in (0, 99)
+    ]
+    assert max(map(len, [heading, columns, *rows])) <= 80
+    # The columns stand below their headings.
+    for word in ("video", "length", "picture"):
+        assert rows[0][columns.index(word) + len(word)] == " "
+
+
+def test_a_path_that_is_longer_than_the_terminal_stays_whole(tmp_path: Path) -> None:
+    file = tmp_path / ("long name " * 12) / "video.mp4"
+    file.parent.mkdir()
+    file.touch()
+    shown = io.StringIO()
+    for line in published_lines([({"index": 0, "duration": 1.0}, file, "1 x 1")]):
+        Console(file=shown, width=80).print(line, highlight=False, soft_wrap=True)
+    assert str(file) in shown.getvalue()
+
+
+def test_things_are_counted_in_english() -> None:
+    assert [counted(number, "clip") for number in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]

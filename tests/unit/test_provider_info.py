@@ -86,7 +86,15 @@ def test_the_form_offers_what_the_hook_understands() -> None:
 
 
 def test_the_form_hides_what_the_endpoint_override_says() -> None:
-    assert CONNECTION["ui-field-behaviour"]["hidden-fields"] == ["port", "schema"]
+    assert CONNECTION["ui-field-behaviour"]["hidden-fields"] == ["schema"]
+
+
+def test_the_form_shows_the_port_and_asks_for_a_zero() -> None:
+    # Airflow 3.3 refuses to test a connection that is stored without a port.
+    behaviour = CONNECTION["ui-field-behaviour"]
+    assert "port" not in behaviour["hidden-fields"]
+    assert "0" in behaviour["relabeling"]["port"]
+    assert behaviour["placeholders"]["port"].startswith("0;")
 
 
 def test_the_forms_defaults_are_the_hooks() -> None:
