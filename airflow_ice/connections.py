@@ -21,6 +21,7 @@ from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, Lib
 from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.rate import DEFAULT_REQUESTS_PER_SECOND
+from airflow_ice.api.redaction import redact
 from airflow_ice.api.signature import Credentials
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -85,6 +86,22 @@ _TRUTH: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
+_SETTINGS: Final = frozenset(
+    {
+        *("region_id", "network", "credential_type", "security_token"),
+        *("access_key_id", "access_key_secret", "disable_imds_v1", "role_session_expiration"),
+        *("connect_timeout", "read_timeout", "proxy", "verify", "max_requests_per_second"),
+        *_TEXTS,
+    }
+)
+"""The keys of extra that are read, whatever the type of the connection."""
+
+_APACHE_TYPE: Final = "alibaba_cloud"
+_APACHE_SETTINGS: Final = frozenset({"region", "auth_type", "endpoint", "project"})
+"""What the hooks of the apache provider (apache-airflow-providers-alibaba 3.5) read of extra
+besides, apart from keys that begin with a product's name."""
+
+_APACHE_PREFIXES: Final = ("oss_", "adb_", "maxcompute_", "extra__")
 _REGIONAL_HOST: Final = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
 _SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
@@ -99,6 +116,7 @@ class IceConnection:
     :param proxy: an address, or None for what the environment says.
     :param verify: a CA file, or None.
     :param max_requests_per_second: for all of this process that use the connection.
+    :param warnings: sentences about keys of extra that are not known here. They show no value.
     """
 
     endpoint: Endpoint
@@ -108,6 +126,7 @@ class IceConnection:
     proxy: str | None = field(default=None, repr=False)
     verify: str | None = None
     max_requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND
+    warnings: tuple[str, ...] = field(default=(), compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> list[str]:
@@ -127,6 +146,12 @@ class IceConnection:
         """Whether the credentials are those of the connection itself."""
         return self.credential_type in {"access_key", "sts"}
 
+    @property
+    def region(self) -> str | None:
+        """The region whose endpoint the requests go to; None for any other host."""
+        regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
+        return regional[1] if regional else None
+
     def account(self) -> dict[str, str]:
         """Return where jobs run and who pays, as texts that differ where either does. No secret is in them.
 
@@ -134,7 +159,6 @@ class IceConnection:
         * `credentials`: for keys of the connection's own, a hash of the AccessKey ID; else of the credential_type and of
           what it names: role, identity provider, address.
         """
-        regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
         names = (
             ("access_key_id",)
             if self.has_fixed_credentials
@@ -145,7 +169,7 @@ class IceConnection:
             payer.insert(0, self.credential_type)
         digest = hashlib.sha256(json.dumps(payer).encode()).hexdigest()
         return {
-            "region": regional[1] if regional else self.endpoint.host,
+            "region": self.region or self.endpoint.host,
             "credentials": digest[:16],
         }
 
@@ -222,14 +246,19 @@ def read_connection(
     schema: str | None = None,
     extra: Mapping[str, Any] | str | None,
     region_id: str | None = None,
+    conn_type: str | None = None,
 ) -> IceConnection:
     """Read the fields of a connection of type `alibaba_ice` or `alibaba_cloud`.
+
+    The latter keeps its region in extra `region`. In a connection of type `alibaba_ice` that key is
+    read with a warning, since a job must not land in another region than was meant.
 
     :param login: AccessKey ID. password: AccessKey secret. host: endpoint override.
     :param port: 1 to 65535; None or 0 for the scheme's own.
     :param extra: all else: a dict, or the JSON text of an object; None or empty for nothing.
     :param region_id: wins over the connection's own.
-    :raises IceInputError: a field of a wrong type, or out of its range; its message holds no secret.
+    :raises IceInputError: a field of a wrong type, or out of its range, or a host of another region
+        than region_id; its message holds no secret.
     """
     extra = {name: value for name, value in checked_extra(extra).items() if value not in (None, "")}
     for name, value in (("host", host), ("schema", schema), ("region_id", region_id)):
@@ -240,17 +269,16 @@ def read_connection(
     address = (
         f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
     )
+    region = (
+        (region_id or "").strip() or _text(extra, "region_id") or _text(extra, "region") or None
+    )
     where = endpoint(
-        region_id=(
-            (region_id or "").strip()
-            or _text(extra, "region_id")
-            or _text(extra, "region")
-            or DEFAULT_REGION
-        ),
+        region_id=region or DEFAULT_REGION,
         network=_text(extra, "network") or "public",
         host=address,
         port=port,
     )
+    _one_region(region, where)
     settings: dict[str, Any] = {
         "access_key_id": _key(_there("access_key_id"), login or extra.get("access_key_id")),
         "access_key_secret": _key(
@@ -275,8 +303,47 @@ def read_connection(
         max_requests_per_second=_number(
             extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND, *RATES
         ),
+        warnings=tuple(_unknown_settings(extra, conn_type)),
         settings=settings,
     )
+
+
+def _one_region(region: str | None, where: Endpoint) -> None:
+    """Refuse a host of another region than the one that is named beside it: jobs are regional, and
+    either may be the one that is meant.
+    """
+    name = urlsplit(where.url).hostname or ""
+    regional = _REGIONAL_HOST.fullmatch(name)
+    if region is None or regional is None or regional[1] == region:
+        return
+    raise IceInputError(
+        "region_id",
+        region,
+        f"must be {regional[1]}, the region of the connection's host {name}",
+        advice="Leave the host empty for the region's own endpoint, or make the two agree.",
+    )
+
+
+def _unknown_settings(extra: Mapping[str, Any], conn_type: str | None) -> list[str]:
+    """Return a sentence for each key of extra that is not known for the connection's type."""
+    apache = conn_type == _APACHE_TYPE
+    found = []
+    for name in extra:
+        if name in _SETTINGS or (apache and _is_apache(name)):
+            continue
+        shown = redact(name[: limits.MAX_PATH])
+        if name == "region":
+            overruled = "is ignored beside it" if "region_id" in extra else "is read as region_id"
+            found.append(f"extra `region` is not a setting here: write `region_id`; it {overruled}")
+        else:
+            found.append(
+                f"extra `{shown}` is not a setting here{limits.nearest(name, _SETTINGS)}; it is ignored"
+            )
+    return found
+
+
+def _is_apache(name: str) -> bool:
+    return name in _APACHE_SETTINGS or name.startswith(_APACHE_PREFIXES)
 
 
 def checked_extra(extra: object) -> dict[str, Any]:

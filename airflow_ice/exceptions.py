@@ -1,37 +1,70 @@
-"""Errors that only Airflow's side can meet, and failures that no retry of the task can mend.
+"""Errors that only Airflow's side can meet, and failures that no retry of the task can fix.
 
-The latter are Airflow's AirflowFailException ("fail at once, do not retry") and, all the same, part
-of the client's own tree, so `except IceJobFailedError` finds them.
+The latter are called NonRetryable... and are Airflow's AirflowFailException ("fail at once, do not
+retry"). Each is also the error of the client's own tree that it is named after, so
+`except IceInputError` finds `NonRetryableIceInputError`.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from airflow_ice.api.errors import (
+    IceAuthenticationError,
     IceCredentialsError,
     IceError,
+    IceInputError,
     IceJobError,
     IceJobFailedError,
+    IceParameterError,
+    IcePermissionError,
     IceTooFewVideosError,
+    restored_as,
 )
 
 log = logging.getLogger(__name__)
 
 
-class UnretriedIceJobFailedError(AirflowFailException, IceJobFailedError):
+class NonRetryableIceInputError(AirflowFailException, IceInputError):
+    """An argument or a setting that cannot work: it is as wrong on the next try."""
+
+
+class NonRetryableIceParameterError(AirflowFailException, IceParameterError):
+    """ICE refused a parameter: it is as wrong on the next try."""
+
+
+class NonRetryableIceAuthenticationError(AirflowFailException, IceAuthenticationError):
+    """The first request of a task was refused for its AccessKey, token, signature or clock."""
+
+
+class NonRetryableIceCredentialsError(AirflowFailException, IceCredentialsError):
+    """The first request of a task has no credentials: their source cannot work as configured."""
+
+
+class NonRetryableIcePermissionError(AirflowFailException, IcePermissionError):
+    """The first request of a task was refused for lack of a permission or subscription."""
+
+
+class NonRetryableIceConnectionNotFoundError(AirflowFailException, AirflowNotFoundException):
+    """The connection that a task names does not exist."""
+
+
+class NonRetryableIceJobFailedError(AirflowFailException, IceJobFailedError):
     """The batch job has ended in Failed: waiting again, or collecting again, cannot help."""
 
 
-class UnretriedIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
+class NonRetryableIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
     """The batch job has ended with too few good sub-jobs: collecting again cannot help."""
 
 
-class UnretriedIceInputsChangedError(AirflowFailException, IceJobError):
+class NonRetryableIceInputsChangedError(AirflowFailException, IceJobError):
     """A retry would submit something else than what was submitted, and the policy is to fail."""
 
     _advice = (
@@ -139,12 +172,73 @@ class IceTaskStoppedError(IceError):
     _advice = "Let this task retry, or clear it: it looks for its job first."
 
 
-def unretried(error: IceError) -> IceError:
-    """Return the error as one that Airflow does not retry, where a retry cannot help: a job that
-    has failed stays failed.
+_NON_RETRYABLE: Final[Mapping[type[IceError], type[IceError]]] = {
+    IceInputError: NonRetryableIceInputError,
+    IceParameterError: NonRetryableIceParameterError,
+    IceAuthenticationError: NonRetryableIceAuthenticationError,
+    IceCredentialsError: NonRetryableIceCredentialsError,
+    IcePermissionError: NonRetryableIcePermissionError,
+    IceJobFailedError: NonRetryableIceJobFailedError,
+}
+_AT_FIRST: Final = (
+    IceInputError,
+    IceAuthenticationError,
+    IceCredentialsError,
+    IcePermissionError,
+)
+"""What ends a task at once on its first request; later an edited connection or a key in rotation
+may be the reason, and a retry may find it fixed."""
+
+_ABOUT_A_PARAMETER: Final = re.compile(r"Invalid|Missing|Illegal|Malformed|Unsupported|Exceeded")
+"""How codes about a parameter begin. IceParameterError also holds codes that no table lists, a
+quota's for example, and those may pass."""
+
+
+def unretried(error: IceError, *, at_first: bool = False) -> IceError:
+    """Return the error as one that Airflow does not retry, where a retry cannot help; else as it
+    is.
+
+    A job that has failed stays failed, and a refused parameter stays refused unless an earlier try
+    may have created the job, which a retry then finds.
+
+    :param at_first: nothing that this task has sent was accepted yet, and it has no job to lose:
+        then invalid arguments and refused credentials are not retried either.
     """
-    if isinstance(error, UnretriedIceJobFailedError) or not isinstance(error, IceJobFailedError):
+    twin = _NON_RETRYABLE.get(type(error))
+    if twin is None or error.transient or error.submitted == "unknown":
         return error
-    return UnretriedIceJobFailedError(
-        error.message, code=error.code, request_id=error.request_id, job_id=error.job_id
+    if isinstance(error, IceParameterError) and not _ABOUT_A_PARAMETER.match(
+        error.code or "Invalid"
+    ):
+        return error
+    if isinstance(error, _AT_FIRST) and not at_first:
+        return error
+    return restored_as(twin, error)
+
+
+@contextmanager
+def not_retried(unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Raise what goes wrong within the block as an error that Airflow does not retry, where a retry
+    cannot help. For a task's first request, and what comes before it.
+
+    :param unless: asked when something has gone wrong: true where a retry has a job to find.
+    :raises NonRetryableIceConnectionNotFoundError: instead of AirflowNotFoundException.
+    """
+    try:
+        yield
+    except IceError as error:
+        found = unretried(error, at_first=True)
+        if found is error or unless():
+            raise
+        raise found from error.__cause__
+    except AirflowNotFoundException as error:
+        if isinstance(error, AirflowFailException) or unless():
+            raise
+        raise connection_not_found(error) from error
+
+
+def connection_not_found(error: AirflowNotFoundException) -> NonRetryableIceConnectionNotFoundError:
+    """Return the error of a connection that does not exist."""
+    return NonRetryableIceConnectionNotFoundError(
+        f"{error}. Nothing was sent. Create the connection, or fix ice_conn_id, and clear this task."
     )

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import amask_secret, mask_secret
@@ -166,6 +166,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
         :raises IceError: the call failed, after the retries that are safe.
         """
+        self._check_region(operation)
         try:
             if self._open is None:
                 with self.get_conn() as client:
@@ -182,6 +183,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
         :raises IceError: the call failed, after the retries that are safe.
         """
+        if operation.submit:
+            await self._aread()
+        self._check_region(operation)
         try:
             if self._async_open is None:
                 async with await self.aget_conn() as client:
@@ -196,6 +200,11 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         except IceAuthenticationError:
             self._refused()
             raise
+
+    def _check_region(self, operation: Operation[Any]) -> None:
+        region = self._read().region if operation.submit else None
+        if region is not None:
+            limits.one_region(region, {**operation.query, **operation.form})
 
     def _refused(self) -> None:
         """Read the connection and ask its source of credentials anew for the next client: either may have changed."""
@@ -248,6 +257,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             _ = found.extra_dejson  # tells Airflow's masker of what is called a secret in it
             for secret in self._connection.secrets():
                 mask_secret(secret)
+            self._warn(self._connection)
         return self._connection
 
     async def _aread(self) -> IceConnection:
@@ -257,7 +267,15 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             await found.aextra_dejson()  # as above
             for secret in self._connection.secrets():
                 await amask_secret(secret)
+            self._warn(self._connection)
         return self._connection
+
+    def _warn(self, connection: IceConnection) -> None:
+        """Name the settings that are not known, once for a process and connection."""
+        for sentence in connection.warnings:
+            if (self.ice_conn_id, sentence) not in _warned:
+                _warned.add((self.ice_conn_id, sentence))
+                self.log.warning("Connection %s: %s.", self.ice_conn_id, sentence)
 
     def _settings(self, connection: IceConnection) -> ClientSettings:
         from airflow_ice.api.client import USER_AGENT, ClientSettings
@@ -293,8 +311,12 @@ def _read(connection: Connection, region_id: str | None) -> IceConnection:
         schema=connection.schema,
         extra=connection.extra,
         region_id=region_id,
+        conn_type=connection.conn_type,
     )
 
+
+_warned: set[tuple[str, str]] = set()
+"""Connection ids, and what was said about each."""
 
 _limiters: dict[tuple[str, float], RateLimiter] = {}
 _limiters_lock = threading.Lock()

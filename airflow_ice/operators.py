@@ -18,8 +18,9 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from airflow_ice.api import limits, operations
 from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
-from airflow_ice.exceptions import IceJobTimeoutError, unretried
+from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver
 from airflow_ice.submission.decide import (
@@ -32,7 +33,7 @@ from airflow_ice.submission.decide import (
 )
 from airflow_ice.submission.identity import Wish
 from airflow_ice.submission.request import SubmitRequest
-from airflow_ice.submission.submitter import Submitter
+from airflow_ice.submission.submitter import Submitter, job_may_exist
 from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
 from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, Require, TimedOut, Wait, required
 
@@ -65,10 +66,15 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     :param returns: what return_value is: `job` (default), or one of the lists, for a mapped task: Airflow maps over return values
         only, so `publish.expand(media=collect.output)` needs `returns="media"`. The job is then under the key `job`.
 
+    An argument that is written out in the DAG file, without a template, is checked when the file is
+    parsed.
+
+    :raises NonRetryableIceInputError: an argument that cannot work; nothing was sent.
     :raises IceJobNotEndedError: the job is still running.
-    :raises IceJobFailedError: the job is Failed; not retried.
-    :raises IceTooFewVideosError: fewer good sub-jobs than required; not retried.
-    :raises IceError: the job could not be read.
+    :raises NonRetryableIceJobFailedError: the job is Failed.
+    :raises NonRetryableIceTooFewVideosError: fewer good sub-jobs than required.
+    :raises IceError: the job could not be read. Wrong keys, a missing permission and an unknown
+        connection are not retried either; see `airflow_ice.exceptions`.
     """
 
     template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id", "require")
@@ -89,12 +95,16 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
         self.require = require
-        self.returns = checked_returns(returns)
+        with not_retried():
+            self.returns = checked_returns(returns)
+            check_job_id(job_id)
+            if is_literal(require):
+                required(require)
 
     def execute(self, context: Context) -> Any:
         """Read the job, push its rows, judge it."""
-        require = required(self.require)  # before anything is sent: templates are rendered only now
-        with IceHook(self.ice_conn_id, self.region_id) as hook:
+        with not_retried(), IceHook(self.ice_conn_id, self.region_id) as hook:
+            require = required(self.require)  # before anything is sent
             return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
 
@@ -123,9 +133,14 @@ class IceSubmitOperator(BaseOperator):
         (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
 
-    Lengths of time are 0 s to 366 days.
+    Lengths of time are 0 s to 366 days. An argument that is written out in the DAG file, without a
+    template, is checked when the file is parsed; those of a mapped task when it runs.
 
-    :raises IceInputError: refused here, nothing was sent.
+    :raises NonRetryableIceInputError: refused here, nothing was sent.
+    :raises NonRetryableIceParameterError: ICE refused a parameter; no job was created.
+    :raises NonRetryableIceAuthenticationError: wrong keys, while no job can exist. So are
+        NonRetryableIcePermissionError, NonRetryableIceCredentialsError and
+        NonRetryableIceConnectionNotFoundError; where a job may exist, all of these are retried.
     :raises IceError: refused by the service, or no reply; the message says whether a job may have been made.
     """
 
@@ -166,23 +181,34 @@ class IceSubmitOperator(BaseOperator):
         self.region_id = region_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = limits.seconds("poke_interval", poke_interval)
-        self.timeout = limits.seconds(
-            "timeout",
-            conf.getfloat("sensors", "default_timeout") if timeout is None else timeout,
-        )
-        self.require = require
-        self.returns = checked_returns(returns)
-        self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
-        self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
-        self.on_changed_inputs = _choice(
-            "on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs)
-        )
-        self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
-        self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
+        with not_retried():
+            self.poke_interval = limits.seconds("poke_interval", poke_interval)
+            self.timeout = limits.seconds(
+                "timeout",
+                conf.getfloat("sensors", "default_timeout") if timeout is None else timeout,
+            )
+            self.require = require
+            self.returns = checked_returns(returns)
+            self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
+            self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
+            self.on_changed_inputs = _choice(
+                "on_changed_inputs", on_changed_inputs, get_args(OnChangedInputs)
+            )
+            self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
+            self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
+            if is_literal(require):
+                required(require)
         self._job_id: str | None = None
         self._shown: set[str] = set()  # ids that are in XCom
         self._killed = False
+
+    def _check_literals(self) -> None:
+        """Check what is written out in the DAG file; the last step of each operator's constructor.
+
+        :raises NonRetryableIceInputError: the service is known to refuse it.
+        """
+        with not_retried():
+            check_submit(type(self).describe, self.arguments(), self.user_data)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the submit action, without user_data and client_token: attributes of the same names."""
@@ -193,10 +219,12 @@ class IceSubmitOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
-        require = required(self.require)  # bad input speaks before anything is sent
+        with not_retried():
+            require = required(self.require)  # before anything is sent
+        for unknown in limits.unknown_keys(self.arguments()):
+            self.log.warning("%s", unknown)
         with IceHook(self.ice_conn_id, self.region_id) as hook:
-            submission = self._submission(hook, context)
-            job_id = submission.job_id()
+            submission, job_id = self._find_or_submit(hook, context)
             if job_id not in self._shown:
                 self._push(job_id, context)
             if not self.wait_for_completion:
@@ -263,6 +291,23 @@ class IceSubmitOperator(BaseOperator):
                 self._job_id,
             )
 
+    def _find_or_submit(self, hook: IceHook, context: Context) -> tuple[Submitter, str]:
+        """Return the submission and the id of its job.
+
+        Refused credentials are retried only where a job may exist, which the retry then finds.
+        """
+        wish = self._wish(context)
+        with not_retried(unless=lambda: job_may_exist(context["task_state_store"], wish)):
+            submission = self._submission(hook, context)
+            try:
+                return submission, submission.job_id()
+            except IceInputError as error:
+                # The arguments: the connection was valid a moment ago.
+                raise unretried(error, at_first=True) from error.__cause__
+
+    def _wish(self, context: Context) -> Wish:
+        return Wish.of(context["ti"], context["dag_run"], self.retries or 0)
+
     def _submission(self, hook: IceHook, context: Context) -> Submitter:
         describe = type(self).describe
         return Submitter(
@@ -273,7 +318,7 @@ class IceSubmitOperator(BaseOperator):
                 takes_client_token="client_token" in inspect.signature(describe).parameters,
                 account=hook.account(),
             ),
-            Wish.of(context["ti"], context["dag_run"], self.retries or 0),
+            self._wish(context),
             Policies(
                 self.on_failed_job,
                 self.on_clear,
@@ -399,6 +444,7 @@ class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
         self.output_config = output_config
         self.editing_config = editing_config
         self.template_config = template_config
+        self._check_literals()
 
 
 class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
@@ -431,6 +477,7 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
         self.input_config = input_config
         self.output_config = output_config
         self.editing_config = editing_config
+        self._check_literals()
 
 
 class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
@@ -449,6 +496,7 @@ class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.input_config = input_config
         self.output_config = output_config
+        self._check_literals()
 
 
 class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
@@ -487,6 +535,7 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
         self.input_config = input_config
         self.output_config = output_config
         self.editing_config = editing_config
+        self._check_literals()
 
 
 class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
@@ -525,6 +574,7 @@ class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
         self.media_select_result = media_select_result
         self.output_config = output_config
         self.editing_config = editing_config
+        self._check_literals()
 
 
 class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
@@ -545,6 +595,7 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.project_ids = project_ids
         self.output_config = output_config
+        self._check_literals()
 
 
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:

@@ -13,7 +13,7 @@ from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFewVideosError
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable, redact
-from airflow_ice.exceptions import UnretriedIceJobFailedError, UnretriedIceTooFewVideosError
+from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
 from airflow_ice.waiting import (
     JOB_ENDED,
     SUB_JOB_ENDED,
@@ -59,8 +59,8 @@ def deliver(
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
 
     :raises IceJobNotEndedError: the job is still running.
-    :raises UnretriedIceJobFailedError: the job is Failed.
-    :raises UnretriedIceTooFewVideosError: fewer good sub-jobs than required.
+    :raises NonRetryableIceJobFailedError: the job is Failed.
+    :raises NonRetryableIceTooFewVideosError: fewer good sub-jobs than required.
     :raises IceTooFewVideosError: the same, while not all sub-jobs are shown as ended.
     :raises IceError: the job could not be read.
     """
@@ -81,12 +81,12 @@ def deliver(
     _report(job, outcome, log)
     if job.status == "Failed":
         error = job_failed(job)
-        raise UnretriedIceJobFailedError(
+        raise NonRetryableIceJobFailedError(
             error.message, code=error.code, request_id=error.request_id, job_id=job.job_id
         )
     if not outcome.enough:
         if is_settled(job):
-            raise UnretriedIceTooFewVideosError(
+            raise NonRetryableIceTooFewVideosError(
                 outcome.reason, request_id=job.request_id, job_id=job.job_id
             )
         # The job has ended, but what is shown of it has not: a retry may find it settled.

@@ -24,8 +24,9 @@ from airflow.sdk.exceptions import (
 
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
-from airflow_ice.exceptions import unretried
+from airflow_ice.exceptions import not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.literals import check_job_id
 from airflow_ice.polling.worker import WorkerPoller, last_poll
 from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
 from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, PollOutcome, TimedOut, Wait
@@ -60,10 +61,15 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     Lengths of time are 0 s to 366 days. The other arguments are BaseSensorOperator's. With
     `soft_fail` the task is skipped when the time-out comes, and only then.
 
-    :raises IceInputError: an argument that cannot work; nothing was sent.
-    :raises IceJobFailedError: the job is Failed.
+    A job id that is written out in the DAG file, without a template, is checked when the file is
+    parsed.
+
+    :raises NonRetryableIceInputError: an argument that cannot work; nothing was sent.
+    :raises NonRetryableIceJobFailedError: the job is Failed.
     :raises AirflowSensorTimeout: the time-out came first.
-    :raises IceError: polling fails for good: wrong key, missing permission, unknown job.
+    :raises IceError: polling fails for good: wrong key, missing permission, unknown job. A wrong
+        key, a missing permission and an unknown connection on the first poll are not retried; see
+        `airflow_ice.exceptions`.
     """
 
     template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id")
@@ -82,24 +88,26 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            poke_interval=limits.seconds("poke_interval", poke_interval),
-            timeout=None if timeout is None else limits.seconds("timeout", timeout),
-            max_wait=None if max_wait is None else limits.seconds("max_wait", max_wait),
-            **kwargs,
-        )
-        if end_from_trigger and not deferrable:
-            raise IceInputError(
-                "end_from_trigger",
-                end_from_trigger,
-                "needs deferrable=True: there is no trigger to end from",
+        with not_retried():
+            check_job_id(job_id)
+            super().__init__(
+                poke_interval=limits.seconds("poke_interval", poke_interval),
+                timeout=None if timeout is None else limits.seconds("timeout", timeout),
+                max_wait=None if max_wait is None else limits.seconds("max_wait", max_wait),
+                **kwargs,
             )
-        if end_from_trigger and self.outlets:
-            raise IceInputError(
-                "end_from_trigger",
-                end_from_trigger,
-                "cannot serve outlets: their events are made by a worker",
-            )
+            if end_from_trigger and not deferrable:
+                raise IceInputError(
+                    "end_from_trigger",
+                    end_from_trigger,
+                    "needs deferrable=True: there is no trigger to end from",
+                )
+            if end_from_trigger and self.outlets:
+                raise IceInputError(
+                    "end_from_trigger",
+                    end_from_trigger,
+                    "cannot serve outlets: their events are made by a worker",
+                )
         self.job_id = cast("str", job_id)  # an upstream output is resolved before execute()
         self.ice_conn_id = ice_conn_id
         self.region_id = region_id
@@ -201,8 +209,8 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         match outcome:
             case JobFinished():
                 return self.job_id
-            case GiveUp(error=error):
-                raise unretried(error)
+            case GiveUp(error=error, at_first_poll=at_first):
+                raise unretried(error, at_first=at_first)
             case TimedOut(reason=reason):
                 raise AirflowSensorTimeout(reason)
 

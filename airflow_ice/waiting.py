@@ -107,9 +107,14 @@ class JobFinished:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Polling again does not help: the job is Failed, or polling it fails for good."""
+    """Polling again does not help: the job is Failed, or polling it fails for good.
+
+    :param at_first_poll: the task's first poll ended the wait, so nothing shows that its arguments
+        and credentials ever worked.
+    """
 
     error: IceError
+    at_first_poll: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,7 @@ class Wait:
         if not (error.transient or self.silent_fail):
             refused_at_first = was_first and isinstance(error, (*CREDENTIAL_ERRORS, IceInputError))
             if not doubtful or refused_at_first or self._doubt_lasts(now):
-                return GiveUp(error)
+                return GiveUp(error, at_first_poll=was_first)
         pause = self._error_pause(error)
         if doubtful and not self.silent_fail:
             if not self._doubted:

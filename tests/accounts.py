@@ -30,7 +30,7 @@ OLD, NEW = "old-key", "new-key"
 
 def settings(key: str = OLD, region: str = "cn-shanghai", **fields: Any) -> dict[str, Any]:
     """Return a connection's fields."""
-    extra = json.dumps({"region_id": region})
+    extra = json.dumps({} if "host" in fields else {"region_id": region})
     return {
         "conn_type": "alibaba_ice",
         "login": key,

@@ -120,11 +120,7 @@ class IceError(Exception):
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         for name in {"message", "recommend"} & facts.keys():
             facts[name] = redact(facts[name].strip()) if facts[name] else facts[name]
-        copy = _restore(type(self), facts.get("message", self.message), {**self.__dict__, **facts})
-        copy.__cause__ = self.__cause__
-        copy.__context__ = self.__context__
-        copy.__suppress_context__ = self.__suppress_context__
-        return copy.with_traceback(self.__traceback__)
+        return restored_as(type(self), self, **facts)
 
     def happened(self) -> str:
         """Say what happened, in one clause."""
@@ -184,6 +180,20 @@ def _restore(kind: type[E], message: str, state: dict[str, Any]) -> E:
     Exception.__init__(error, message)
     error.__dict__.update(state)
     return error
+
+
+def restored_as(kind: type[E], error: IceError, **facts: Any) -> E:
+    """Return a copy of an error as another class of the same facts, with the same cause and
+    traceback.
+
+    :param kind: the error's own class, or one that is derived from it.
+    :param facts: what differs in the copy.
+    """
+    copy = _restore(kind, facts.get("message", error.message), {**error.__dict__, **facts})
+    copy.__cause__ = error.__cause__
+    copy.__context__ = error.__context__
+    copy.__suppress_context__ = error.__suppress_context__
+    return copy.with_traceback(error.__traceback__)
 
 
 class IceInputError(IceError, ValueError):
@@ -390,12 +400,18 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 
+_FORMERLY: Final = "Unretried"
+
+
 def error_from_dict(fields: Mapping[str, Any]) -> IceError:
     """Return the exception that `IceError.as_dict` described; an unknown kind becomes a plain
     `IceError`.
     """
     kinds = {kind.__name__: kind for kind in _tree(IceError)}
-    kind = kinds.get(str(fields.get("error")), IceError)
+    name = str(fields.get("error"))
+    # Events of an earlier version, which called these errors Unretried...
+    name = f"NonRetryable{name[len(_FORMERLY) :]}" if name.startswith(_FORMERLY) else name
+    kind = kinds.get(name, IceError)
     message = str(fields.get("message") or "")
     state = {name: fields.get(name) for name in (*_FACTS, *kind.more_facts)}
     state["transient"] = bool(fields.get("transient", kind.transient))

@@ -2,7 +2,7 @@
 
 A refused submit costs a round trip and a retry; one that is accepted and fails an hour later costs more. Each check names the
 field, the value and the rule. Only documented limits are checked, the wider one where two pages disagree, and unknown keys pass,
-so that a newer service is not locked out.
+so that a newer service is not locked out: `unknown_keys` names them for a warning.
 
 A missing Width or Height passes: no page calls them mandatory, though Alibaba's own tools treat them so.
 
@@ -79,6 +79,34 @@ _OBJECTS: Final = (
     "ProcessConfig",
 )
 
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_.*-]{1,128}")  # 32 hex digits; the pages mask some with *
+_MEDIA_ID: Final = re.compile(r"[A-Za-z0-9_*-]{1,128}")  # as above, and icepublic-...
+_MEDIA_URL: Final = re.compile(r"(?:https?|oss)://[^/\s]+/.+", re.IGNORECASE | re.DOTALL)
+_LOCAL_PATH: Final = re.compile(r"[/\\.~]|file:|[A-Za-z]:[/\\]", re.IGNORECASE)
+_PYTHON_REPR: Final = re.compile(r"[\[{(]\s*[\[{(]*\s*'")
+_NOTHING: Final = frozenset({"", "None", "null"})
+"""What a template leaves where it found nothing: undefined, None, and None through `tojson`."""
+
+_FROM_NONE: Final = (
+    "A template rendered to None, or the output of another task is None: that task pushed nothing "
+    "under this key, or did not run."
+)
+_FROM_REPR: Final = (
+    "A template rendered a dict or list as Python text: write {{ ... | tojson }}, or pass the "
+    "output of the other task itself."
+)
+
+_OSS_HOST: Final = re.compile(
+    r"(?:[a-z]+://)?(?:[^/\s@]*\.)?oss-([a-z]{2,}-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com(?::\d+)?(?:/|$)",
+    re.IGNORECASE,
+)
+"""BUCKET.oss-REGION[-internal].aliyuncs.com, with or without a scheme; oss-accelerate is no region."""
+
+_SAID: Final = frozenset(
+    {"Title", "TitleArray", "SubHeadingArray", "SpeechText", "SpeechTextArray"}
+)
+"""Keys whose texts are shown or spoken, and may begin with any address."""
+
 _INPUT_KEYS: Final = (
     *(
         "MediaGroupArray",
@@ -119,6 +147,189 @@ _OUTPUT_KEYS: Final = (
     ),
     *("Video", "GeneratePreviewOnly"),
 )
+
+
+_TEXT_KEYS: Final = ("Title", "SpeechText", "Sticker", "BackgroundMusic")  # the older, for one each
+_GROUP_KEYS: Final = (
+    *("GroupName", "MediaArray", "SpeechTextArray", "Duration", "Volume", "SplitMode"),
+    "DurationAutoAdapt",
+)
+_EDITING_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "MediaConfig": ("Volume", "MediaMetaDataArray"),
+    "SpeechConfig": (
+        *("Volume", "SpeechRate", "Voice", "CustomizedVoice", "Style", "SpeechLanguage"),
+        *("AsrConfig", "SpecialWordsConfig"),
+    ),
+    "BackgroundMusicConfig": ("Volume", "Style"),
+    "BackgroundImageConfig": ("SubType", "Color", "Radius"),
+    "ProcessConfig": (
+        *("SingleShotDuration", "EnableClipSplit", "ImageDuration", "AllowVfxEffect"),
+        *("VfxEffectProbability", "VfxFirstClipEffectList", "VfxNotFirstClipEffectList"),
+        *("AllowTransition", "TransitionDuration", "TransitionList", "UseUniformTransition"),
+        *("AllowFilter", "FilterList", "AlignmentMode", "EnableClipDetection"),
+    ),
+}
+"""The blocks of EditingConfig whose keys the pages list in full."""
+
+
+def job_id(field: str, value: object) -> str:
+    """Return the id of a job, without white space around it: one word of letters, digits and
+    `_ . * -`, of at most 128 characters. ICE's own are 32 hex digits.
+
+    :raises IceInputError: it is none; the advice says how it usually came about.
+    """
+    found = value.strip() if isinstance(value, str) else ""
+    if found not in _NOTHING and _JOB_ID.fullmatch(found):
+        return found
+    advice = None
+    if value is None or (isinstance(value, str) and found in _NOTHING):
+        advice = _FROM_NONE
+    elif isinstance(value, Mapping) or found[:1] in {"{", "["}:
+        advice = (
+            'This is a whole result, not an id: pass output["job_id"], or where a template stands, '
+            '{{ ti.xcom_pull("collect")["job_id"] }}.'
+        )
+    rule = (
+        "must be the id that a submit returned, one word of letters, digits, '_', '-' and '.' of at "
+        "most 128 characters"
+    )
+    rule = f"is None; it {rule}" if value is None else rule
+    raise IceInputError(field, shown(field, value), rule, advice=advice)
+
+
+def rendered(field: str, value: str, what: str = "a JSON object") -> None:
+    """Refuse the text of a structured argument that is not what its template was meant to make.
+
+    :param what: the argument must be.
+    :raises IceInputError: it is empty, None, or the Python text of a dict or list.
+    """
+    text = value.strip()
+    if text in _NOTHING:
+        rule = f"must be {what}" if text else f"must be {what}; it is empty"
+        raise IceInputError(field, shown(field, value) if text else None, rule, advice=_FROM_NONE)
+    if _PYTHON_REPR.match(text):
+        rule = f"must be {what}; this is the text of a Python object, not JSON"
+        raise IceInputError(field, shown(field, value), rule, advice=_FROM_REPR)
+
+
+def rendered_id(field: str, value: str) -> None:
+    """Refuse an id that a template made of nothing.
+
+    :raises IceInputError: it is None.
+    """
+    if value in _NOTHING:
+        raise IceInputError(field, shown(field, value), "must be an id", advice=_FROM_NONE)
+
+
+def clip(field: str, value: object) -> None:
+    """Check what stands for a clip, a picture or a sound: a media id or an http(s) or oss URL.
+
+    ICE bills a batch whose clips it does not find.
+
+    :raises IceInputError: it is neither.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if text not in _NOTHING and (_MEDIA_ID.fullmatch(text) or _MEDIA_URL.fullmatch(text)):
+        return
+    advice = "ICE reads media ids and http(s) or oss URLs only."
+    if value is None or (isinstance(value, str) and text in _NOTHING):
+        advice = _FROM_NONE
+    elif _PYTHON_REPR.match(text):
+        advice = _FROM_REPR
+    elif _LOCAL_PATH.match(text):
+        advice = "ICE cannot read files of this machine: upload it to OSS first."
+    elif text.lower().startswith("s3:"):
+        advice = "ICE does not read Amazon S3: copy it to OSS first."
+    rule = "must be a media id, or an http, https or oss URL"
+    raise IceInputError(field, shown(field, value), rule, advice=advice)
+
+
+def unknown_keys(arguments: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each key of InputConfig, OutputConfig and EditingConfig that no page
+    names. Such a key may be a slip, or newer than this package.
+
+    :param arguments: of a submit action; configs as dicts or JSON texts.
+    """
+    configs = {
+        name: _object_or_none(arguments.get(name))
+        for name in ("input_config", "output_config", "editing_config")
+    }
+    found = _unknown("InputConfig", configs["input_config"], (*_INPUT_KEYS, *_TEXT_KEYS))
+    groups = (configs["input_config"] or {}).get("MediaGroupArray")
+    for place, group in enumerate(groups if isinstance(groups, list) else []):
+        found += _unknown(f"InputConfig.MediaGroupArray[{place}]", group, _GROUP_KEYS)
+    found += _unknown("OutputConfig", configs["output_config"], _OUTPUT_KEYS)
+    editing_config = configs["editing_config"] or {}
+    found += _unknown("EditingConfig", editing_config, (*_OBJECTS, "CoverConfig"))
+    for block, known in _EDITING_KEYS.items():
+        found += _unknown(f"EditingConfig.{block}", editing_config.get(block), known)
+    return found
+
+
+def _object_or_none(value: object) -> Mapping[str, Any] | None:
+    try:
+        return json_object("config", value) if value else None
+    except IceInputError:
+        return None  # refused elsewhere
+
+
+def _unknown(field: str, config: object, known: Sequence[str]) -> list[str]:
+    unknown = [key for key in config if key not in known] if isinstance(config, Mapping) else []
+    return [
+        f"{redact(f'{field}.{key}'[:MAX_PATH])} is a key that no API page names"
+        f"{nearest(key, known)}. It is sent as it is."
+        for key in unknown
+    ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a clause that names the known name that is most like this one, or nothing."""
+    import difflib  # only where something is wrong: a DAG file does not pay for it
+
+    lower = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
+
+
+def one_region(region: str, parameters: Mapping[str, str]) -> None:
+    """Check that the buckets that a submit names are in the region of the endpoint: ICE refuses
+    others, and does not say which URL it is.
+
+    Custom domains and media ids name no region, so they pass.
+
+    :param region: of the endpoint, for example `cn-shanghai`.
+    :param parameters: of a submit, as they are sent.
+    :raises IceInputError: a URL of InputConfig, EditingConfig or OutputConfig is in another region.
+    """
+    for name in ("InputConfig", "EditingConfig", "OutputConfig"):
+        if ".aliyuncs.com" in parameters.get(name, ""):
+            _same_region(region, name, json_object(name, parameters[name]))
+
+
+def _same_region(region: str, path: str, value: object) -> None:
+    match value:
+        case str():
+            other = _OSS_HOST.match(value.strip())
+            if other and other[1].lower() != region:
+                url = redact(value)
+                rule = (
+                    f"is in the region {other[1].lower()}, but must be in {region}, the region of the "
+                    f"connection's endpoint: {url}"
+                )
+                raise IceInputError(
+                    redact(path),
+                    None,
+                    rule,
+                    advice="Copy the file to a bucket of that region, or use a connection of the "
+                    "bucket's region.",
+                )
+        case Mapping():
+            for key, each in value.items():
+                if key not in _SAID:
+                    _same_region(region, f"{path}.{key}"[:MAX_PATH], each)
+        case list():
+            for place, each in enumerate(value):
+                _same_region(region, f"{path}[{place}]"[:MAX_PATH], each)
 
 
 def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
@@ -184,6 +395,8 @@ def json_object(field: str, value: object) -> dict[str, Any]:
         an infinity, half a surrogate pair, a whole number of more than 64 bits, any other type, or
         itself; or it is nested deeper than 64 levels, or holds more than 100,000 values.
     """
+    if isinstance(value, str):
+        rendered(field, value)
     found = _parsed(field, value) if isinstance(value, str) else value
     if not isinstance(found, Mapping):
         what = "a JSON object" if isinstance(value, str) else "a dict or a JSON string"
@@ -355,10 +568,10 @@ def highlights_input(config: Mapping[str, Any]) -> None:
         raise IceInputError(
             "InputConfig.MediaArray", config.get("MediaArray"), "must name at least one video"
         )
-    _strings("InputConfig.MediaArray", config["MediaArray"], MAX_HIGHLIGHT_VIDEOS)
+    _clips("InputConfig.MediaArray", config["MediaArray"], MAX_HIGHLIGHT_VIDEOS)
     for key in ("OpeningArray", "EndingArray"):
         if key in config:
-            _list(f"InputConfig.{key}", config[key], MAX_OPENINGS)
+            _clips_or_objects(f"InputConfig.{key}", config[key], MAX_OPENINGS)
     _texts_and_decoration(config)
 
 
@@ -378,15 +591,20 @@ def sports_input(config: Mapping[str, Any]) -> None:
         raise IceInputError(
             "InputConfig.InputMedia", config.get("InputMedia"), "must name one video"
         )
+    clip("InputConfig.InputMedia", config["InputMedia"])
     if "FaceRegister" in config:
-        _list("InputConfig.FaceRegister", config["FaceRegister"], MAX_FACES)
+        faces = _list("InputConfig.FaceRegister", config["FaceRegister"], MAX_FACES)
+        for place, face in enumerate(faces):
+            urls = face.get("FaceUrls") if isinstance(face, Mapping) else None
+            if urls is not None:
+                _clips(f"InputConfig.FaceRegister[{place}].FaceUrls", urls, None)
     if "TransferNameRegister" in config:
         _list(
             "InputConfig.TransferNameRegister", config["TransferNameRegister"], MAX_TRANSFER_NAMES
         )
     logos = config.get("SlowMotionLogoRegister")
     if isinstance(logos, Mapping) and "SlowMotionLogoUrls" in logos:
-        _list(
+        _clips(
             "InputConfig.SlowMotionLogoRegister.SlowMotionLogoUrls",
             logos["SlowMotionLogoUrls"],
             MAX_LOGOS,
@@ -539,7 +757,7 @@ def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
         if _EMOJI.search(name):
             raise IceInputError(f"{field}.GroupName", name, "must not contain emoji")
         names.add(name)
-        _strings(f"{field}.MediaArray", group.get("MediaArray"), MAX_GROUP_MEDIA)
+        _clips(f"{field}.MediaArray", group.get("MediaArray"), MAX_GROUP_MEDIA)
         if not group["MediaArray"]:
             raise IceInputError(f"{field}.MediaArray", [], "must name at least one clip")
         if group.get("SplitMode") not in (None, *SPLIT_MODES):
@@ -557,7 +775,7 @@ def _groups(config: Mapping[str, Any], groups: Sequence[Any]) -> None:
 
 def _smart_mix(config: Mapping[str, Any]) -> None:
     if config.get("MediaArray"):
-        _strings("InputConfig.MediaArray", config["MediaArray"], None)
+        _clips("InputConfig.MediaArray", config["MediaArray"], None)
     elif not isinstance(config.get("MediaSearchInput"), Mapping):
         raise IceInputError(
             "InputConfig.MediaSearchInput",
@@ -570,11 +788,12 @@ def _texts_and_decoration(config: Mapping[str, Any]) -> None:
     for key, length in (
         ("TitleArray", MAX_TITLE),
         ("SpeechTextArray", MAX_SPEECH),
-        ("BackgroundMusicArray", None),
-        ("BackgroundImageArray", None),
     ):
         if config.get(key) is not None:
             _strings(f"InputConfig.{key}", config[key], MAX_TEXTS, length)
+    for key in ("BackgroundMusicArray", "BackgroundImageArray"):
+        if config.get(key) is not None:
+            _clips(f"InputConfig.{key}", config[key], MAX_TEXTS)
     for key, length in (("Title", MAX_TITLE), ("SpeechText", MAX_SPEECH)):
         # The older spelling, for one text; the array wins where both are given.
         if config.get(key) is not None and not config.get(f"{key}Array"):
@@ -584,6 +803,9 @@ def _texts_and_decoration(config: Mapping[str, Any]) -> None:
         field = f"InputConfig.StickerArray[{place}]"
         if not isinstance(sticker, Mapping):
             raise IceInputError(field, sticker, "must be an object with MediaId or MediaURL")
+        for key in ("MediaId", "MediaURL"):
+            if sticker.get(key) not in (None, ""):
+                clip(f"{field}.{key}", sticker[key])
         _number(f"{field}.Opacity", sticker.get("Opacity"), 0, 1)
         _whole(f"{field}.DyncFrames", sticker.get("DyncFrames"), 0, MAX_STICKER_FRAMES)
     for place, heading in enumerate(
@@ -621,6 +843,18 @@ def _strings(field: str, value: object, most: int | None, length: int | None = N
         if not isinstance(entry, str) or not entry.strip():
             raise IceInputError(f"{field}[{place}]", entry, "must be a text that is not empty")
         _text(f"{field}[{place}]", entry, length)
+
+
+def _clips(field: str, value: object, most: int | None) -> None:
+    for place, entry in enumerate(_list(field, value, most)):
+        clip(f"{field}[{place}]", entry)
+
+
+def _clips_or_objects(field: str, value: object, most: int | None) -> None:
+    # The pages do not show an entry of OpeningArray and EndingArray.
+    for place, entry in enumerate(_list(field, value, most)):
+        if not isinstance(entry, Mapping):
+            clip(f"{field}[{place}]", entry)
 
 
 def _text(field: str, value: object, length: int | None) -> None:

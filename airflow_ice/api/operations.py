@@ -90,7 +90,7 @@ def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJ
     :param job_id: the id that a submit returned.
     :raises IceJobNotFoundError: no such job for this account in this region.
     """
-    wanted = _id("job_id", job_id)
+    wanted = limits.job_id("job_id", job_id)
 
     def read(reply: Mapping[str, Any]) -> BatchMediaProducingJob:
         found = reply.get("EditingBatchJob")
@@ -444,7 +444,7 @@ def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
     :param job_id: a SubJob's job_id.
     :raises IceJobNotFoundError: no such job for this account in this region.
     """
-    wanted = _id("job_id", job_id)
+    wanted = limits.job_id("job_id", job_id)
 
     def read(reply: Mapping[str, Any]) -> MediaProducingJob:
         found = reply.get("MediaProducingJob")
@@ -499,14 +499,11 @@ def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _id(
-    name: str,
-    value: object,
-    rule: str = "must be the id that a submit returned, a text on one line",
-) -> str:
+def _id(name: str, value: object) -> str:
     found = value.strip() if isinstance(value, str) else ""
     if not found or _CONTROL.search(found):
-        raise IceInputError(name, limits.shown(name, value), rule)
+        raise IceInputError(name, limits.shown(name, value), "must be an id, a text on one line")
+    limits.rendered_id(name, found)
     return found
 
 
@@ -520,6 +517,7 @@ def _text(name: str, value: object) -> str | None:
 
 def _ids(name: str, value: object) -> list[str]:
     if isinstance(value, str):
+        limits.rendered(name, value, "a list of ids")
         if value.strip().startswith("["):
             try:
                 value = json.loads(value)
@@ -531,10 +529,7 @@ def _ids(name: str, value: object) -> list[str]:
             value = value.split(",")
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)):
         raise IceInputError(name, limits.shown(name, value), "must be a list of ids")
-    found = [
-        _id(f"{name}[{place}]", entry, "must be an id, a text on one line")
-        for place, entry in enumerate(value)
-    ]
+    found = [_id(f"{name}[{place}]", entry) for place, entry in enumerate(value)]
     if not found:
         raise IceInputError(name, value, "must name at least one id")
     if comma := next((entry for entry in found if "," in entry), None):

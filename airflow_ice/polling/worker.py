@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_ice.api.errors import IceError, IceJobNotFoundError
 from airflow_ice.api.models import BatchMediaProducingJob
-from airflow_ice.exceptions import poll_error
+from airflow_ice.exceptions import connection_not_found, poll_error
 from airflow_ice.hooks import TRIES, IceHook
 from airflow_ice.waiting import GiveUp, JobFinished, Log, PollAgain, PollOutcome, TimedOut, Wait
 
@@ -31,13 +31,14 @@ class WorkerPoller:
     def poll_once(self, wait: Wait) -> PollOutcome:
         """Poll, and return what the wait decides.
 
-        :raises AirflowNotFoundException: on a task's first poll, if there is no such connection.
+        :raises NonRetryableIceConnectionNotFoundError: on a task's first poll, if there is no such
+            connection.
         """
         try:
             job = self._job(wait.job_id)
         except AirflowNotFoundException as cause:
             if wait.is_first_poll and not wait.silent_fail:
-                raise  # later it is one that is out of reach for now
+                raise connection_not_found(cause) from cause  # later: out of reach for now
             return wait.on_error(poll_error(cause), time.time())
         except Exception as cause:  # noqa: BLE001 - whatever goes wrong in a poll is its error
             return wait.on_error(poll_error(cause), time.time())

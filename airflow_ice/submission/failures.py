@@ -8,8 +8,8 @@ from airflow_ice.api.errors import IceError, IceJobNotFoundError
 from airflow_ice.api.models import BatchMediaProducingJob
 from airflow_ice.exceptions import (
     IceSubmissionRecordError,
-    UnretriedIceInputsChangedError,
-    UnretriedIceJobFailedError,
+    NonRetryableIceInputsChangedError,
+    NonRetryableIceJobFailedError,
 )
 from airflow_ice.submission.decide import MISSING, Reason, Situation
 from airflow_ice.submission.record import Record
@@ -76,9 +76,9 @@ def lost_reply(record: Record) -> IceSubmissionRecordError:
     )
 
 
-def _job_failed(job: BatchMediaProducingJob) -> UnretriedIceJobFailedError:
+def _job_failed(job: BatchMediaProducingJob) -> NonRetryableIceJobFailedError:
     error = job_failed(job)
-    return UnretriedIceJobFailedError(
+    return NonRetryableIceJobFailedError(
         error.message,
         code=error.code,
         request_id=error.request_id,
@@ -88,8 +88,8 @@ def _job_failed(job: BatchMediaProducingJob) -> UnretriedIceJobFailedError:
     )
 
 
-def _inputs_changed(job: BatchMediaProducingJob, what: str) -> UnretriedIceInputsChangedError:
-    return UnretriedIceInputsChangedError(
+def _inputs_changed(job: BatchMediaProducingJob, what: str) -> NonRetryableIceInputsChangedError:
+    return NonRetryableIceInputsChangedError(
         f"{what} changed since job {job.job_id} was submitted, which is {job.status}",
         job_id=job.job_id,
         request_id=job.request_id,

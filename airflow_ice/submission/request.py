@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from airflow_ice.api import limits
+from airflow_ice.api.endpoints import REGIONS
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import BatchMediaProducingJob, parsed
 from airflow_ice.api.operations import Config, Operation
@@ -47,7 +48,10 @@ class SubmitRequest:
         """
         token = {"client_token": key} if self.takes_client_token else {}
         user_data = with_key(self.user_data, key)
-        return self.describe(**self.arguments, **token, user_data=user_data)
+        found = self.describe(**self.arguments, **token, user_data=user_data)
+        if (region := self.account.get("region")) in REGIONS:  # else a host of another kind
+            limits.one_region(region, {**found.query, **found.form})
+        return found
 
     def inputs(self) -> dict[str, str]:
         """Return a short hash for each field that makes the job what it is. The layout of JSON does

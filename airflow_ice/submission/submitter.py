@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from airflow_ice.api.calls import Calls
 from airflow_ice.api.models import BatchMediaProducingJob
+from airflow_ice.exceptions import IceSubmissionRecordError
 from airflow_ice.submission.decide import (
     MISSING,
     Adopt,
@@ -92,8 +93,8 @@ class Submitter:
         :raises IceInputError: the service is known to refuse the request; nothing was sent.
         :raises IceSubmissionRecordError: the record of earlier tries could not be read or written,
             or its job cannot be found.
-        :raises UnretriedIceJobFailedError: the job has failed, and the policy is to fail.
-        :raises UnretriedIceInputsChangedError: the inputs changed, and the policy is to fail.
+        :raises NonRetryableIceJobFailedError: the job has failed, and the policy is to fail.
+        :raises NonRetryableIceInputsChangedError: the inputs changed, and the policy is to fail.
         :raises IceTaskStoppedError: the task was told to stop; nothing was sent after that.
         :raises IceError: the service refused, or could not be reached.
         """
@@ -240,3 +241,19 @@ class Submitter:
         if self._policies.on_lost_reply == "fail" and not token:
             raise lost_reply(record)
         return None
+
+
+def job_may_exist(store: StateStore, wish: Wish) -> bool:
+    """Tell whether an earlier send of this task instance may have created a job.
+
+    "Could not be read" counts as yes.
+
+    :param store: `context["task_state_store"]`.
+    """
+    try:
+        record = RecordStore(store).read()
+    except IceSubmissionRecordError:
+        return True
+    if record is None:
+        return wish.may_have_sent
+    return record.job_id is not None or not record.no_job_created

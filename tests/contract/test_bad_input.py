@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
 from airflow_ice.emulator.local import LocalIce
@@ -68,44 +69,54 @@ class Bad:
 
 # What can never work ends at once.
 AT_ONCE = [
-    Bad("empty job id", "IceInputError", ("job_id", "Nothing was sent"), sensor={"job_id": ""}),
-    Bad("blank job id", "IceInputError", ("job_id",), sensor={"job_id": "  "}),
-    Bad("no job id", "IceInputError", ("job_id",), sensor={"job_id": None}),
+    Bad(
+        "empty job id",
+        "NonRetryableIceInputError",
+        ("job_id", "Nothing was sent"),
+        sensor={"job_id": ""},
+    ),
+    Bad("blank job id", "NonRetryableIceInputError", ("job_id",), sensor={"job_id": "  "}),
+    Bad("no job id", "NonRetryableIceInputError", ("job_id",), sensor={"job_id": None}),
     Bad(
         "wrong secret",
-        "IceAuthenticationError",
+        "NonRetryableIceAuthenticationError",
         ("SignatureDoesNotMatch", "password", "RequestId"),
         {"password": "wr0ng-s3cret"},
     ),
     Bad(
         "unknown key",
-        "IceAuthenticationError",
+        "NonRetryableIceAuthenticationError",
         ("InvalidAccessKeyId", "login"),
         {"login": "LTAIunknown"},
     ),
     Bad(
         "odd region",
-        "IceInputError",
+        "NonRetryableIceInputError",
         ("region_id", "cn-shanghai"),
         {"host": None},
         {"region_id": "Atlantis"},
     ),
     Bad(
         "no such CA file",
-        "IceInputError",
+        "NonRetryableIceInputError",
         ("verify", "/nowhere.pem"),
         {"host": "https://127.0.0.1:9", "extra": {"verify": "/nowhere.pem"}},
     ),
-    Bad("no proxy at all", "IceInputError", ("proxy",), {"extra": {"proxy": "not a proxy"}}),
+    Bad(
+        "no proxy at all",
+        "NonRetryableIceInputError",
+        ("proxy",),
+        {"extra": {"proxy": "not a proxy"}},
+    ),
     Bad(
         "unknown credential type",
-        "IceInputError",
+        "NonRetryableIceInputError",
         ("credential_type",),
         {"extra": {"credential_type": "magic"}},
     ),
     Bad(
         "no such connection",
-        "AirflowNotFoundException",
+        "NonRetryableIceConnectionNotFoundError",
         ("nobody",),
         sensor={"ice_conn_id": "nobody"},
     ),
@@ -121,6 +132,7 @@ def test_what_can_never_work_ends_at_once(
     began = time.monotonic()
     outcome = Run(mode, timeout=60, poke_interval=0.1, **bad.sensor).outcome()
     assert time.monotonic() - began < 2
+    assert isinstance(outcome.error, AirflowFailException)  # and is not retried
     clear(outcome, bad)
 
 

@@ -145,9 +145,9 @@ SELECTED = json.dumps({"textMatchMediaOutputList": [{"text": ODD}]}, ensure_asci
 CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
     (
         "get_batch_media_producing_job",
-        {"job_id": "****b6b2 +/=中"},
-        sdk.GetBatchMediaProducingJobRequest(job_id="****b6b2 +/=中"),
-        {"RequestId": "R", "EditingBatchJob": {"JobId": "****b6b2 +/=中"}},
+        {"job_id": "****b6b2.-_"},
+        sdk.GetBatchMediaProducingJobRequest(job_id="****b6b2.-_"),
+        {"RequestId": "R", "EditingBatchJob": {"JobId": "****b6b2.-_"}},
     ),
     (
         "get_media_producing_job",

@@ -83,7 +83,7 @@ def told(**options: Any) -> dict[str, Any]:
 
 
 JOB_FAILED: dict[str, Any] = {
-    "ends": "UnretriedIceJobFailedError",
+    "ends": "NonRetryableIceJobFailedError",
     "code": "InvalidMaterial.NotFound",
     "says": "no such clip",
 }
@@ -130,8 +130,7 @@ HISTORIES = [
     History(
         "a permanent error at once",
         [WRONG_KEY],
-        "IceAuthenticationError",
-        retried=True,
+        "NonRetryableIceAuthenticationError",
         code="SignatureDoesNotMatch",
     ),
     History(
@@ -210,13 +209,15 @@ HISTORIES = [
         sensor=told(exponential_backoff=True),
     ),
     History(
-        "no such connection", [NO_CONNECTION], "AirflowNotFoundException", True, says="ice_default"
+        "no such connection",
+        [NO_CONNECTION],
+        "NonRetryableIceConnectionNotFoundError",
+        says="ice_default",
     ),
     History(
         "no such connection, soft_fail",
         [NO_CONNECTION],
-        "AirflowNotFoundException",
-        True,
+        "NonRetryableIceConnectionNotFoundError",
         sensor=told(soft_fail=True),
     ),
     History(
@@ -304,7 +305,7 @@ def test_the_same_history_has_the_same_outcome(
             isinstance(outcome.error, (AirflowFailException, AirflowSensorTimeout))
             is not history.retried
         )
-    if outcome.kind == "UnretriedIceJobFailedError":
+    if outcome.kind == "NonRetryableIceJobFailedError":
         assert isinstance(outcome.error, IceJobFailedError)
         assert (outcome.error.job_id, outcome.error.request_id) == ("job-1", "R-1")
     # Where polls fail at the deadline they are repeated for a while: first look, then judge.
@@ -526,7 +527,7 @@ def test_a_job_that_has_failed_is_a_failure_whatever_became_of_the_trigger(
     show([FAILED])
     run = Run("deferrable", clock, timeout=3600)
     outcome = run.ended_by(lambda: run.resumed_with("__fail__", failure))
-    assert outcome.kind == "UnretriedIceJobFailedError"
+    assert outcome.kind == "NonRetryableIceJobFailedError"
 
 
 @pytest.mark.parametrize(
@@ -707,7 +708,10 @@ def test_nothing_that_is_kept_or_logged_holds_a_secret(
         end_after(ice, 2, monkeypatch)
         again = Run(mode, job_id=job_id, timeout=20, poke_interval=0.01)
         outcomes.append(again.outcome())
-    assert [outcome.kind for outcome in outcomes] == ["IceAuthenticationError", "succeeded"]
+    assert [outcome.kind for outcome in outcomes] == [
+        "NonRetryableIceAuthenticationError",
+        "succeeded",
+    ]
     kept = (
         [found.deferred.trigger.serialize() for found in (run, again) if found.deferred]
         + run.events

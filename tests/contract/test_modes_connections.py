@@ -305,5 +305,7 @@ def test_a_wait_goes_on_in_the_old_region_and_a_new_one_begins_in_the_new_region
 
 
 def submitted() -> str:
-    output = {**OUTPUT, "Width": 320, "Height": 240}
+    # The emulator, like ICE, writes to a bucket's own address.
+    bucket = "http://bucket.oss-cn-shanghai.aliyuncs.com"
+    output = {**OUTPUT, "MediaURL": f"{bucket}/v_{{index}}.mp4", "Width": 320, "Height": 240}
     return IceHook().submit_batch_media_producing_job(input_config=INPUT, output_config=output)

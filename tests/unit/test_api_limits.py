@@ -144,8 +144,8 @@ REFUSED: list[tuple[Check, dict[str, Any], str, str]] = [
     (batch, {}, "InputConfig", "must hold MediaGroupArray"),
     (batch, {"MediaArray": [], "MediaGroupArray": []}, "InputConfig", "must hold MediaGroupArray"),
     (batch, {"MediaArray": "m"}, "InputConfig.MediaArray", "must be a list"),
-    (batch, {"MediaArray": ["m", ""]}, "InputConfig.MediaArray[1]", "not empty"),
-    (batch, {"MediaArray": [7]}, "InputConfig.MediaArray[0]", "not empty"),
+    (batch, {"MediaArray": ["m", ""]}, "InputConfig.MediaArray[1]", "must be a media id"),
+    (batch, {"MediaArray": [7]}, "InputConfig.MediaArray[0]", "must be a media id"),
     (batch, {"MediaSearchInput": "x"}, "InputConfig.MediaSearchInput", "must be an object"),
     (batch, {"mediaArray": ["m"]}, "InputConfig.mediaArray", "must be spelled MediaArray"),
     (batch, {"MediaGroupArray": "g"}, "InputConfig.MediaGroupArray", "must be a list"),
@@ -385,7 +385,7 @@ def test_what_is_beyond_them_is_refused_by_name(
     assert rule in caught.value.rule
     assert str(caught.value).startswith(field)
     assert rule in str(caught.value)
-    assert str(caught.value).endswith("Nothing was sent.")
+    assert "Nothing was sent." in str(caught.value)
 
 
 def refusal(check: Check, *args: Any, **kwargs: Any) -> IceInputError:

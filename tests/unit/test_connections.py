@@ -13,7 +13,13 @@ from airflow.sdk import Connection
 
 from airflow_ice.api.credentials import FixedCredentials, LibraryCredentials
 from airflow_ice.api.errors import IceInputError
-from airflow_ice.connections import CREDENTIAL_TYPES, IceConnection, read_connection
+from airflow_ice.connections import (
+    _SETTINGS,
+    CREDENTIAL_TYPES,
+    IceConnection,
+    read_connection,
+)
+from airflow_ice.get_provider_info import get_provider_info
 
 SECRET = "s3cr3t-of-the-key"
 TOKEN = "t0k3n-of-sts"
@@ -134,7 +140,63 @@ def test_a_security_token_alone_means_sts() -> None:
     ],
 )
 def test_host_overrides_the_regions_endpoint(fields: dict[str, Any], url: str) -> None:
-    assert read(extra={"region_id": "cn-beijing"}, **fields).endpoint.url == url
+    regional = "cn-shenzhen" if "cn-shenzhen" in url else "cn-beijing"
+    assert read(extra={"region_id": regional}, **fields).endpoint.url == url
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra": {"region_id": "cn-beijing"}},
+        {"extra": {"region": "cn-beijing"}},
+        {"extra": {}, "region_id": "cn-beijing"},
+        {"extra": {"region_id": "cn-shanghai"}, "region_id": "cn-beijing"},
+        {"extra": {"region_id": "cn-beijing"}, "port": 8443},
+    ],
+)
+@pytest.mark.parametrize(
+    "host", ["ice.cn-shanghai.aliyuncs.com", "https://ice-vpc.cn-shanghai.aliyuncs.com"]
+)
+def test_a_host_of_another_region_is_refused(host: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(IceInputError, match=r"'cn-beijing', but it must be cn-shanghai") as caught:
+        read(host=host, **fields)
+    assert caught.value.field == "region_id"
+
+
+def test_a_host_alone_names_the_region() -> None:
+    found = read(host="ice.cn-beijing.aliyuncs.com")
+    assert (found.region, found.account()["region"]) == ("cn-beijing", "cn-beijing")
+    assert read(host="127.0.0.1:1").region is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "conn_type", "said"),
+    [
+        ({"region": "cn-beijing"}, "alibaba_ice", "write `region_id`; it is read as region_id"),
+        ({"region": "cn-beijing"}, None, "write `region_id`"),
+        ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "is ignored beside it"),
+        ({"regionid": "cn-beijing"}, "alibaba_ice", "(did you mean region_id?); it is ignored"),
+        ({"timeout": 3}, "alibaba_ice", "extra `timeout` is not a setting here"),
+        ({"read_timout": 3}, "alibaba_cloud", "(did you mean read_timeout?)"),
+        ({"oss_region": "x"}, "alibaba_ice", "`oss_region` is not a setting here"),
+        ({"region": "cn-beijing", "auth_type": "AK", "oss_region": "x"}, "alibaba_cloud", ""),
+        (EVERYTHING, "alibaba_ice", ""),
+    ],
+)
+def test_an_unknown_key_of_extra_is_named(
+    extra: dict[str, Any], conn_type: str | None, said: str
+) -> None:
+    found = read(extra=extra, conn_type=conn_type)
+    assert len(found.warnings) == bool(said)
+    assert said in "".join(found.warnings)
+    for secret in (SECRET, TOKEN):
+        assert secret not in str(found.warnings)
+
+
+def test_every_field_of_the_form_is_known() -> None:
+    (kind,) = get_provider_info()["connection-types"]
+    assert read(extra=dict.fromkeys(kind["conn-fields"], "")).warnings == ()
+    assert set(kind["conn-fields"]) <= _SETTINGS
 
 
 def test_a_connection_of_the_apache_provider_works() -> None:

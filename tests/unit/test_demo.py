@@ -145,7 +145,7 @@ def test_the_reason_of_a_failure_is_read_from_the_log_of_its_task(
     monkeypatch.setattr(airflow, "tasks", lambda *_: rows)
     why = _why(airflow, "r")
     assert why.startswith(
-        "task collect failed: UnretriedIceTooFewVideosError: 0 of the 1 sub-jobs of 2bd270de"
+        "task collect failed: NonRetryableIceTooFewVideosError: 0 of the 1 sub-jobs of 2bd270de"
     )
     assert "InvalidParameter.ResourceContentBad" in why
     assert "\n" not in why

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import pytest
+import structlog
 from airflow.sdk import BaseHook
 
 from airflow_ice import __version__
@@ -105,3 +106,22 @@ def test_a_pinned_hook_never_reads_its_connection_again(
     assert (pinned.tries, more_tries.tries) == (1, TRIES)
     hook._refused()
     assert hook.connection().endpoint.host == "ice.cn-hangzhou.aliyuncs.com"
+
+
+async def test_an_unknown_key_of_extra_is_named_once_for_a_process_and_connection(
+    set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_ice.hooks._warned", set())
+    set_connection(extra={"region": "cn-beijing", "timeout": 3})
+    set_connection(conn_id="other", extra={"timeout": 3})
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            assert IceHook().connection().region == "cn-beijing"
+            await IceHook().aconnection()
+            IceHook("other").connection()
+    said = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert [text.split(":")[0] for text in said] == [
+        "Connection ice_default",
+        "Connection ice_default",
+        "Connection other",
+    ]

@@ -19,6 +19,7 @@ from airflow_ice.api.errors import (
     IceTooFewVideosError,
 )
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
+from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
@@ -244,8 +245,9 @@ def test_enough_videos_succeed(require: Any, collect: Collect) -> None:
     "require", [0, -1, "most", "", None, True, 1.5, "1.5", ["all"], {}, "{{ params.require }}"]
 )
 def test_a_bad_requirement_is_refused_before_any_request(require: Any, collect: Collect) -> None:
-    run = collect(finished(good(0)), require=require)
-    with pytest.raises(IceInputError, match="require"):
+    run = collect(finished(good(0)))
+    run.operator.require = require  # what a template rendered to
+    with pytest.raises(NonRetryableIceInputError, match="require"):
         run.run()
     assert (run.looks, run.pushed) == (0, {})
 
@@ -368,4 +370,6 @@ def test_job_id_and_friends_are_templated() -> None:
 def test_nothing_is_read_while_a_dag_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IceHook, "get_connection", pytest.fail)
     IceGetBatchMediaProducingJobOperator(task_id="c", job_id="{{ x }}", require="{{ y }}")
-    IceSubmitBatchMediaProducingJobOperator(task_id="s", input_config="{{ x }}", output_config={})
+    IceSubmitBatchMediaProducingJobOperator(
+        task_id="s", input_config="{{ x }}", output_config="{{ z }}"
+    )

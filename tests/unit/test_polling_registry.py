@@ -65,7 +65,9 @@ class Source:
             raise error
         fields = self.accounts.connection(passed)
         assert fields is not None
-        region = region_id or ("cn-beijing" if "beijing" in fields["extra"] else "cn-shanghai")
+        region = region_id
+        if region is None and "host" not in fields:  # a host of a region names the region
+            region = "cn-beijing" if "beijing" in fields["extra"] else "cn-shanghai"
         return read_connection(
             login=fields["login"],
             password=fields["password"],

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, T
 
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import BatchMediaProducingJob
+from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.hooks import IceHook
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
@@ -120,14 +121,15 @@ def test_a_rescheduled_sensor_began_with_its_first_poll(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_error_of_the_first_poll_is_the_errors_own_object(
+def test_the_error_of_the_first_poll_keeps_all_it_knows_and_is_not_retried(
     mode: Mode, clock: Clock, monkeypatch: pytest.MonkeyPatch, task_runner: None
 ) -> None:
     error = IceInputError("job_id", "", "must be the id that a submit returned")
     error.__cause__ = OSError("the cause")
     show(monkeypatch, error)
     outcome = Run(mode, clock, timeout=10).outcome()
-    assert outcome.error is error
+    assert isinstance(outcome.error, NonRetryableIceInputError)
+    assert vars(outcome.error) == vars(error)
     assert str(outcome.error.__cause__) == "the cause"
 
 

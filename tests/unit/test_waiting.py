@@ -139,7 +139,7 @@ def test_a_poll_that_fails_for_now_is_repeated_at_any_age_of_the_wait(error: Ice
 def test_an_error_that_polling_again_does_not_help_ends_a_wait_at_its_first_poll(
     error: IceError,
 ) -> None:
-    assert wait(is_first_poll=True).on_error(error, 1000) == GiveUp(error)
+    assert wait(is_first_poll=True).on_error(error, 1000) == GiveUp(error, at_first_poll=True)
     silent = wait(is_first_poll=True, silent_fail=True)
     assert isinstance(silent.on_error(error, 1000), PollAgain)
 
