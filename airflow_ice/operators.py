@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_args
 
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
     Config = Mapping[str, Any] | str | XComArg
     """A structured argument: a dict, the JSON string of one, or the output of an upstream task."""
+
+
+_LONGEST_WISH: Final = 200
+"""Characters of `wish`: it is logged and stored."""
 
 
 class IceGetBatchMediaProducingJobOperator(BaseOperator):
@@ -116,12 +120,16 @@ class IceSubmitOperator(BaseOperator):
     :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors] default_timeout`. The job goes on after it.
     :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
     :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new, paid job.
-    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job (default), or "reuse" the old one.
+    :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which bills nothing, or "resubmit" a
+        new, paid one from the same inputs. With changed inputs a clear submits a new, paid job either way.
     :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail" (default), "reattach" to the job that is
-        there, or "resubmit" a new, paid job beside it.
+        there, also after a clear, or "resubmit" a new, paid job beside it.
     :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does not show the job: "resubmit"
         (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
+    :param wish: change it to buy again (templated). A text of at most 200 characters; a try that finds another one than the last
+        submission had submits a new, paid job, whatever became of the earlier one, which stays billed. A template here must render
+        to the same text in every try: one with the time or the try number buys in every try.
 
     Lengths of time are 0 s to 366 days.
 
@@ -132,7 +140,7 @@ class IceSubmitOperator(BaseOperator):
     describe: ClassVar[Callable[..., Operation[str]]]
     """The submit action, one of `operations.submit_...`."""
 
-    template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require")
+    template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require", "wish")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **dict.fromkeys(
             ("input_config", "output_config", "editing_config", "media_select_result", "user_data"),
@@ -154,10 +162,11 @@ class IceSubmitOperator(BaseOperator):
         require: Require | str = "all",
         returns: Returns = "job",
         on_failed_job: OnFailedJob = "fail",
-        on_clear: OnClear = "resubmit",
+        on_clear: OnClear = "reuse",
         on_changed_inputs: OnChangedInputs = "fail",
         on_lost_reply: OnLostReply = "resubmit",
         list_settle_seconds: float = LIST_SETTLE,
+        wish: str | XComArg = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -180,6 +189,7 @@ class IceSubmitOperator(BaseOperator):
         )
         self.on_lost_reply = _choice("on_lost_reply", on_lost_reply, get_args(OnLostReply))
         self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
+        self.wish = wish
         self._job_id: str | None = None
         self._shown: set[str] = set()  # ids that are in XCom
         self._killed = False
@@ -273,7 +283,7 @@ class IceSubmitOperator(BaseOperator):
                 takes_client_token="client_token" in inspect.signature(describe).parameters,
                 account=hook.account(),
             ),
-            Wish.of(context["ti"], context["dag_run"], self.retries or 0),
+            Wish.of(context["ti"], context["dag_run"], self.retries or 0, _wish(self.wish)),
             Policies(
                 self.on_failed_job,
                 self.on_clear,
@@ -343,8 +353,8 @@ class IceSubmitOperator(BaseOperator):
             result = deliver(hook, job_id, require, self.returns, context, self.log)
         except IceJobFailedError as error:
             raise self._policy_on(error) from None
-        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing. Who wants a new
-        # job then deletes the key `ice_submission` from the task's state store before the clear, or starts a new run.
+        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing, whatever
+        # `on_clear` says. Who wants a new job then changes `wish`.
         submission.delivered(job_id)
         return result
 
@@ -545,6 +555,21 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
         super().__init__(**kwargs)
         self.project_ids = project_ids
         self.output_config = output_config
+
+
+def _wish(value: Any) -> str:
+    """Return the name of a wish, as it was rendered.
+
+    :raises IceInputError: it is no text, or more than 200 characters.
+    """
+    name = str(value) if isinstance(value, int) else value or ""
+    if not isinstance(name, str) or len(name) > _LONGEST_WISH:
+        raise IceInputError(
+            "wish",
+            limits.shown("wish", value),
+            f"must be a text of at most {_LONGEST_WISH} characters",
+        )
+    return name
 
 
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:
