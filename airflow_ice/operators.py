@@ -21,7 +21,7 @@ from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
-from airflow_ice.results import Returns, checked_returns, deliver
+from airflow_ice.results import Returns, checked_returns, deliver, push_job
 from airflow_ice.submission.decide import (
     LIST_SETTLE,
     OnChangedInputs,
@@ -54,10 +54,13 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 
     * `return_value`: `{"job_id", "job_type", "status", "request_id", "create_time", "complete_time", "media": [...],
       "failed": [...], "extend_output": parsed JSON or null}`, times as ISO 8601 UTC
-    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id"}]`, the good sub-jobs by index
+    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id", "job_id"}]`, the good sub-jobs by index
     * `media_ids`, `media_urls`, `project_ids`: lists of text, without the nulls that previews have
-    * `failed`: `[{"index", "subjob_id", "error_code", "error_message"}]`
+    * `failed`: `[{"index", "subjob_id", "error_code", "error_message", "job_id"}]`
     * `extend_output`: as above, where the job has one: selections do
+    * `ice_job`: `{"job_id", "ice_conn_id", "region_id"}`, before the job is read
+
+    Where the job was submitted with UserData of the user's own, each row has it, too: `user_data`, a parsed JSON object.
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
 
@@ -98,6 +101,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Read the job, push its rows, judge it."""
         require = required(self.require)  # before anything is sent: templates are rendered only now
+        push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
         with IceHook(self.ice_conn_id, self.region_id) as hook:
             return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
@@ -105,7 +109,8 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
 
-    Returns the job id, which is in XCom under `job_id` as soon as there is a job; with `wait_for_completion` it returns what
+    Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job` as
+    IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
     IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
     A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the reply was lost, by a key that
@@ -314,6 +319,7 @@ class IceSubmitOperator(BaseOperator):
 
     def _push(self, job_id: str, context: Context) -> None:
         context["ti"].xcom_push(key="job_id", value=job_id)
+        push_job(context, job_id, self.ice_conn_id, self.region_id, self.log)
         self._shown.add(job_id)
 
     def _wait_for(self, job_id: str) -> IceHook:

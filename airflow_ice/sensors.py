@@ -27,6 +27,7 @@ from airflow_ice.api.errors import IceInputError
 from airflow_ice.exceptions import unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.polling.worker import WorkerPoller, last_poll
+from airflow_ice.results import push_job
 from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
 from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, PollOutcome, TimedOut, Wait
 
@@ -43,7 +44,8 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     `IceGetBatchMediaProducingJobOperator`. Red at once, and not retried, when the job is Failed:
     waiting again does not help. A poll that fails (network, throttling, 5xx) is repeated until the
     time-out, and credentials that are refused in the middle of a wait are given a minute, since a
-    key may be in rotation. Returns the job id, so the next task can take `wait.output`.
+    key may be in rotation. Returns the job id, so the next task can take `wait.output`, and pushes
+    `ice_job` before the first poll: `{"job_id", "ice_conn_id", "region_id"}`.
 
     :param job_id: the batch job (templated).
     :param ice_conn_id: the connection (templated).
@@ -110,6 +112,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str:
         """Wait, and return the job id."""
+        push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
         since = self._waiting_since(context)
         self._begin(since)
         return self._one_outcome(self._wait_until_over)

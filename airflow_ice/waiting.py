@@ -336,6 +336,11 @@ def progress(job: BatchMediaProducingJob) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in English: "1 clip", "2 clips", "no clips"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
 def is_selection(job: BatchMediaProducingJob) -> bool:
     """Tell whether the job selects material: it has no sub-jobs, and extend_output is its result."""
     return (job.job_type or "").endswith("_Media_Select")

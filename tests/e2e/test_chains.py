@@ -48,6 +48,11 @@ class Run:
         ]
         return [row["state"] for row in sorted(rows, key=lambda row: int(row["map_index"]))]
 
+    def names(self, task_id: str) -> list[str]:
+        """Return what the web page calls the mapped task instances, sorted."""
+        rows = self.airflow.tasks(self.dag_id, self.run_id)
+        return sorted(row["rendered_map_index"] for row in rows if row["task_id"] == task_id)
+
     def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return the jobs at the emulator whose UserData holds a key of this task."""
         run = self.airflow.api("GET", f"dags/{self.dag_id}/dagRuns/{self.run_id}")
@@ -225,17 +230,19 @@ def test_many_campaigns_are_one_job_each_and_one_list_of_videos(runs: dict[str, 
     jobs = [run.jobs("submit", place) for place in (0, 1)]
     assert [len(found) for found in jobs] == [1, 1]
     assert [json.loads(job["user_data"])["campaign"] for [job] in jobs] == ["one", "two"]
-    names = [
-        row["rendered_map_index"]
-        for row in run.airflow.tasks(run.dag_id, run.run_id)
-        if row["task_id"] == "submit"
-    ]
-    assert sorted(names) == ["one", "two"]
+    for task_id in ("submit", "wait", "collect"):
+        assert run.names(task_id) == ["one", "two"]
+    assert run.names("publish") == ["one 0", "one 1", "two 0"]
     assert [row["media_url"] for row in run.xcom("flatten")] == [
         f"{BUCKET}/{name}.mp4" for name in ("one_0", "one_1", "two_0")
     ]
     assert run.states("publish") == ["success"] * 3
     assert [pictures(file) for file in run.published(3)] == [(320, 180, 25)] * 3
+    assert [file.name.rpartition("-")[0] for file in run.published(3)] == [
+        "one-0",
+        "one-1",
+        "two-0",
+    ]
     assert run.states("some_failed") == ["skipped"]
 
 
@@ -248,6 +255,7 @@ def test_a_bad_campaign_turns_the_run_red_and_holds_up_no_other(runs: dict[str, 
     )
     assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/good_0.mp4"]
     assert run.states("publish") == ["success"]
+    assert (run.names("wait"), run.names("collect")) == (["bad", "good"], ["good"])
     assert pictures(run.published(1)[0]) == (320, 180, 25)
     assert run.states("some_failed") == ["failed"]
 
