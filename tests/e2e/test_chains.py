@@ -21,6 +21,7 @@ from airflow_ice.submission.request import USER_DATA_KEY
 REVIEW = "ice_preview_review_render"
 SCENES = "ice_select_organize_render"
 CAMPAIGNS = "ice_many_campaigns"
+SOME_FAILED = "ice_some_failed"
 
 BUCKET = "http://chains.oss-cn-shanghai.aliyuncs.com"
 SMALL = {"Width": 320, "Height": 180}
@@ -276,6 +277,32 @@ def test_each_submitting_task_made_one_job_that_holds_its_key(
     assert found == dict.fromkeys(found, 1)
     # And there is none beside them, with another key or with none.
     assert len([job for job in ices["default"].jobs() if is_of_a_chain(job)]) == len(found)
+
+
+@pytest.mark.usefixtures("question")
+def test_the_videos_that_failed_are_named_and_only_they_are_produced_again(
+    runs: dict[str, Run], airflow: LocalAirflow, ices: dict[str, LocalIce]
+) -> None:
+    for run in runs.values():
+        run.ended()  # the fault is for the next job
+    ice = ices["default"]
+    ice.fault("sub_jobs_fail", indexes=[1], code="ProduceFailed", message="no tracks")
+    output = {
+        "MediaURL": "http://some-failed.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4",
+        "Count": 3,
+        "FixedDuration": 1,
+        **SMALL,
+    }
+    groups = [{"GroupName": "all", "MediaArray": ["0" * 32]}]
+    conf = {"input_config": {"MediaGroupArray": groups}, "output_config": output}
+    run = Run(airflow, ice, SOME_FAILED, airflow.trigger(SOME_FAILED, conf))
+    assert run.ended() == "success"
+    assert run.xcom("alert") == ["v_1.mp4: no tracks (ProduceFailed)"]
+    assert run.states("all_good") == ["skipped"]
+    [media] = run.xcom("resubmit")["media"]
+    assert media["media_url"].endswith("/v_again_0.mp4")
+    assert [len(run.jobs(task_id)) for task_id in ("submit", "resubmit")] == [1, 1]
+    assert run.xcom("wait", "ice_job")["job_id"] == run.xcom("submit")
 
 
 def is_of_a_chain(job: dict[str, Any]) -> bool:
