@@ -120,9 +120,9 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
         if is_settled(job):
             break
         log.info(
-            "Batch job %s is Finished but not settled%s; reading again in %.0f s.",
+            "Batch job %s is Finished but not settled (%s); reading again in %.0f s.",
             job.job_id,
-            progress(job),
+            progress(job) or "no sub-jobs",
             pause,
         )
         time.sleep(pause)

@@ -178,6 +178,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             exponential_backoff=self.exponential_backoff,
             max_wait=self._longest_interval(),
             silent_fail=self.silent_fail,
+            continues=since is not None,
             is_first_poll=since is None,
             log=self.log,
         )

@@ -159,6 +159,17 @@ class IceError(Exception):
         known = ", ".join(fact for fact in facts if fact)
         return f"{text} ({known})" if known else text
 
+    def brief(self) -> str:
+        """Return one sentence and the facts, for a line of a log: what to do is in `str`."""
+        facts = [
+            f"JobId={self.job_id}" if self.job_id and self.job_id not in self.happened() else "",
+            f"Code={self.code}" if self.code else "",
+            f"HTTP status={self.http_status}" if self.http_status else "",
+            f"RequestId={self.request_id}" if self.request_id else "",
+        ]
+        known = ", ".join(fact for fact in facts if fact)
+        return f"{_sentence(self.happened())} ({known})" if known else _sentence(self.happened())
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow
         # moves them between processes.

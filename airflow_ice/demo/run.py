@@ -29,6 +29,7 @@ from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowErro
 from airflow_ice.demo.show import Progress, Show, published_table
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.emulator.objects import ObjectName, object_url
+from airflow_ice.waiting import counted
 
 DAG_ID: Final = "ice_produce_and_publish"
 TASKS: Final = ("submit", "wait", "collect", "publish")
@@ -114,7 +115,8 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
             say(f"Airflow is up at {airflow.url}")
             run_id = airflow.trigger(DAG_ID, _conf(options, groups, ice.settings.bucket))
             say(
-                f"DAG {DAG_ID} is running over {sum(map(len, groups.values()))} clips in {len(groups)} groups"
+                f"DAG {DAG_ID} is running over {counted(sum(map(len, groups.values())), 'clip')} "
+                f"in {counted(len(groups), 'group')}"
             )
             _follow(airflow, client, run_id, console)
             published = _published(airflow, run_id)
