@@ -287,9 +287,11 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
 
 def _secrets_of(result: object) -> set[str]:
-    """Return what Airflow's masker is told of a result: the signatures and tokens that GetMediaInfo's URLs carry.
+    """Return what Airflow's masker is told of a result: the signatures and tokens that
+    GetMediaInfo's URLs carry.
 
-    A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read the file until they expire.
+    A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read
+    the file until they expire.
     """
     if not isinstance(result, MediaInfo):
         return set()

@@ -54,13 +54,15 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 
     * `return_value`: `{"job_id", "job_type", "status", "request_id", "create_time", "complete_time", "media": [...],
       "failed": [...], "extend_output": parsed JSON or null}`, times as ISO 8601 UTC
-    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id", "job_id"}]`, the good sub-jobs by index
+    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id",
+      "job_id"}]`, the good sub-jobs by index
     * `media_ids`, `media_urls`, `project_ids`: lists of text, without the nulls that previews have
     * `failed`: `[{"index", "subjob_id", "error_code", "error_message", "job_id"}]`
     * `extend_output`: as above, where the job has one: selections do
     * `ice_job`: `{"job_id", "ice_conn_id", "region_id"}`, before the job is read
 
-    Where the job was submitted with UserData of the user's own, each row has it, too: `user_data`, a parsed JSON object.
+    Where the job was submitted with UserData of the user's own, each row has it, too: `user_data`,
+    a parsed JSON object.
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
 
@@ -109,8 +111,8 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
 
-    Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job` as
-    IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
+    Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job`
+    as IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
     IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
     A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the reply was lost, by a key that
@@ -125,16 +127,19 @@ class IceSubmitOperator(BaseOperator):
     :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors] default_timeout`. The job goes on after it.
     :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
     :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new, paid job.
-    :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which bills nothing, or "resubmit" a
-        new, paid one from the same inputs. With changed inputs a clear submits a new, paid job either way.
-    :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail" (default), "reattach" to the job that is
-        there, also after a clear, or "resubmit" a new, paid job beside it.
+    :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which
+        bills nothing, or "resubmit" a new, paid one from the same inputs. With changed inputs a
+        clear submits a new, paid job, unless on_changed_inputs is "reattach".
+    :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail"
+        (default), "reattach" to the job that is there, also after a clear, or "resubmit" a new,
+        paid job beside it.
     :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does not show the job: "resubmit"
         (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
-    :param wish: change it to buy again (templated). A text of at most 200 characters; a try that finds another one than the last
-        submission had submits a new, paid job, whatever became of the earlier one, which stays billed. A template here must render
-        to the same text in every try: one with the time or the try number buys in every try.
+    :param wish: change it to buy again (templated). A text of at most 200 characters; a try that
+        finds another one than the last submission had submits a new, paid job, whatever became of
+        the earlier one, which stays billed. A template here must render to the same text in every
+        try: one with the time or the try number buys in every try.
 
     Lengths of time are 0 s to 366 days.
 
@@ -359,8 +364,8 @@ class IceSubmitOperator(BaseOperator):
             result = deliver(hook, job_id, require, self.returns, context, self.log)
         except IceJobFailedError as error:
             raise self._policy_on(error) from None
-        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing, whatever
-        # `on_clear` says. Who wants a new job then changes `wish`.
+        # Only what was good enough counts as delivered: a clear after too few videos collects again
+        # and pays nothing, whatever `on_clear` says. Who wants a new job then changes `wish`.
         submission.delivered(job_id)
         return result
 

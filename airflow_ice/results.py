@@ -37,7 +37,9 @@ SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
 """Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
 
 ICE_JOB: Final = "ice_job"
-"""The XCom key of `{"job_id", "ice_conn_id", "region_id"}`, which each task pushes as soon as it knows its job."""
+"""The XCom key of `{"job_id", "ice_conn_id", "region_id"}`, which each task pushes as soon as it
+knows its job.
+"""
 
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
 """What return_value is. Airflow maps over return values only (airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`)."""
@@ -183,7 +185,9 @@ def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any
 
 
 def own_user_data(job: BatchMediaProducingJob) -> dict[str, Any]:
-    """Return the user's own UserData as the job echoes it, without the key of this package; empty where there is none."""
+    """Return the user's own UserData as the job echoes it, without the key of this package; empty
+    where there is none.
+    """
     user_data = parsed(job.user_data)
     if not isinstance(user_data, dict):
         return {}
@@ -193,7 +197,9 @@ def own_user_data(job: BatchMediaProducingJob) -> dict[str, Any]:
 def push_job(
     context: Context, job_id: str, ice_conn_id: str, region_id: str | None, log: Log
 ) -> None:
-    """Push `ice_job`, which says where to find the job while it runs. Nothing rests on it, so a push that fails is a warning.
+    """Push `ice_job`, which says where to find the job while it runs.
+
+    Nothing rests on it, so a push that fails is a warning.
 
     :param region_id: as the task was given it; None for the connection's own.
     """

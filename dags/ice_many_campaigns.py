@@ -27,7 +27,10 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
 
 
 def campaign_of(job_id: str, ti: Any) -> str:
-    """Return the name of a job's campaign, for the web page: when some submits fail, the map index of a later task is another one."""
+    """Return the name of a job's campaign, for the web page.
+
+    Not by the map index: when a submit fails, later tasks have other ones.
+    """
     campaigns = ti.xcom_pull(task_ids="campaigns")
     places = list(range(len(campaigns)))
     job_ids = ti.xcom_pull(task_ids="submit", key="job_id", map_indexes=places)
@@ -111,7 +114,9 @@ def ice_many_campaigns() -> None:
     @task(
         retries=3,
         retry_delay=timedelta(seconds=30),
-        map_index_template="{{ task.op_kwargs.media.user_data.campaign }} {{ task.op_kwargs.media.index }}",
+        map_index_template=(
+            "{{ task.op_kwargs.media.user_data.campaign }} {{ task.op_kwargs.media.index }}"
+        ),
     )
     def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
         """Download one video to a folder: a stand-in for your own channel."""

@@ -1,11 +1,11 @@
-r"""What to do when some videos of a batch failed: tell somebody which and why, and produce the missing ones again.
+r"""When some videos of a batch failed: tell somebody which and why, and produce them again.
 
     submit --> wait --> failed --> what_now --> alert
                                            \--> missing --> resubmit
                                            \--> all_good
 
-A batch whose videos failed one and all is red in `failed`. It runs against the real service and against the local emulator alike: only
-the connection `ice_default` differs.
+A batch of which no video is good is red in `failed`. It runs against the real service and against
+the local emulator alike: only the connection `ice_default` differs.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def ice_some_failed() -> None:
 
     @task
     def missing(failed: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-        """Return the output of a batch of as many videos as failed, under names that overwrite none of the good ones."""
+        """Return the output of a batch of as many videos as failed, under names of their own."""
         output: dict[str, Any] = params["output_config"]
         url = output["MediaURL"].replace("{index}", "again_{index}")
         return {**output, "MediaURL": url, "Count": len(failed)}

@@ -563,7 +563,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _log_pause(operation: Operation[Any], pause: Pause) -> None:
-    # Not a warning: a failure that matters is raised after the last try, and whoever gets it says so.
+    # Not a warning: a failure that matters is raised after the last try, and whoever gets it says
+    # so.
     log.info(
         "%s will be tried again in %.1f s: %s",
         *(operation.action, pause.seconds, pause.because.brief()),

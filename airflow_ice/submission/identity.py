@@ -2,10 +2,10 @@
 
 A key travels with the job: inside UserData always, as ClientToken where the action has one. It is
 `{key_prefix}-{32 hex digits}`. The prefix is a hash of what identifies the task instance and that
-no clear resets, and of the operator's argument `wish`. The rest is a hash over the prefix, a generation that grows with each deliberate
-resubmit, and a nonce that is drawn once and stored before anything is sent. So two deployments that
-share an account, and a DAG run that is deleted and made again under its old id, have different keys
-even where all ids and dates are equal.
+no clear resets, and of the operator's argument `wish`. The rest is a hash over the prefix, a
+generation that grows with each deliberate resubmit, and a nonce that is drawn once and stored
+before anything is sent. So two deployments that share an account, and a DAG run that is deleted and
+made again under its old id, have different keys even where all ids and dates are equal.
 """
 
 from __future__ import annotations

@@ -388,7 +388,9 @@ class OneTaskInstance(RuleBasedStateMachine):
         return cleared and reads and self.ice.unlisted and to_person and not before["job_id"]
 
     def _inputs_explain(self, before: dict[str, Any], *, cleared: bool) -> bool:
-        """Other inputs are a wish where the policy says so, or after a clear of what was delivered."""
+        """Other inputs are a wish where the policy says so, or after a clear of what was
+        delivered.
+        """
         if before["inputs"] == self._inputs:
             return False
         ran_again = cleared and before["delivered"]
