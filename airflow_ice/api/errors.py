@@ -372,7 +372,10 @@ class IceJobNotEndedError(IceJobError):
 class IceTooFewVideosError(IceJobError):
     """The job has ended, and fewer of its sub-jobs are good than `require` asks for."""
 
-    _advice = "Lower `require` to take what is there, or mend the input and submit a new job for what is missing."
+    _advice = (
+        "Lower `require` and clear this task to take what is there, which bills nothing. For a new, "
+        "paid job, fix the input and change `wish` of the task that submits."
+    )
 
     def consequence(self) -> str:
         """Say what was kept."""

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 from airflow.sdk import BaseHook, Connection
-from airflow.sdk import log as sdk_log
+from airflow.sdk._shared.secrets_masker import SecretsMasker
 
 from airflow_ice import hooks
 from airflow_ice.api import client
@@ -638,7 +638,7 @@ async def test_a_signed_url_is_masked_in_logs(
 
     monkeypatch.setattr("airflow_ice.api.client.IceClient.call", lambda client, operation: info)
     monkeypatch.setattr("airflow_ice.api.client.AsyncIceClient.acall", answer)
-    masker = type(sdk_log._secrets_masker())()  # a fresh one: what is masked stays masked
+    masker = SecretsMasker()  # a fresh one: what is masked stays masked
     monkeypatch.setattr("airflow.sdk.log._secrets_masker", lambda: masker)
     found = (
         await IceHook().aget_media_info("m-1") if asynchronous else IceHook().get_media_info("m-1")
