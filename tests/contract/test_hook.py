@@ -638,7 +638,8 @@ async def test_a_signed_url_is_masked_in_logs(
 
     monkeypatch.setattr("airflow_ice.api.client.IceClient.call", lambda client, operation: info)
     monkeypatch.setattr("airflow_ice.api.client.AsyncIceClient.acall", answer)
-    masker = SecretsMasker()  # a fresh one: what is masked stays masked
+    # A fresh one: what is masked stays masked.
+    masker = SecretsMasker()  # type: ignore[no-untyped-call]
     monkeypatch.setattr("airflow.sdk.log._secrets_masker", lambda: masker)
     found = (
         await IceHook().aget_media_info("m-1") if asynchronous else IceHook().get_media_info("m-1")
