@@ -70,7 +70,8 @@ class NonRetryableIceInputsChangedError(AirflowFailException, IceJobError):
     _advice = (
         "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; "
         "'resubmit' makes a new job with the new inputs, which is billed beside the old one. Or "
-        "restore the inputs and clear this task."
+        "restore the inputs and clear this task, or change `wish` for a new job whatever became of "
+        "the one before."
     )
 
     def consequence(self) -> str:

@@ -23,8 +23,10 @@ from airflow_ice.api import limits, operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
+from airflow_ice.api.models import MediaInfo
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
+from airflow_ice.api.redaction import secrets_of_urls
 from airflow_ice.api.signature import Credentials
 from airflow_ice.connections import IceConnection, read_connection
 
@@ -170,13 +172,17 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         try:
             if self._open is None:
                 with self.get_conn() as client:
-                    return client.call(operation)
-            if self._client is None:
-                self._client = self._open.enter_context(self.get_conn())
-            return self._client.call(operation)
+                    found = client.call(operation)
+            else:
+                if self._client is None:
+                    self._client = self._open.enter_context(self.get_conn())
+                found = self._client.call(operation)
         except IceAuthenticationError:
             self._refused()
             raise
+        for secret in _secrets_of(found):
+            mask_secret(secret)
+        return found
 
     async def acall(self, operation: Operation[T]) -> T:
         """Make one call and return its typed result.
@@ -189,17 +195,21 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         try:
             if self._async_open is None:
                 async with await self.aget_conn() as client:
-                    return await client.acall(operation)
-            async with self._async_opening:  # for many tasks that begin together, one client
-                if self._async_client is None:
-                    self._async_client = await self._async_open.enter_async_context(
-                        await self.aget_conn()
-                    )
-                client = self._async_client
-            return await client.acall(operation)
+                    found = await client.acall(operation)
+            else:
+                async with self._async_opening:  # for many tasks that begin together, one client
+                    if self._async_client is None:
+                        self._async_client = await self._async_open.enter_async_context(
+                            await self.aget_conn()
+                        )
+                    client = self._async_client
+                found = await client.acall(operation)
         except IceAuthenticationError:
             self._refused()
             raise
+        for secret in _secrets_of(found):
+            await amask_secret(secret)
+        return found
 
     def _check_region(self, operation: Operation[Any]) -> None:
         region = self._read().region if operation.submit else None
@@ -292,6 +302,19 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             observer=metrics.request,
             user_agent=f"{USER_AGENT} airflow/{_airflow_version()}",
         )
+
+
+def _secrets_of(result: object) -> set[str]:
+    """Return what Airflow's masker is told of a result: the signatures and tokens that
+    GetMediaInfo's URLs carry.
+
+    A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read
+    the file until they expire.
+    """
+    if not isinstance(result, MediaInfo):
+        return set()
+    urls = [file.file_url for file in result.files]
+    return secrets_of_urls([*urls, result.input_url, result.other_fields])
 
 
 def _conn_id(value: object) -> str:

@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, get_args
 
 from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
@@ -22,7 +22,7 @@ from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
-from airflow_ice.results import Returns, checked_returns, deliver
+from airflow_ice.results import Returns, checked_returns, deliver, push_job
 from airflow_ice.submission.decide import (
     LIST_SETTLE,
     OnChangedInputs,
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     """A structured argument: a dict, the JSON string of one, or the output of an upstream task."""
 
 
+_LONGEST_WISH: Final = 200
+"""Characters of `wish`: it is logged and stored."""
+
+
 class IceGetBatchMediaProducingJobOperator(BaseOperator):
     """Collects a batch job that has ended: the MediaIds and URLs of its good sub-jobs, and why the others failed.
 
@@ -51,10 +55,15 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 
     * `return_value`: `{"job_id", "job_type", "status", "request_id", "create_time", "complete_time", "media": [...],
       "failed": [...], "extend_output": parsed JSON or null}`, times as ISO 8601 UTC
-    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id"}]`, the good sub-jobs by index
+    * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id",
+      "job_id"}]`, the good sub-jobs by index
     * `media_ids`, `media_urls`, `project_ids`: lists of text, without the nulls that previews have
-    * `failed`: `[{"index", "subjob_id", "error_code", "error_message"}]`
+    * `failed`: `[{"index", "subjob_id", "error_code", "error_message", "job_id"}]`
     * `extend_output`: as above, where the job has one: selections do
+    * `ice_job`: `{"job_id", "ice_conn_id", "region_id"}`, before the job is read
+
+    Where the job was submitted with UserData of the user's own, each row has it, too: `user_data`,
+    a parsed JSON object.
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
 
@@ -105,13 +114,15 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         """Read the job, push its rows, judge it."""
         with not_retried(), IceHook(self.ice_conn_id, self.region_id) as hook:
             require = required(self.require)  # before anything is sent
+            push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
             return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
 
 class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
 
-    Returns the job id, which is in XCom under `job_id` as soon as there is a job; with `wait_for_completion` it returns what
+    Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job`
+    as IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
     IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
     A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the reply was lost, by a key that
@@ -126,12 +137,19 @@ class IceSubmitOperator(BaseOperator):
     :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors] default_timeout`. The job goes on after it.
     :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
     :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new, paid job.
-    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job (default), or "reuse" the old one.
-    :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail" (default), "reattach" to the job that is
-        there, or "resubmit" a new, paid job beside it.
+    :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which
+        bills nothing, or "resubmit" a new, paid one from the same inputs. With changed inputs a
+        clear submits a new, paid job, unless on_changed_inputs is "reattach".
+    :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail"
+        (default), "reattach" to the job that is there, also after a clear, or "resubmit" a new,
+        paid job beside it.
     :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does not show the job: "resubmit"
         (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
+    :param wish: change it to buy again (templated). A text of at most 200 characters; a try that
+        finds another one than the last submission had submits a new, paid job, whatever became of
+        the earlier one, which stays billed. A template here must render to the same text in every
+        try: one with the time or the try number buys in every try.
 
     Lengths of time are 0 s to 366 days. An argument that is written out in the DAG file, without a
     template, is checked when the file is parsed; those of a mapped task when it runs.
@@ -147,7 +165,7 @@ class IceSubmitOperator(BaseOperator):
     describe: ClassVar[Callable[..., Operation[str]]]
     """The submit action, one of `operations.submit_...`."""
 
-    template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require")
+    template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require", "wish")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **dict.fromkeys(
             ("input_config", "output_config", "editing_config", "media_select_result", "user_data"),
@@ -169,10 +187,11 @@ class IceSubmitOperator(BaseOperator):
         require: Require | str = "all",
         returns: Returns = "job",
         on_failed_job: OnFailedJob = "fail",
-        on_clear: OnClear = "resubmit",
+        on_clear: OnClear = "reuse",
         on_changed_inputs: OnChangedInputs = "fail",
         on_lost_reply: OnLostReply = "resubmit",
         list_settle_seconds: float = LIST_SETTLE,
+        wish: str | XComArg = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -198,6 +217,7 @@ class IceSubmitOperator(BaseOperator):
             self.list_settle_seconds = limits.seconds("list_settle_seconds", list_settle_seconds)
             if is_literal(require):
                 required(require)
+        self.wish = wish
         self._job_id: str | None = None
         self._shown: set[str] = set()  # ids that are in XCom
         self._killed = False
@@ -306,7 +326,7 @@ class IceSubmitOperator(BaseOperator):
                 raise unretried(error, at_first=True) from error.__cause__
 
     def _wish(self, context: Context) -> Wish:
-        return Wish.of(context["ti"], context["dag_run"], self.retries or 0)
+        return Wish.of(context["ti"], context["dag_run"], self.retries or 0, _wish(self.wish))
 
     def _submission(self, hook: IceHook, context: Context) -> Submitter:
         describe = type(self).describe
@@ -349,6 +369,7 @@ class IceSubmitOperator(BaseOperator):
 
     def _push(self, job_id: str, context: Context) -> None:
         context["ti"].xcom_push(key="job_id", value=job_id)
+        push_job(context, job_id, self.ice_conn_id, self.region_id, self.log)
         self._shown.add(job_id)
 
     def _wait_for(self, job_id: str) -> IceHook:
@@ -388,8 +409,8 @@ class IceSubmitOperator(BaseOperator):
             result = deliver(hook, job_id, require, self.returns, context, self.log)
         except IceJobFailedError as error:
             raise self._policy_on(error) from None
-        # Only what was good enough counts as delivered: a clear after too few videos collects again and pays nothing. Who wants a new
-        # job then deletes the key `ice_submission` from the task's state store before the clear, or starts a new run.
+        # Only what was good enough counts as delivered: a clear after too few videos collects again
+        # and pays nothing, whatever `on_clear` says. Who wants a new job then changes `wish`.
         submission.delivered(job_id)
         return result
 
@@ -596,6 +617,21 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
         self.project_ids = project_ids
         self.output_config = output_config
         self._check_literals()
+
+
+def _wish(value: Any) -> str:
+    """Return the name of a wish, as it was rendered.
+
+    :raises IceInputError: it is no text, or more than 200 characters.
+    """
+    name = str(value) if isinstance(value, int) else value or ""
+    if not isinstance(name, str) or len(name) > _LONGEST_WISH:
+        raise IceInputError(
+            "wish",
+            limits.shown("wish", value),
+            f"must be a text of at most {_LONGEST_WISH} characters",
+        )
+    return name
 
 
 def _choice(name: str, value: Any, allowed: Sequence[str]) -> Any:

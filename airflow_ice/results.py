@@ -14,12 +14,14 @@ from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFew
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable, redact
 from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
+from airflow_ice.submission.request import USER_DATA_KEY
 from airflow_ice.waiting import (
     JOB_ENDED,
     SUB_JOB_ENDED,
     Log,
     Outcome,
     Require,
+    counted,
     is_settled,
     job_failed,
     judge,
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 
 SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
 """Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
+
+ICE_JOB: Final = "ice_job"
+"""The XCom key of `{"job_id", "ice_conn_id", "region_id"}`, which each task pushes as soon as it
+knows its job.
+"""
 
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
 """What return_value is. Airflow maps over return values only (airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`)."""
@@ -115,9 +122,9 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
         if is_settled(job):
             break
         log.info(
-            "Batch job %s is Finished but not settled%s; reading again in %.0f s.",
+            "Batch job %s is Finished but not settled (%s); reading again in %.0f s.",
             job.job_id,
-            progress(job),
+            progress(job) or "no sub-jobs",
             pause,
         )
         time.sleep(pause)
@@ -126,14 +133,15 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
 
 
 def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
+    good, bad = len(outcome.good), len(outcome.bad)
     log.info(
-        "Batch job %s (%s) is %s: %d good sub-jobs, %d others (RequestId %s).",
+        "Batch job %s is %s: %s (RequestId=%s).",
         *(
             job.job_id,
-            job.job_type,
             job.status,
-            len(outcome.good),
-            len(outcome.bad),
+            f"{counted(good, 'good sub-job')}, {counted(bad, 'other')}"
+            if bad
+            else counted(good, "good sub-job"),
             job.request_id,
         ),
     )
@@ -149,6 +157,9 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
 
 def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
     """Return what a job has made. It may hold signed URLs: `deliver` pushes what is publishable of it."""
+    of_job: dict[str, Any] = {"job_id": job.job_id}
+    if own := own_user_data(job):
+        of_job["user_data"] = own
     return {
         "job_id": job.job_id,
         "job_type": job.job_type,
@@ -156,8 +167,8 @@ def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
         "request_id": job.request_id,
         "create_time": job.create_time.isoformat() if job.create_time else None,
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
-        "media": [media_row(sub) for sub in outcome.good],
-        "failed": [failed_row(sub) for sub in outcome.bad],
+        "media": [{**media_row(sub), **of_job} for sub in outcome.good],
+        "failed": [{**failed_row(sub), **of_job} for sub in outcome.bad],
         "extend_output": parsed(job.extend_output),
     }
 
@@ -171,6 +182,32 @@ def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any
         "project_ids": [sub.project_id for sub in outcome.good if sub.project_id],
         "failed": result["failed"],
     }
+
+
+def own_user_data(job: BatchMediaProducingJob) -> dict[str, Any]:
+    """Return the user's own UserData as the job echoes it, without the key of this package; empty
+    where there is none.
+    """
+    user_data = parsed(job.user_data)
+    if not isinstance(user_data, dict):
+        return {}
+    return {name: value for name, value in user_data.items() if name != USER_DATA_KEY}
+
+
+def push_job(
+    context: Context, job_id: str, ice_conn_id: str, region_id: str | None, log: Log
+) -> None:
+    """Push `ice_job`, which says where to find the job while it runs.
+
+    Nothing rests on it, so a push that fails is a warning.
+
+    :param region_id: as the task was given it; None for the connection's own.
+    """
+    value = {"job_id": job_id, "ice_conn_id": ice_conn_id, "region_id": region_id}
+    try:
+        context["ti"].xcom_push(key=ICE_JOB, value=value)
+    except Exception as cause:  # noqa: BLE001 - whatever it is, the job goes first
+        log.warning("%s could not be pushed to XCom: %s (JobId=%s)", ICE_JOB, cause, job_id)
 
 
 def media_row(sub: SubJob) -> dict[str, Any]:

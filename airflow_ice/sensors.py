@@ -28,6 +28,7 @@ from airflow_ice.exceptions import not_retried, unretried
 from airflow_ice.hooks import IceHook
 from airflow_ice.literals import check_job_id
 from airflow_ice.polling.worker import WorkerPoller, last_poll
+from airflow_ice.results import push_job
 from airflow_ice.triggers import defer_wait, outcome_of, trigger_crashed
 from airflow_ice.waiting import GiveUp, JobFinished, PollAgain, PollOutcome, TimedOut, Wait
 
@@ -44,7 +45,8 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     `IceGetBatchMediaProducingJobOperator`. Red at once, and not retried, when the job is Failed:
     waiting again does not help. A poll that fails (network, throttling, 5xx) is repeated until the
     time-out, and credentials that are refused in the middle of a wait are given a minute, since a
-    key may be in rotation. Returns the job id, so the next task can take `wait.output`.
+    key may be in rotation. Returns the job id, so the next task can take `wait.output`, and pushes
+    `ice_job` before the first poll: `{"job_id", "ice_conn_id", "region_id"}`.
 
     :param job_id: the batch job (templated).
     :param ice_conn_id: the connection (templated).
@@ -118,6 +120,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str:
         """Wait, and return the job id."""
+        push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
         since = self._waiting_since(context)
         self._begin(since)
         return self._one_outcome(self._wait_until_over)
@@ -185,6 +188,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             exponential_backoff=self.exponential_backoff,
             max_wait=self._longest_interval(),
             silent_fail=self.silent_fail,
+            continues=since is not None,
             is_first_poll=since is None,
             log=self.log,
         )

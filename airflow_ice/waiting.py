@@ -138,6 +138,8 @@ class Wait:
     :param exponential_backoff: double the interval with each poll, up to `max_wait`.
     :param max_wait: the longest interval with `exponential_backoff`, in seconds; None for no bound.
     :param silent_fail: go on after errors that would end the wait; a Failed job still ends it.
+    :param continues: an earlier process of the same try has polled before, about one interval ago,
+        and has logged what it saw (a rescheduled sensor): this one logs what comes next.
     :param is_first_poll: the task's first poll is still to come: refused credentials then end the
         wait at once, because nothing shows that they ever worked.
     :param log: gets a line on each change of state, and a heartbeat at a growing interval.
@@ -154,6 +156,7 @@ class Wait:
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         silent_fail: bool = False,
+        continues: bool = False,
         is_first_poll: bool = False,
         log: Log | None = None,
         draw: Callable[[], float] = random.random,
@@ -163,6 +166,7 @@ class Wait:
         self.deadline = deadline
         self.silent_fail = silent_fail
         self.is_first_poll = is_first_poll
+        self._continues = continues
         self._interval = max(interval, SHORTEST_PAUSE)
         self._backoff = exponential_backoff
         self._max_wait = max_wait
@@ -173,12 +177,13 @@ class Wait:
         self._doubtful_since = 0.0
         self._seen: str | None = None
         self._heartbeat = FIRST_HEARTBEAT
-        self._next_heartbeat = started_at + FIRST_HEARTBEAT
+        self.next_heartbeat = started_at + FIRST_HEARTBEAT
+        """When the log is to say again how far the job is, epoch seconds."""
         self._last_error: IceError | None = None
 
     def on_job(self, job: BatchMediaProducingJob, now: float) -> PollOutcome:
         """Decide after a poll that showed the job."""
-        self._note_state(job)
+        self._note_state(job, now)
         if job.status == "Failed":
             return GiveUp(job_failed(job))
         if job.status == "Finished":
@@ -190,9 +195,13 @@ class Wait:
     def on_listed(self, status: str, now: float, *, extend: str | None = None) -> PollOutcome:
         """Decide after a list has shown the job in a state.
 
+        A list shows no sub-jobs, so a heartbeat waits for a Get (see `is_heartbeat_due`), and goes
+        without their numbers only where none has come for long.
+
         :param extend: the row's Extend, which holds the error of a Failed job.
         """
-        if status == self._seen and now < self._next_heartbeat and status not in JOB_ENDED:
+        late = now >= self.next_heartbeat + self._heartbeat
+        if status == self._seen and not late and status not in JOB_ENDED:
             self._forget_errors()
             return self._next_poll(now)
         error = job_error(extend)
@@ -218,8 +227,10 @@ class Wait:
             self._doubted += pause
         if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
             self._log.warning(
-                "Could not poll batch job %s (failure %d in a row); polling again within %.0f s. %s",
-                *(self.job_id, self._errors, pause, error),
+                "Poll failed%s, next one within %.0f s: %s",
+                f" {self._errors} times in a row" if self._errors > 1 else "",
+                pause,
+                error.with_facts(job_id=self.job_id).brief(),
             )
         return self._after_error(pause, now, same_process=doubtful)
 
@@ -278,18 +289,31 @@ class Wait:
         last = f" The last poll failed: {self._last_error}" if self._last_error else ""
         return timeout_reason(self.job_id, self._seen, now - self.started_at) + last
 
-    def _note_state(self, job: BatchMediaProducingJob) -> None:
+    def is_heartbeat_due(self, now: float) -> bool:
+        """Tell whether the log is to say how far the job is, which takes a Get."""
+        return self._seen in JOB_RUNNING and now >= self.next_heartbeat
+
+    def _note_state(self, job: BatchMediaProducingJob, now: float) -> None:
         if job.status == self._seen:
             return
-        self._seen = job.status
+        is_first, self._seen = self._seen is None, job.status
+        if is_first:
+            # A line on the state says how far the job is, too. Where it is left out, heartbeats
+            # since the poll before are still to come; polls come a little late now and then.
+            silent = self._continues and job.status in JOB_RUNNING
+            while self.next_heartbeat <= now - silent * 1.5 * self._interval:
+                self._beat(self.next_heartbeat)
+            if silent:
+                return
         if job.status not in JOB_RUNNING | JOB_ENDED:
             self._log.warning(
                 "Batch job %s is %r, a state not known here: taken as not ended.",
                 *(self.job_id, job.status),
             )
         else:
-            where = f" (RequestId {job.request_id})" if job.request_id else ""
-            self._log.info("Batch job %s is %s%s%s.", self.job_id, job.status, progress(job), where)
+            where = f" (RequestId={job.request_id})" if job.request_id else ""
+            far = f": {found}" if (found := progress(job)) else ""
+            self._log.info("Batch job %s is %s%s%s.", self.job_id, job.status, far, where)
         if job.status == "Finished" and job.error:
             self._log.warning(
                 "Batch job %s is Finished and reports an error: %s",
@@ -297,15 +321,18 @@ class Wait:
             )
 
     def _note_heartbeat(self, job: BatchMediaProducingJob, now: float) -> None:
-        if now < self._next_heartbeat:
+        if now < self.next_heartbeat:
             return
+        # From the moment that it was due, so that a rescheduled sensor, which forgets, finds the
+        # same ones.
+        while self.next_heartbeat <= now:
+            self._beat(self.next_heartbeat)
+        what = progress(job) or f"Batch job is still {job.status}"
+        self._log.info("%s, %s (JobId=%s).", what, duration(now - self.started_at), self.job_id)
+
+    def _beat(self, at: float) -> None:
         self._heartbeat = min(self._heartbeat * 2, LONGEST_HEARTBEAT)
-        self._next_heartbeat = now + self._heartbeat
-        waited = now - self.started_at
-        self._log.info(
-            "Batch job %s is still %s after %.0f s%s.",
-            *(self.job_id, job.status, waited, progress(job)),
-        )
+        self.next_heartbeat = at + self._heartbeat
 
 
 def _is_doubtful(error: IceError) -> bool:
@@ -336,13 +363,28 @@ def job_failed(job: BatchMediaProducingJob) -> IceJobFailedError:
 
 
 def progress(job: BatchMediaProducingJob) -> str:
-    """Return a clause on the sub-jobs, or nothing where there are none."""
+    """Return how far the sub-jobs are, or nothing where there are none: "37 of 100 sub-jobs done,
+    2 failed". Those that failed are among those that are done.
+    """
     if not job.sub_jobs:
         return ""
-    states = Counter(sub.status or "unknown" for sub in job.sub_jobs)
-    return f"; of its {len(job.sub_jobs)} sub-jobs " + ", ".join(
-        f"{count} {state}" for state, count in sorted(states.items())
-    )
+    done = sum(sub.status in SUB_JOB_ENDED for sub in job.sub_jobs)
+    failed = sum(sub.status == "Failed" for sub in job.sub_jobs)
+    of_all = f"{done} of {counted(len(job.sub_jobs), 'sub-job')} done"
+    return f"{of_all}, {failed} failed" if failed else of_all
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it: "45 s", "12 min", "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(int(seconds // 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in English: "1 clip", "2 clips", "no clips"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def is_selection(job: BatchMediaProducingJob) -> bool:

@@ -26,10 +26,23 @@ from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
 
+def campaign_of(job_id: str, ti: Any) -> str:
+    """Return the name of a job's campaign, for the web page.
+
+    Not by the map index: when a submit fails, later tasks have other ones.
+    """
+    campaigns = ti.xcom_pull(task_ids="campaigns")
+    places = list(range(len(campaigns)))
+    job_ids = ti.xcom_pull(task_ids="submit", key="job_id", map_indexes=places)
+    names = [campaign["user_data"]["campaign"] for campaign in campaigns]
+    return str(dict(zip(job_ids, names, strict=False)).get(job_id, job_id))
+
+
 @dag(
     schedule=None,
     catchup=False,
     tags=["ice", "example"],
+    user_defined_macros={"campaign_of": campaign_of},
     params={
         # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one campaign overwrites another's files.
         "campaigns": Param(
@@ -79,6 +92,7 @@ def ice_many_campaigns() -> None:
         task_id="wait",
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
+        map_index_template="{{ campaign_of(task.job_id, ti) }}",
         timeout=timedelta(
             hours=2
         ),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
@@ -88,6 +102,7 @@ def ice_many_campaigns() -> None:
         task_id="collect",
         require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
         returns="media",
+        map_index_template="{{ campaign_of(task.job_id, ti) }}",
         trigger_rule="all_done",
     ).expand(job_id=wait.output)
 
@@ -96,7 +111,13 @@ def ice_many_campaigns() -> None:
         """Return the videos of all campaigns in one list."""
         return [media for batch in batches for media in batch]
 
-    @task(retries=3, retry_delay=timedelta(seconds=30))
+    @task(
+        retries=3,
+        retry_delay=timedelta(seconds=30),
+        map_index_template=(
+            "{{ task.op_kwargs.media.user_data.campaign }} {{ task.op_kwargs.media.index }}"
+        ),
+    )
     def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
         """Download one video to a folder: a stand-in for your own channel."""
         import httpx
@@ -105,7 +126,9 @@ def ice_many_campaigns() -> None:
         info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
         if info.status != "Normal" or info.file_url is None:
             raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
+        target = Path(params["publish_folder"]) / (
+            f"{media['user_data']['campaign']}-{media['index']}-{media['media_id']}.mp4"
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
             if reply.status_code != httpx.codes.OK:

@@ -37,6 +37,7 @@ class Job:
 
     :param listed: whether any list shows it.
     :param listed_late: seconds by which lists are behind, for this job.
+    :param sub_jobs: how many Get shows, one third each in Success, Failed and Processing.
     """
 
     job_id: str
@@ -45,6 +46,7 @@ class Job:
     starts_at: float = 0.0
     created_at: float = 0.0
     listed: bool = True
+    sub_jobs: int = 0
     listed_late: float = 0.0
 
     def status(self, now: float) -> str:
@@ -118,7 +120,12 @@ class Ice(AsyncCalls):
         if job is None:
             body = {"Code": "ResourceNotFound", "RequestId": "R"}
             raise error_from_reply(status=404, body=body, action=GET, submit=False, job_id=job_id)
-        shown = {"JobId": job_id, "Status": job.status(self.now), **self._error(job)}
+        shown: dict[str, Any] = {"JobId": job_id, "Status": job.status(self.now)}
+        shown |= self._error(job)
+        shown["SubJobList"] = [
+            {"JobId": f"{job_id}-{n}", "Status": ("Success", "Failed", "Processing")[n % 3]}
+            for n in range(job.sub_jobs)
+        ]
         return operation.read({"RequestId": "R", "EditingBatchJob": shown})
 
     def _error(self, job: Job) -> dict[str, str]:

@@ -563,6 +563,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _log_pause(operation: Operation[Any], pause: Pause) -> None:
-    log.warning(
-        "%s will be tried again in %.1f s: %s", operation.action, pause.seconds, pause.because
+    # Not a warning: a failure that matters is raised after the last try, and whoever gets it says
+    # so.
+    log.info(
+        "%s will be tried again in %.1f s: %s",
+        *(operation.action, pause.seconds, pause.because.brief()),
     )

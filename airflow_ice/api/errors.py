@@ -155,6 +155,17 @@ class IceError(Exception):
         known = ", ".join(fact for fact in facts if fact)
         return f"{text} ({known})" if known else text
 
+    def brief(self) -> str:
+        """Return one sentence and the facts, for a line of a log: what to do is in `str`."""
+        facts = [
+            f"JobId={self.job_id}" if self.job_id and self.job_id not in self.happened() else "",
+            f"Code={self.code}" if self.code else "",
+            f"HTTP status={self.http_status}" if self.http_status else "",
+            f"RequestId={self.request_id}" if self.request_id else "",
+        ]
+        known = ", ".join(fact for fact in facts if fact)
+        return f"{_sentence(self.happened())} ({known})" if known else _sentence(self.happened())
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive the default pickling of exceptions, and Airflow
         # moves them between processes.
@@ -371,7 +382,10 @@ class IceJobNotEndedError(IceJobError):
 class IceTooFewVideosError(IceJobError):
     """The job has ended, and fewer of its sub-jobs are good than `require` asks for."""
 
-    _advice = "Lower `require` to take what is there, or mend the input and submit a new job for what is missing."
+    _advice = (
+        "Lower `require` and clear this task to take what is there, which bills nothing. For a new, "
+        "paid job, fix the input and change `wish` of the task that submits."
+    )
 
     def consequence(self) -> str:
         """Say what was kept."""

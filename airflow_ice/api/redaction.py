@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -122,8 +123,34 @@ _SIGNED: Final = re.compile(
     re.IGNORECASE,
 )
 _HINT: Final = re.compile(r"[?&;#%\\]")
+_SECRET_PARAMETER: Final = re.compile(
+    r"[?&;](?:signature|security-token|auth_key|x-(?:oss|amz|goog)-(?:signature|security-token))="
+    r"([^\s&;#\"'<>]++)",
+    re.IGNORECASE,
+)
+SHORTEST_SECRET: Final = 8
+"""Characters of a signature or token below which it is not masked: it would blank other words."""
 _PARAMETERS: Final = re.compile(r"[&;#]|%(?:25)*+(?:26|3b|23)|u00(?:26|3b|23)", re.IGNORECASE)
 _PUNCTUATION: Final = ")]}.,;!|"
+
+
+def secrets_of_urls(value: Any) -> set[str]:
+    """Return the signatures and security tokens of all signed URLs in parsed JSON, as they stand
+    there and decoded, without those shorter than `SHORTEST_SECRET` characters.
+
+    They are for a masker of logs: whoever has one can open the file until the signature expires.
+    """
+    match value:
+        case str():
+            found = set(_SECRET_PARAMETER.findall(value))
+            found |= {unquote(secret) for secret in found}
+            return {secret for secret in found if len(secret) >= SHORTEST_SECRET}
+        case Mapping():
+            return set().union(*map(secrets_of_urls, value.values()))
+        case list() | tuple():
+            return set().union(*map(secrets_of_urls, value))
+        case _:
+            return set()
 
 
 def unsigned_url(url: str | None) -> str | None:

@@ -1,3 +1,5 @@
+from airflow_ice.waiting import counted
+
 """What the demo shows while it runs, and the list at its end."""
 
 from __future__ import annotations
@@ -126,8 +128,3 @@ def _path_from_here(file: Path) -> str:
         return str(file.relative_to(Path.cwd()))
     except ValueError:  # elsewhere: a row of `..` would say less than the whole path
         return str(file)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 clip`, `2 clips`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

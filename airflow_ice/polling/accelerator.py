@@ -179,7 +179,7 @@ class ListAccelerator:
             log.warning(
                 "ListBatchMediaProducingJobs on %s %s, so for %.0f s each job is polled by "
                 "GetBatchMediaProducingJob, which takes more requests. %s",
-                *(self._name, "is refused" if refused else "failed", pause, error),
+                *(self._name, "is refused" if refused else "failed", pause, error.brief()),
             )
 
     def note_ended(self, job_id: str) -> None:

@@ -33,6 +33,14 @@ CHECKED_WAITS: Final = 400
 to `MOST_CHECKS`. So few waits are checked within few readings, and many cost next to nothing."""
 
 
+MOST_HEARTBEATS: Final = 20
+HEARTBEAT_WAITS: Final = 1000
+"""Listed jobs that Get asks for after each reading, for the progress that their logs show:
+`HEARTBEAT_WAITS` over the number of waits, from 1 to `MOST_HEARTBEATS`. Heartbeats come at growing
+intervals, so for few waits each has its Get, and for many they cost next to nothing.
+"""
+
+
 class Listing:
     """Reads the lists, and tells the waits what they show."""
 
@@ -113,7 +121,16 @@ class Listing:
                 watch.unlisted += running.complete and not watch.listed
                 watch.listed = False
                 self._gets.ask(watch, check=True)
+        self._ask_for_heartbeats(listed)
         self._check(listed)
+
+    def _ask_for_heartbeats(self, listed: list[Watch]) -> None:
+        """Ask for jobs whose waits are to say in their logs how far they are, the latest first."""
+        wall = self._watches.wall_clock()
+        due = [watch for watch in listed if watch.wait.is_heartbeat_due(wall)]
+        most = max(1, min(MOST_HEARTBEATS, HEARTBEAT_WAITS // max(1, len(listed))))
+        for watch in heapq.nsmallest(most, due, key=lambda watch: watch.wait.next_heartbeat):
+            self._gets.ask(watch, check=True)
 
     def _check(self, listed: list[Watch]) -> None:
         """Ask for a few jobs that the list shows as running, those longest not asked for."""

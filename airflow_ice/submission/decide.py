@@ -21,7 +21,7 @@ from airflow_ice.submission.record import Record
 from airflow_ice.waiting import JOB_ENDED
 
 OnFailedJob = Literal["fail", "resubmit"]
-OnClear = Literal["resubmit", "reuse"]
+OnClear = Literal["reuse", "resubmit"]
 OnChangedInputs = Literal["fail", "reattach", "resubmit"]
 OnLostReply = Literal["resubmit", "fail"]
 
@@ -37,17 +37,17 @@ class Policies:
 
     :param on_failed_job: on a retry, when the job has failed: "fail", or "resubmit" a new, paid
         one.
-    :param on_clear: after a clear of a task that had delivered: "resubmit" a new, paid job, or
-        "reuse" the old one.
+    :param on_clear: after a clear of a task that had delivered: "reuse" its job, unless the inputs
+        changed, or "resubmit" a new, paid one.
     :param on_changed_inputs: when the inputs differ from what was submitted: "fail", "reattach" or
-        "resubmit".
+        "resubmit". After a clear of a task that had delivered, "fail" submits a new, paid job, too.
     :param on_lost_reply: when a reply was lost, the list has settled and does not show the job, and
         the action has no ClientToken: "resubmit", or "fail" for a person to look.
     :param list_settle_seconds: how long after a send the list is not yet trusted to show the job.
     """
 
     on_failed_job: OnFailedJob = "fail"
-    on_clear: OnClear = "resubmit"
+    on_clear: OnClear = "reuse"
     on_changed_inputs: OnChangedInputs = "fail"
     on_lost_reply: OnLostReply = "resubmit"
     list_settle_seconds: float = LIST_SETTLE
@@ -69,6 +69,7 @@ class Situation:
     """All that a decision rests on.
 
     :param record: what the state store holds; None where it holds nothing.
+    :param wish: the operator's argument of that name, now.
     :param cleared: whether the task was cleared since the record was written.
     :param moved: which facts about the account differ from the record's: the connection leads
         elsewhere by now.
@@ -79,12 +80,13 @@ class Situation:
     :param takes_client_token: whether the action has a ClientToken.
     :param job: the record's job, as GetBatchMediaProducingJob shows it.
     :param by_key: the job that carries the record's key, as the list shows it.
-    :param by_prefix: without a record: the jobs of this task instance that the list shows, newest
-        first; None while nobody has looked.
+    :param by_prefix: without a record: the jobs of this task instance and wish that the list
+        shows, newest first; None while nobody has looked.
     """
 
     record: Record | None
     policies: Policies = field(default_factory=Policies)
+    wish: str = ""
     cleared: bool = False
     moved: Sequence[str] = ()
     changed: Sequence[str] = ()
@@ -124,7 +126,7 @@ class SearchByKey:
 
 @dataclass(frozen=True, slots=True)
 class SearchByPrefix:
-    """Look for jobs of this task instance, whose record is gone."""
+    """Look for jobs of this task instance and wish, whose record is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,23 @@ def decide(situation: Situation) -> Decision:
     record = situation.record
     if record is None:
         return _without_record(situation)
+    if record.wish != situation.wish:
+        # Nothing is looked up first: this must work where an earlier job cannot be read.
+        return Submit(_another_wish(situation, record))
     if record.job_id is None:
         return _unanswered(situation, record)
     return _with_job(situation, record, record.job_id)
+
+
+def _another_wish(situation: Situation, record: Record) -> str:
+    """Say what becomes of the job of the wish before."""
+    if record.job_id is not None:
+        job = f"job {record.job_id} of the wish before stays billed, and keeps running if it runs"
+    elif record.no_job_created:
+        job = "the wish before created no job"
+    else:
+        job = f"a job that the wish before may have under the key {record.key} stays billed"
+    return f"wish changed from {record.wish!r} to {situation.wish!r}; {job}"
 
 
 def _without_record(situation: Situation) -> Decision:
@@ -264,10 +280,10 @@ def _with_job(situation: Situation, record: Record, job_id: str) -> Decision:
                     "where it is"
                 )
             return Fail(Reason.JOB_UNKNOWN)
-    return _with_known_job(situation, job)
+    return _with_known_job(situation, record, job)
 
 
-def _with_known_job(situation: Situation, job: BatchMediaProducingJob) -> Decision:
+def _with_known_job(situation: Situation, record: Record, job: BatchMediaProducingJob) -> Decision:
     policies = situation.policies
     if job.status == "Failed":
         if situation.cleared:
@@ -275,14 +291,17 @@ def _with_known_job(situation: Situation, job: BatchMediaProducingJob) -> Decisi
         if policies.on_failed_job == "resubmit":
             return Submit(f"job {job.job_id} has failed and on_failed_job is resubmit")
         return Fail(Reason.JOB_FAILED)
-    if situation.changed:
-        if policies.on_changed_inputs == "fail":
+    if situation.changed and policies.on_changed_inputs != "reattach":
+        # A clear of a task that has delivered is a person's act: only the same inputs mean the same
+        # job.
+        ran_again = situation.cleared and record.delivered
+        if policies.on_changed_inputs == "fail" and not ran_again:
             return Fail(Reason.INPUTS_CHANGED)
-        if policies.on_changed_inputs == "resubmit":
-            ended = job.status in JOB_ENDED
-            state = "stays delivered and billed" if ended else "keeps running and stays billed, too"
-            what = _and(situation.changed)
-            return Submit(f"{what} changed; job {job.job_id} is {job.status} and {state}")
+        ended = job.status in JOB_ENDED
+        state = "stays billed" if ended else "keeps running and stays billed, too"
+        cleared = "cleared, and " if ran_again else ""
+        what = _and(situation.changed)
+        return Submit(f"{cleared}{what} changed; job {job.job_id} is {job.status} and {state}")
     end = Deliver if job.status in JOB_ENDED else Reattach
     return end(job, situation.changed)
 

@@ -2,10 +2,10 @@
 
 A key travels with the job: inside UserData always, as ClientToken where the action has one. It is
 `{key_prefix}-{32 hex digits}`. The prefix is a hash of what identifies the task instance and that
-no clear resets. The rest is a hash over the prefix, a generation that grows with each deliberate
-resubmit, and a nonce that is drawn once and stored before anything is sent. So two deployments that
-share an account, and a DAG run that is deleted and made again under its old id, have different keys
-even where all ids and dates are equal.
+no clear resets, and of the operator's argument `wish`. The rest is a hash over the prefix, a
+generation that grows with each deliberate resubmit, and a nonce that is drawn once and stored
+before anything is sent. So two deployments that share an account, and a DAG run that is deleted and
+made again under its old id, have different keys even where all ids and dates are equal.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Wish:
     :param run_after: of the DAG run, ISO 8601 UTC. So is logical_date, empty where the run has
         none.
     :param clear_number: how often a task of the DAG run was cleared.
+    :param name: the operator's argument `wish`.
     """
 
     dag_id: str
@@ -41,13 +42,14 @@ class Wish:
     run_after: str = ""
     logical_date: str = ""
     clear_number: int = 0
+    name: str = ""
 
     @classmethod
-    def of(cls, task_instance: Any, dag_run: Any, retries: int) -> Self:
+    def of(cls, task_instance: Any, dag_run: Any, retries: int, name: str = "") -> Self:
         """Return the wish of a running task.
 
         :param task_instance: `context["ti"]`. dag_run: `context["dag_run"]`.
-        :param retries: the task's.
+        :param retries: the task's. name: its argument `wish`.
         """
         return cls(
             dag_id=task_instance.dag_id,
@@ -60,18 +62,21 @@ class Wish:
             run_after=_utc(dag_run.run_after),
             logical_date=_utc(dag_run.logical_date),
             clear_number=dag_run.clear_number or 0,
+            name=name,
         )
 
     @property
     def key_prefix(self) -> str:
-        """What all keys of this task instance begin with: 16 hex digits.
+        """What all keys of this task instance and wish begin with: 16 hex digits.
 
         It leaves out the run's `start_date`: a clear of a run that has ended sets that to None or
         to now (airflow/models/taskinstance.py, `clear_task_instances`); `run_after` and
         `logical_date` stay.
         """
         ids = (self.dag_id, self.run_id, self.task_id, str(self.map_index))
-        return hash_of(*ids, self.run_after, self.logical_date)[:16]
+        # Without a name as before there were names, so that jobs of an earlier version are found.
+        named = (self.name,) if self.name else ()
+        return hash_of(*ids, self.run_after, self.logical_date, *named)[:16]
 
     def key(self, generation: int, nonce: str) -> str:
         """Return the key of a generation: 49 characters of [0-9a-f-]; a ClientToken may have 64

@@ -31,6 +31,7 @@ class Record:
         version.
     :param clear_count: `dag_run.clear_number` when this was written; None in records of an earlier
         version.
+    :param wish: the operator's argument of that name; empty in records of an earlier version.
     :param account: fact to a short hash of it: where the job was submitted and who pays.
     :param no_job_created: no send so far can have created a job.
     :param job_exists: ICE says that the key has created a job, which was not found yet.
@@ -46,6 +47,7 @@ class Record:
     sent_at: float
     nonce: str = ""
     clear_count: int | None = None
+    wish: str = ""
     account: Mapping[str, str] = field(default_factory=dict)
     no_job_created: bool = False
     job_exists: bool = False
@@ -78,6 +80,7 @@ class Record:
             and (record.clear_count is None or _is_whole(record.clear_count))
             and isinstance(record.inputs, Mapping)
             and isinstance(record.account, Mapping)
+            and isinstance(record.wish, str)
             and isinstance(record.job_id, str | None)
             and record.job_id != ""
             # A text would count as true: "delivered" and "no job created" let a job be paid for.

@@ -114,8 +114,8 @@ class Submitter:
                     situation = self._with_fact(situation, decision)
 
     def delivered(self, job_id: str) -> None:
-        """Note that the task hands the result of its job on: from now on a clear is a wish for a
-        new one.
+        """Note that the task hands the result of its job on: from now on `on_clear` decides what a
+        clear means.
         """
         record = self._records.read()
         if record is not None and record.job_id == job_id and not record.delivered:
@@ -126,6 +126,7 @@ class Submitter:
         plain = Situation(
             record=record,
             policies=self._policies,
+            wish=self._wish.name,
             may_have_sent=self._wish.may_have_sent,
             ever_cleared=self._wish.was_ever_cleared,
             takes_client_token=self._request.takes_client_token,
@@ -167,6 +168,11 @@ class Submitter:
             record = replace(self._new_record(None), key=key_in(job) or "", sent_at=now)
             # What it was submitted with is not known, so it counts as submitted with the inputs of
             # now.
+            self._log.warning(
+                "Batch job %s of an earlier try is used as it is: its record is gone, so whether "
+                "the inputs changed is not known. Change `wish` for a new, paid job.",
+                job.job_id,
+            )
         self._log.info(FOUND, job.job_id)
         self._on_job(job.job_id)
         record = replace(record, job_id=job.job_id, job_exists=False, no_job_created=False)
@@ -186,6 +192,7 @@ class Submitter:
                 intent_at=now,
                 sent_at=now,
                 nonce=nonce,
+                wish=self._wish.name,
             )
         )
 
@@ -201,7 +208,7 @@ class Submitter:
 
     def _submit(self, before: Record | None, why: str) -> str:
         record = self._new_record(before)
-        self._log.info("Submitting a new, paid job: %s (key %s).", why, record.key)
+        self._log.info("Submitting a new job: %s (key %s).", why, record.key)
         return self._sender.send(None, record)
 
     def _resend(self, situation: Situation, why: str) -> str:

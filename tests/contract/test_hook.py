@@ -17,15 +17,19 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import httpx
 import pytest
 from airflow.sdk import BaseHook, Connection
+from airflow.sdk._shared.secrets_masker import SecretsMasker
 
 from airflow_ice import hooks
 from airflow_ice.api import client
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceTransportError
+from airflow_ice.api.models import MediaFile, MediaInfo
+from airflow_ice.api.redaction import secrets_of_urls
 from airflow_ice.api.signature import Credentials
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
@@ -607,6 +611,54 @@ async def test_secrets_are_masked_in_both_colours(
     masked.clear()
     await IceHook()._aread()
     assert set(masked) == secrets
+
+
+MEDIA_URL = "http://b.oss-cn-shanghai.aliyuncs.com/a.mp4?"
+SIGNED_URLS = [
+    "Expires=1&OSSAccessKeyId=STS.x&Signature=s1gn4ture%2BA%3D&security-token=t0ken%2Fof-sts",
+    "x-oss-signature-version=OSS4&x-oss-signature=s1gn4ture&x-oss-security-token=t0ken-of-sts",
+    "auth_key=1790000000-0-0-s1gn4ture",
+]
+
+
+@pytest.mark.parametrize("query", SIGNED_URLS)
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_signed_url_is_masked_in_logs(
+    query: str,
+    set_connection: SetConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    asynchronous: bool,
+) -> None:
+    set_connection(host="http://127.0.0.1:9")
+    info = MediaInfo("m-1", files=(MediaFile(MEDIA_URL + query, file_type="source_file"),))
+
+    async def answer(client: Any, operation: Any) -> MediaInfo:
+        return info
+
+    monkeypatch.setattr("airflow_ice.api.client.IceClient.call", lambda client, operation: info)
+    monkeypatch.setattr("airflow_ice.api.client.AsyncIceClient.acall", answer)
+    # A fresh one: what is masked stays masked.
+    masker = SecretsMasker()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr("airflow.sdk.log._secrets_masker", lambda: masker)
+    found = (
+        await IceHook().aget_media_info("m-1") if asynchronous else IceHook().get_media_info("m-1")
+    )
+    for line in (found.file_url, unquote(found.file_url or "")):
+        event: Any = {"event": f"Client error '403 Forbidden' for url '{line}'"}
+        redacted: Any = masker.redact(event)
+        shown = redacted["event"]
+        assert "s1gn4ture" not in shown
+        assert "t0ken" not in shown
+        assert "***" in shown
+        assert "http://b.oss-cn-shanghai.aliyuncs.com/a.mp4?" in shown
+
+
+def test_a_signature_that_is_too_short_is_not_masked() -> None:
+    # It would blank other words of the log.
+    assert secrets_of_urls(
+        ["http://b/a.mp4?Signature=1234567", "http://b/?Signature=12345678"]
+    ) == {"12345678"}
 
 
 def test_nothing_is_logged_that_is_secret(

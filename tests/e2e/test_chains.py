@@ -21,6 +21,7 @@ from airflow_ice.submission.request import USER_DATA_KEY
 REVIEW = "ice_preview_review_render"
 SCENES = "ice_select_organize_render"
 CAMPAIGNS = "ice_many_campaigns"
+SOME_FAILED = "ice_some_failed"
 
 BUCKET = "http://chains.oss-cn-shanghai.aliyuncs.com"
 SMALL = {"Width": 320, "Height": 180}
@@ -47,6 +48,11 @@ class Run:
             row for row in self.airflow.tasks(self.dag_id, self.run_id) if row["task_id"] == task_id
         ]
         return [row["state"] for row in sorted(rows, key=lambda row: int(row["map_index"]))]
+
+    def names(self, task_id: str) -> list[str]:
+        """Return what the web page calls the mapped task instances, sorted."""
+        rows = self.airflow.tasks(self.dag_id, self.run_id)
+        return sorted(row["rendered_map_index"] for row in rows if row["task_id"] == task_id)
 
     def jobs(self, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return the jobs at the emulator whose UserData holds a key of this task."""
@@ -225,17 +231,19 @@ def test_many_campaigns_are_one_job_each_and_one_list_of_videos(runs: dict[str, 
     jobs = [run.jobs("submit", place) for place in (0, 1)]
     assert [len(found) for found in jobs] == [1, 1]
     assert [json.loads(job["user_data"])["campaign"] for [job] in jobs] == ["one", "two"]
-    names = [
-        row["rendered_map_index"]
-        for row in run.airflow.tasks(run.dag_id, run.run_id)
-        if row["task_id"] == "submit"
-    ]
-    assert sorted(names) == ["one", "two"]
+    for task_id in ("submit", "wait", "collect"):
+        assert run.names(task_id) == ["one", "two"]
+    assert run.names("publish") == ["one 0", "one 1", "two 0"]
     assert [row["media_url"] for row in run.xcom("flatten")] == [
         f"{BUCKET}/{name}.mp4" for name in ("one_0", "one_1", "two_0")
     ]
     assert run.states("publish") == ["success"] * 3
     assert [pictures(file) for file in run.published(3)] == [(320, 180, 25)] * 3
+    assert [file.name.rpartition("-")[0] for file in run.published(3)] == [
+        "one-0",
+        "one-1",
+        "two-0",
+    ]
     assert run.states("some_failed") == ["skipped"]
 
 
@@ -248,6 +256,7 @@ def test_a_bad_campaign_turns_the_run_red_and_holds_up_no_other(runs: dict[str, 
     )
     assert [row["media_url"] for row in run.xcom("flatten")] == [f"{BUCKET}/good_0.mp4"]
     assert run.states("publish") == ["success"]
+    assert (run.names("wait"), run.names("collect")) == (["bad", "good"], ["good"])
     assert pictures(run.published(1)[0]) == (320, 180, 25)
     assert run.states("some_failed") == ["failed"]
 
@@ -268,6 +277,32 @@ def test_each_submitting_task_made_one_job_that_holds_its_key(
     assert found == dict.fromkeys(found, 1)
     # And there is none beside them, with another key or with none.
     assert len([job for job in ices["default"].jobs() if is_of_a_chain(job)]) == len(found)
+
+
+@pytest.mark.usefixtures("question")
+def test_the_videos_that_failed_are_named_and_only_they_are_produced_again(
+    runs: dict[str, Run], airflow: LocalAirflow, ices: dict[str, LocalIce]
+) -> None:
+    for run in runs.values():
+        run.ended()  # the fault is for the next job
+    ice = ices["default"]
+    ice.fault("sub_jobs_fail", indexes=[1], code="ProduceFailed", message="no tracks")
+    output = {
+        "MediaURL": "http://some-failed.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4",
+        "Count": 3,
+        "FixedDuration": 1,
+        **SMALL,
+    }
+    groups = [{"GroupName": "all", "MediaArray": ["0" * 32]}]
+    conf = {"input_config": {"MediaGroupArray": groups}, "output_config": output}
+    run = Run(airflow, ice, SOME_FAILED, airflow.trigger(SOME_FAILED, conf))
+    assert run.ended() == "success"
+    assert run.xcom("alert") == ["v_1.mp4: no tracks (ProduceFailed)"]
+    assert run.states("all_good") == ["skipped"]
+    [media] = run.xcom("resubmit")["media"]
+    assert media["media_url"].endswith("/v_again_0.mp4")
+    assert [len(run.jobs(task_id)) for task_id in ("submit", "resubmit")] == [1, 1]
+    assert run.xcom("wait", "ice_job")["job_id"] == run.xcom("submit")
 
 
 def is_of_a_chain(job: dict[str, Any]) -> bool:

@@ -412,7 +412,9 @@ STORIES: dict[str, Story] = {
     "cleared_after_too_few_videos": Story(fault("sub_jobs_fail", indexes=[1]), cleared_after_end),
     "cleared_after_failure": Story(fault("job_fails"), cleared_after_end),
     "cleared_after_delivery": Story(act=cleared_after_end),
-    "cleared_after_delivery_and_reuse": Story(act=cleared_after_end),
+    "cleared_after_delivery_and_resubmit": Story(act=cleared_after_end),
+    "cleared_after_delivery_with_other_inputs": Story(act=cleared_after_end),
+    "cleared_with_another_wish": Story(act=cleared_after_end),
     "cleared_without_record": Story(LocalIce.freeze, cleared_without_record),
     "not_waiting": Story(act=cleared_after_end),
     "changed_and_fail": Story(),
@@ -655,7 +657,15 @@ def test_a_clear_after_too_few_videos_collects_again_and_pays_nothing(told: Told
     assert [row["subjob_id"] for row in task.xcom("failed")] == [job["sub_jobs"][1]["job_id"]]
 
 
-@pytest.mark.parametrize("name", ["cleared_after_failure", "cleared_after_delivery"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cleared_after_failure",
+        "cleared_after_delivery_and_resubmit",
+        "cleared_after_delivery_with_other_inputs",
+        "cleared_with_another_wish",
+    ],
+)
 def test_a_clear_after_the_end_is_a_wish_for_a_new_job(told: Told, name: str) -> None:
     task = told(name)
     assert len(task.jobs) == 2
@@ -664,20 +674,31 @@ def test_a_clear_after_the_end_is_a_wish_for_a_new_job(told: Told, name: str) ->
     assert task.row["try_number"] == 2
 
 
-def test_a_clear_after_delivery_keeps_the_job_where_the_user_wants_it(told: Told) -> None:
-    task = told("cleared_after_delivery_and_reuse")
+def test_a_clear_after_delivery_bills_nothing(told: Told) -> None:
+    task = told("cleared_after_delivery")
     (job,) = task.jobs
     assert_delivered(task, job)
     assert task.row["try_number"] == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cleared_after_delivery_with_other_inputs", "cleared, and OutputConfig changed"),
+        ("cleared_with_another_wish", "wish changed from 'first' to 'second'"),
+    ],
+)
+def test_the_log_says_why_a_clear_submits(told: Told, name: str, words: str) -> None:
+    assert words in told(name).log
+
+
 def test_a_task_that_does_not_wait_delivers_the_id(told: Told) -> None:
     task = told("not_waiting")
-    # The first two tries share a job: one was killed. The third follows a clear.
-    assert len(task.jobs) == 2
-    assert task.sent(BATCH) == 2
+    # One try was killed, and the third follows a clear: all share a job.
+    (job,) = task.jobs
+    assert task.sent(BATCH) == 1
     assert task.row["try_number"] == 3
-    assert task.xcom() == task.xcom("job_id") == task.jobs[1]["job_id"]
+    assert task.xcom() == task.xcom("job_id") == job["job_id"]
 
 
 def test_changed_inputs_fail_and_say_what_changed(told: Told) -> None:

@@ -23,8 +23,9 @@ from airflow_ice.api.errors import IceTransportError
 from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
-from airflow_ice.demo.show import counted, published_lines
+from airflow_ice.demo.show import published_lines
 from airflow_ice.emulator.objects import parse_object_url
+from airflow_ice.waiting import counted
 
 
 def test_the_clips_of_a_user_are_named_as_urls(tmp_path: Path) -> None:

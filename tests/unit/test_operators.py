@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from airflow_ice.api.errors import (
     IceInputError,
     IceJobFailedError,
     IceJobNotEndedError,
+    IceJobNotFoundError,
     IceTooFewVideosError,
 )
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
@@ -57,6 +59,9 @@ def bad(index: int, **fields: Any) -> SubJob:
 
 def preview(index: int) -> SubJob:
     return good(index, media_id=None, media_url=None)
+
+
+WHERE = {"job_id": "job-1", "ice_conn_id": "ice_default", "region_id": None}
 
 
 def finished(*subs: SubJob, **fields: Any) -> BatchMediaProducingJob:
@@ -123,6 +128,7 @@ def test_what_is_returned_and_pushed(collect: Collect) -> None:
             "media_url": URL.format(index),
             "duration": 12.5,
             "project_id": f"project-{index}",
+            "job_id": "job-1",
         }
         for index in (0, 2)
     ]
@@ -132,6 +138,7 @@ def test_what_is_returned_and_pushed(collect: Collect) -> None:
             "subjob_id": "sub-1",
             "error_code": "ProduceFailed",
             "error_message": "no tracks",
+            "job_id": "job-1",
         }
     ]
     assert run.run() == {
@@ -151,7 +158,66 @@ def test_what_is_returned_and_pushed(collect: Collect) -> None:
         "media_urls": [URL.format(0), URL.format(2)],
         "project_ids": ["project-0", "project-2"],
         "failed": failed,
+        "ice_job": WHERE,
     }
+
+
+def test_rows_hold_the_users_user_data_without_our_key(collect: Collect) -> None:
+    signed = "http://b.oss-cn-shanghai.aliyuncs.com/a.mp4?Expires=1&Signature=s3cr3t"
+    user_data = json.dumps({"campaign": "spring", "clip": signed, "airflow_ice": "k-1"})
+    run = collect(finished(good(0), bad(1), user_data=user_data), require="any")
+    result = run.run()
+    own = {"campaign": "spring", "clip": signed.partition("?")[0]}
+    for row in (*result["media"], *result["failed"], *run.pushed["media"], *run.pushed["failed"]):
+        assert row["user_data"] == own
+
+
+@pytest.mark.parametrize("user_data", [None, '{"airflow_ice": "k-1"}', '"text"', "[1]", "{"])
+def test_rows_of_a_job_without_user_data_have_none(user_data: str | None, collect: Collect) -> None:
+    run = collect(finished(good(0), user_data=user_data))
+    assert all("user_data" not in row for row in run.run()["media"])
+
+
+def test_which_job_it_is_is_pushed_before_the_job_is_read(collect: Collect) -> None:
+    run = collect(IceJobNotFoundError("unknown"), region_id="cn-beijing", ice_conn_id="other")
+    with pytest.raises(IceJobNotFoundError):
+        run.run()
+    assert run.pushed == {
+        "ice_job": {"job_id": "job-1", "ice_conn_id": "other", "region_id": "cn-beijing"}
+    }
+
+
+def test_a_push_that_fails_does_not_keep_the_job_from_being_collected(
+    collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = collect(finished(good(0)))
+    push = run.ti.xcom_push
+
+    def fails_once(key: str, value: Any) -> None:
+        if key == "ice_job":
+            raise RuntimeError("out of reach")
+        push(key, value)
+
+    monkeypatch.setattr(run.ti, "xcom_push", fails_once)
+    assert run.run()["status"] == "Finished"
+
+
+@pytest.mark.parametrize(
+    ("subs", "words"),
+    [
+        ((good(0),), "1 good sub-job "),
+        ((good(0), bad(1)), "1 good sub-job, 1 other "),
+        ((good(0), good(1), bad(2), bad(3)), "2 good sub-jobs, 2 others "),
+        ((bad(0),), "no good sub-jobs, 1 other "),
+    ],
+)
+def test_the_log_counts_in_english(
+    subs: tuple[SubJob, ...], words: str, collect: Collect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = collect(finished(*subs))
+    with contextlib.suppress(IceTooFewVideosError):
+        run.run()
+    assert f"Batch job job-1 is Finished: {words}" in capsys.readouterr().out
 
 
 def test_previews_have_projects_and_no_media(collect: Collect) -> None:
@@ -301,7 +367,7 @@ def test_a_job_that_has_not_ended_is_a_clear_error_that_a_retry_may_mend(
     assert not isinstance(caught.value, AirflowFailException)
     for said in ("job-1", "IceBatchMediaProducingJobSensor", "R-1"):
         assert said in str(caught.value)
-    assert run.pushed == {}
+    assert run.pushed == {"ice_job": WHERE}
 
 
 # Jobs that are Finished too early

@@ -52,6 +52,51 @@ async def test_pages_of_the_list_serve_all_waits() -> None:
     assert world.ice.opened == 1
 
 
+class Lines:
+    """A log of one wait."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str, /, *args: Any) -> None:
+        self.lines.append(message % args)
+
+    warning = info
+
+
+@virtual_time
+async def test_logs_show_the_progress_of_jobs_that_the_list_serves() -> None:
+    world = World()
+    for name in names(50):
+        world.job(name, ends_in=1200, sub_jobs=3)
+    logs = {name: Lines() for name in names(50)}
+    await world.all(*(world.wait(name, log=logs[name]) for name in names(50)))
+    for log in logs.values():
+        told = [line for line in log.lines if line.startswith("2 of 3 sub-jobs done, 1 failed, ")]
+        assert [line.split(", ")[2].split(" (")[0] for line in told] == [
+            *("1 min", "3 min", "7 min", "15 min")
+        ]
+    # A Get for each heartbeat and each end, and few to check the list.
+    assert world.ice.count(GET) <= 50 * (1 + 4 + 1) + 4 * 1200 / 9
+    assert world.ice.count(LIST) > 100
+
+
+@virtual_time
+async def test_the_progress_of_many_waits_costs_next_to_nothing() -> None:
+    world = World()
+    for name in names(1500):
+        world.job(name)
+    waits = [asyncio.create_task(world.wait(name)) for name in names(1500)]
+    await world.until(50)
+    gets = world.ice.count(GET)
+    await world.until(350)  # all heartbeats are due after 60 s, and again after 180
+    # At most one Get for a heartbeat and one to check, after each reading.
+    assert world.ice.count(GET) - gets <= 2 * 300 / 9 * 1.3
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
 @virtual_time
 async def test_few_waits_in_a_busy_account_are_asked_for_one_by_one() -> None:
     world = World()
@@ -213,7 +258,8 @@ async def test_a_job_that_the_list_shows_late_is_served_by_the_list_from_then_on
     asked = world.ice.asked_for("late")
     outcomes = await world.all(*waits)
     assert all_finished(outcomes[:1], by=1011)
-    assert world.ice.asked_for("late") <= asked + 1 + 700 / 9 * 4 / 50 + 2
+    heartbeats = 2  # after 7 and 15 min
+    assert world.ice.asked_for("late") <= asked + 1 + 700 / 9 * 4 / 50 + 2 + heartbeats
 
 
 @virtual_time

@@ -19,7 +19,7 @@ from airflow_ice.hooks import IceHook
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
 from tests.accounts import Accounts
-from tests.three_modes import MODES, Clock, Mode, Run, scripted, task_runner
+from tests.three_modes import MODES, Clock, Mode, Run, TaskInstance, scripted, task_runner
 
 __all__ = ["task_runner"]
 
@@ -172,3 +172,30 @@ def test_poke_keeps_the_deadline_of_its_first_call(
     clock.sleep(100)
     with pytest.raises(AirflowSensorTimeout, match="job-1"):
         sensor.poke(context)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_which_job_it_is_is_pushed_before_the_first_poll(
+    mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti = TaskInstance()
+    sensor = IceBatchMediaProducingJobSensor(
+        task_id="wait",
+        job_id="job-1",
+        region_id="cn-beijing",
+        deferrable=mode == "deferrable",
+        mode="poke" if mode == "deferrable" else mode,
+    )
+
+    def poll(hook: IceHook, job_id: str) -> BatchMediaProducingJob:
+        assert ti.pushed["ice_job"] == {
+            "job_id": "job-1",
+            "ice_conn_id": "ice_default",
+            "region_id": "cn-beijing",
+        }
+        return BatchMediaProducingJob("job-1", status="Finished")
+
+    monkeypatch.setattr(IceHook, "get_batch_media_producing_job", poll)
+    monkeypatch.setattr(IceHook, "pinned", lambda hook: hook)
+    context: Any = {"ti": ti}
+    assert sensor.execute(context) == "job-1"

@@ -5,6 +5,7 @@ can die.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -53,7 +54,8 @@ from tests.memory_ice import (
 )
 
 RETRIES = 2
-HIGHLIGHTS = {"MediaArray": ["a"]}
+WHERE = {"job_id": "job-0", "ice_conn_id": "ice_default", "region_id": None}
+HIGHLIGHTS = {"MediaArray": ["http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"]}
 
 
 class World:
@@ -142,7 +144,7 @@ def killed(*_: object) -> None:
 def test_a_first_run_submits_one_job_and_returns_its_id(world: MakeWorld) -> None:
     here = world()
     assert here.run() == "job-0"
-    assert here.ti.pushed == {"job_id": "job-0"}
+    assert here.ti.pushed == {"job_id": "job-0", "ice_job": WHERE}
     assert [job.key for job in here.ice.jobs] == [here.record["key"]]
     assert here.record["delivered"] is True
 
@@ -381,10 +383,10 @@ def test_a_clear_before_the_result_was_delivered_reattaches(world: MakeWorld, st
 
 
 @pytest.mark.parametrize("status", ["Processing", "Finished", "Failed"])
-def test_a_clear_after_the_result_was_delivered_makes_a_new_job(
+def test_a_clear_after_the_result_was_delivered_makes_a_new_job_when_told_to(
     world: MakeWorld, status: str
 ) -> None:
-    here = world()
+    here = world(on_clear="resubmit")
     here.run()
     here.ice.jobs[0].status = status
     here.clear()
@@ -395,13 +397,145 @@ def test_a_clear_after_the_result_was_delivered_makes_a_new_job(
 
 
 @pytest.mark.parametrize("status", ["Processing", "Finished"])
-def test_a_clear_reuses_the_job_when_told_to(world: MakeWorld, status: str) -> None:
-    here = world(on_clear="reuse")
+def test_a_clear_after_the_result_was_delivered_bills_nothing(
+    world: MakeWorld, status: str
+) -> None:
+    here = world()
     here.run()
     here.ice.jobs[0].status = status
     here.clear()
     assert here.run() == "job-0"
+    here.clear()
+    assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
+
+
+@pytest.mark.parametrize("status", ["Processing", "Finished"])
+def test_a_clear_with_other_inputs_submits_a_new_job_and_says_so(
+    world: MakeWorld, status: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = world()
+    here.run()
+    here.ice.jobs[0].status = status
+    with pytest.raises(NonRetryableIceInputsChangedError):
+        here.run(**CHANGED)  # a retry
+    here.clear()
+    assert here.run(**CHANGED) == "job-1"
+    logged = capsys.readouterr().out
+    assert f"cleared, and OutputConfig changed; job job-0 is {status}" in logged
+    assert here.run(**CHANGED) == "job-1"  # a retry
+    here.clear()
+    assert here.run(**CHANGED) == "job-1"
+    assert len(here.ice.jobs) == 2
+
+
+def test_a_clear_with_other_inputs_delivers_the_old_job_when_told_to(world: MakeWorld) -> None:
+    here = world(on_changed_inputs="reattach")
+    here.run()
+    here.clear()
+    assert here.run(**CHANGED) == "job-0"
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_clear_with_other_inputs_that_are_refused_bills_nothing(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.clear()
+    with pytest.raises(IceInputError):
+        here.run(output_config={**OUTPUT, "Count": 0})
+    assert here.run() == "job-0"
+    assert here.ice.sends == 1
+
+
+# Another wish.
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("status", ["Processing", "Finished", "Failed"])
+def test_another_wish_is_a_new_job_and_the_same_one_is_not(
+    world: MakeWorld, status: str, capsys: pytest.CaptureFixture[str], *, cleared: bool
+) -> None:
+    here = world()
+    here.run()
+    here.ice.jobs[0].status = status
+    if cleared:
+        here.clear()
+    assert here.run(wish="again") == "job-1"
+    logged = capsys.readouterr().out
+    assert "wish changed from '' to 'again'; job job-0 of the wish before" in logged
+    assert here.record["wish"] == "again"
+    here.clear()
+    assert here.run(wish="again") == "job-1"
+    assert here.run() == "job-2"  # the empty text is a wish like any other
+    assert len({job.key for job in here.ice.jobs}) == 3
+
+
+def test_another_wish_does_not_wait_for_a_lost_reply(
+    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = world(on_lost_reply="fail")
+    here.ice.after_submit = killed
+    with pytest.raises(Killed):
+        here.run(wish="first")
+    here.ice.after_submit = lambda: None
+    here.ice.list_out_of_reach = True
+    assert here.run(wish="second") == "job-1"
+    logged = capsys.readouterr().out
+    assert f"under the key {here.ice.jobs[0].key} stays billed" in logged
+
+
+def test_without_a_record_only_a_job_of_the_same_wish_is_found(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    here.run(wish="again")
+    here.clear()
+    here.store.values.clear()
+    assert here.run(wish="again") == "job-1"
+    here.store.values.clear()
+    assert here.run() == "job-0"
+    here.store.values.clear()
+    assert here.run(wish="third") == "job-2"
+
+
+def test_a_record_of_an_earlier_version_has_the_empty_wish(world: MakeWorld) -> None:
+    here = world()
+    here.run()
+    record = here.record
+    del record["wish"]
+    here.store.values[RECORD] = json.dumps(record)
+    assert here.run() == "job-0"
+    here.store.values[RECORD] = json.dumps(record)
+    assert here.run(wish="again") == "job-1"
+
+
+def test_a_wish_may_be_a_number_or_nothing_and_is_refused_where_it_is_too_long(
+    world: MakeWorld,
+) -> None:
+    here = world()
+    here.run(wish=None)
+    assert here.record["wish"] == ""
+    here.run(wish=2)
+    assert here.record["wish"] == "2"
+    for wish in ("w" * 201, ["again"]):
+        with pytest.raises(IceInputError, match="wish"):
+            here.run(wish=wish)
+    assert len(here.ice.jobs) == 2
+
+
+def test_nothing_is_said_to_be_billed_before_it_is(
+    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = world()
+    here.ice.replies = ["refused"]
+    with pytest.raises(IceError):
+        here.run()
+    logged = capsys.readouterr().out
+    assert "Submitting a new job" in logged
+    assert not re.search("billed|paid", logged)
+    here.run()
+    before, _, after = capsys.readouterr().out.partition("Batch job job-0: submitted; ")
+    assert not re.search("billed|paid", before)
+    assert after.startswith("it is billed")
 
 
 def test_a_clear_of_a_task_whose_job_has_failed_makes_a_new_one(world: MakeWorld) -> None:
@@ -437,7 +571,7 @@ def test_a_change_of_the_tasks_retries_is_no_clear(world: MakeWorld) -> None:
 def test_a_running_job_is_found_after_a_clear_that_took_the_state_store_with_it(
     world: MakeWorld,
 ) -> None:
-    here = world()
+    here = world(on_clear="resubmit")
     here.run()
     here.clear()
     here.store.values.clear()
@@ -763,7 +897,7 @@ def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(world: MakeWorld)
 
 @pytest.mark.parametrize("retries", [1, 5])
 def test_a_clear_is_seen_whatever_was_done_to_the_retries(world: MakeWorld, retries: int) -> None:
-    here = world()
+    here = world(on_clear="resubmit")
     here.run()
     here.run()
     here.max_tries = here.tries + retries
@@ -772,7 +906,7 @@ def test_a_clear_is_seen_whatever_was_done_to_the_retries(world: MakeWorld, retr
 
 
 def test_no_key_is_ever_used_for_two_wishes(world: MakeWorld) -> None:
-    here = world()
+    here = world(on_clear="resubmit")
     here.run()
     for retries in (RETRIES, 0, 5, RETRIES):
         here.max_tries = here.tries + retries
@@ -928,14 +1062,14 @@ def test_the_record_outlives_airflows_default_retention(
 
 
 def test_each_decision_is_one_line_that_says_what_it_means_for_the_bill(
-    world: MakeWorld, caplog: pytest.LogCaptureFixture
+    world: MakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     here = world()
     lines = captured(here)
     here.run()
     here.run()
     text = "\n".join(lines)
-    assert "Submitting a new, paid job: no earlier submission" in text
+    assert "Submitting a new job: no earlier submission" in text
     assert "job-0: submitted; it is billed" in text
     assert "job-0: found Processing; reattaching; nothing is billed again" in text
 
@@ -994,15 +1128,17 @@ def test_a_clear_that_empties_the_store_and_resets_the_start_still_finds_the_run
     assert len(here.ice.jobs) == 1
 
 
-def test_a_clear_that_empties_the_store_delivers_the_ended_job_where_it_is_to_be_reused(
-    world: MakeWorld,
+def test_a_clear_that_empties_the_store_delivers_the_ended_job_as_it_is(
+    world: MakeWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world(on_clear="reuse")
+    here = world()
     here.run()
     here.ice.jobs[0].status = "Finished"
     here.clear()
     here.store.values.clear()
-    assert here.run() == "job-0"
+    assert here.run(**CHANGED) == "job-0"
+    logged = capsys.readouterr().out
+    assert "whether the inputs changed is not known" in logged
     here.ice.jobs[0].status = "Failed"
     here.clear()
     here.store.values.clear()
@@ -1048,7 +1184,7 @@ def test_a_first_try_never_adopts_a_job_of_another_deployment(world: MakeWorld) 
 
 
 def test_a_clear_after_retries_were_lowered_is_seen(world: MakeWorld) -> None:
-    here = world()
+    here = world(on_clear="resubmit")
     here.run()
     assert here.max_tries == here.tries + RETRIES - 1
     here.clear(retries=RETRIES - 1)  # max_tries stays what it was
@@ -1098,7 +1234,9 @@ def test_a_record_of_the_version_before_keeps_its_key_and_its_job(world: MakeWor
     assert here.run() == "job-0"
     assert here.record["key"] == record["key"]
     here.clear()
-    assert here.run() == "job-1"
+    assert here.run() == "job-0"
+    here.clear()
+    assert here.run(on_clear="resubmit") == "job-1"
 
 
 @pytest.mark.parametrize("renamed", [{"ice_conn_id": "another"}, {"region_id": "cn-shanghai"}])
@@ -1164,7 +1302,7 @@ def test_a_job_that_is_unknown_and_a_list_that_cannot_be_read_never_mean_submit(
     here.ice.list_out_of_reach = True
     here.clear()
     with pytest.raises(IceTransportError):
-        here.run(on_clear="reuse")
+        here.run()
     assert len(here.ice.jobs) == 1
 
 
@@ -1223,7 +1361,7 @@ def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
     fail_to_save(here, 1e9)
     with pytest.raises(IceSubmissionRecordError, match="job-0") as lost:
         here.run()
-    assert here.ti.pushed == {"job_id": "job-0"}
+    assert here.ti.pushed == {"job_id": "job-0", "ice_job": WHERE}
     assert "Batch job job-0: submitted; it is billed" in "\n".join(lines)
     assert 290 <= sum(here.ice.slept) <= 310
     no_token = here.kind.describe is IceSubmitScreenMediaHighlightsJobOperator.describe
@@ -1311,7 +1449,7 @@ def test_an_xcom_that_cannot_be_pushed_does_not_keep_the_id_from_the_store(
     monkeypatch.setattr(TaskInstance, "xcom_push", push)
     assert here.run() == "job-0"
     assert here.record["job_id"] == "job-0"
-    assert here.ti.pushed == {"job_id": "job-0"}
+    assert here.ti.pushed == {"job_id": "job-0", "ice_job": WHERE}
 
 
 # Told to stop, and frozen.

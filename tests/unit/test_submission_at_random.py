@@ -29,6 +29,7 @@ from airflow_ice.operators import (
     IceSubmitOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
 )
+from airflow_ice.submission.request import SubmitRequest
 from airflow_ice.submission.store import RECORD
 from tests.memory_ice import (
     INPUT,
@@ -73,6 +74,7 @@ class OneTaskInstance(RuleBasedStateMachine):
         on_failed_job=st.sampled_from(["fail", "resubmit"]),
         on_clear=st.sampled_from(["resubmit", "reuse"]),
         on_lost_reply=st.sampled_from(["resubmit", "fail"]),
+        on_changed_inputs=st.sampled_from(["fail", "fail", "reattach", "resubmit"]),
         list_lag=st.sampled_from([0.0, 20.0, 55.0]),
         get_lag=st.sampled_from([0.0, 0.0, 45.0]),
         limiter_takes=st.sampled_from([0.0, 4.0, 30.0]),
@@ -82,12 +84,16 @@ class OneTaskInstance(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(ExecutorSafeguard, "test_mode", True)
         self.policies = {
-            name: drawn.pop(name) for name in ("on_failed_job", "on_clear", "on_lost_reply")
+            name: drawn.pop(name)
+            for name in ("on_failed_job", "on_clear", "on_lost_reply", "on_changed_inputs")
         }
         self.ice = MemoryIce(client_tries=4 if takes_token else 1, **drawn)
         self.ice.install(self.patch)
         self.store = MemoryStore()
         self.takes_token, self.waits = takes_token, waits
+        self.wish = ""
+        self.count = 2  # of videos: the input that changes
+        self.wish_of: dict[str, str] = {}  # of each key that was stored
         self.kind: type[IceSubmitOperator] = (
             IceSubmitBatchMediaProducingJobOperator
             if takes_token
@@ -164,7 +170,8 @@ class OneTaskInstance(RuleBasedStateMachine):
             task_id="submit",
             retries=self.retries,
             input_config=INPUT if self.takes_token else HIGHLIGHTS,
-            output_config=OUTPUT,
+            output_config={**OUTPUT, "Count": self.count},
+            wish=self.wish,
             wait_for_completion=self.waits,
             timeout=0,
             **self.policies,
@@ -203,7 +210,8 @@ class OneTaskInstance(RuleBasedStateMachine):
         assert ti.pushed["job_id"] == job_id
         if self.waits:
             assert ti.pushed["media_ids"] == [f"m-{job_id}-0", f"m-{job_id}-1"]
-        assert job == [each for each in self.ice.jobs if each.place == job.place][-1]
+        mine = [each for each in self._jobs_of_wish() if each.place == job.place]
+        assert job == mine[-1]
 
     def _arm(self, trouble: str, after: int, lost_saves: int) -> None:
         what, _, moment = trouble.partition(" ")
@@ -289,6 +297,17 @@ class OneTaskInstance(RuleBasedStateMachine):
         self.dag_run.start_date = None
         self.clears_at[self._pair] = self.clears
 
+    @precondition(lambda self: self.state in {"new", "up_for_retry", "success", "failed"})
+    @rule(wish=st.sampled_from(["", "again", "and again"]))
+    def change_wish(self, *, wish: str) -> None:
+        """Edit the operator's argument, as a person does who wants a new job, or its old value."""
+        self.wish = wish
+
+    @rule(count=st.sampled_from([2, 2, 3]))
+    def change_inputs(self, *, count: int) -> None:
+        """Edit the DAG."""
+        self.count = count
+
     @precondition(lambda self: self.state == "up_for_retry")
     @rule()
     def restore_database(self) -> None:
@@ -316,10 +335,13 @@ class OneTaskInstance(RuleBasedStateMachine):
         record = self._record
         self.try_once(replies=[], trouble="none", after=0)
         if record is None or record["no_job_created"]:
-            assert self.ice.jobs
-            assert self.ice.jobs[-1].job_id in self.shown
+            assert self._jobs_of_wish()[-1].job_id in self.shown
 
     # What must hold.
+
+    def _jobs_of_wish(self) -> list[Job]:
+        """Return the jobs of the wish of now, in all accounts, oldest first."""
+        return [job for job in self.ice.jobs if self.wish_of[job.key] == self.wish]
 
     @property
     def _pair(self) -> tuple[int, int | None]:
@@ -335,6 +357,8 @@ class OneTaskInstance(RuleBasedStateMachine):
     def _check_new_key(self, record: dict[str, Any]) -> None:
         """A key that is stored for the first time is a wish for a job: what explains it?"""
         before = self._record
+        self.wish_of.setdefault(record["key"], record["wish"])
+        assert self.wish_of[record["key"]] == record["wish"], "a key names one wish"
         if record["job_id"] is not None or (before and before["key"] == record["key"]):
             return
         explained = self._explained(before) if before else self._explained_without_record()
@@ -345,6 +369,8 @@ class OneTaskInstance(RuleBasedStateMachine):
             self.replaced.add(before["key"])
 
     def _explained(self, before: dict[str, Any]) -> bool:
+        if before["wish"] != self.wish:
+            return True
         jobs = [job for job in self.ice.jobs if job.key == before["key"]]
         if before["job_id"]:
             jobs = [job for job in self.ice.jobs if job.job_id == before["job_id"]]
@@ -355,15 +381,34 @@ class OneTaskInstance(RuleBasedStateMachine):
             return cleared or self.policies["on_failed_job"] == "resubmit"
         if cleared and before["delivered"] and self.policies["on_clear"] == "resubmit":
             return True
+        if self._inputs_explain(before, cleared=cleared) and job.place == self.ice.place:
+            return True
         if cleared and job.place != self.ice.place:
             return reads  # a person has cleared the task, and the job is not found here
         # A person has cleared a task that had left the lost reply to a person.
         to_person = not self.takes_token and self.policies["on_lost_reply"] == "fail"
         return cleared and reads and self.ice.unlisted and to_person and not before["job_id"]
 
+    def _inputs_explain(self, before: dict[str, Any], *, cleared: bool) -> bool:
+        """Other inputs are a wish where the policy says so, or after a clear of what was
+        delivered.
+        """
+        if before["inputs"] == self._inputs:
+            return False
+        ran_again = cleared and before["delivered"]
+        policy = self.policies["on_changed_inputs"]
+        return policy == "resubmit" or (ran_again and policy == "fail")
+
+    @property
+    def _inputs(self) -> dict[str, str]:
+        """The fingerprints of the inputs of now."""
+        assert self.operator is not None
+        return SubmitRequest(self.kind.describe, self.operator.arguments()).inputs()
+
     def _explained_without_record(self) -> bool:
-        here = [job for job in self.ice.jobs if job.place == self.ice.place]
-        if not self.ice.jobs:
+        jobs = self._jobs_of_wish()
+        here = [job for job in jobs if job.place == self.ice.place]
+        if not jobs:
             return True
         if self.ice.list_out_of_reach:
             return False

@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNANSWERED = Record("k", 0, max_tries=2, inputs={}, intent_at=0.0, sent_at=0.0)
 NO_JOB = dataclasses.replace(UNANSWERED, no_job_created=True)
 EXISTS = dataclasses.replace(UNANSWERED, job_exists=True)
+AGAIN = dataclasses.replace(UNANSWERED, job_id="job-0", wish="again")
 SUBMITTED = dataclasses.replace(UNANSWERED, job_id="job-0")
 DELIVERED = dataclasses.replace(SUBMITTED, delivered=True)
 RUNNING, FINISHED, FAILED = (
@@ -46,7 +47,8 @@ RUNNING, FINISHED, FAILED = (
 )
 TO_PERSON = Policies(on_lost_reply="fail")
 RESUBMIT = Policies(on_failed_job="resubmit", on_changed_inputs="resubmit")
-REUSE = Policies(on_clear="reuse")
+FRESH = Policies(on_clear="resubmit")
+REATTACH = Policies(on_changed_inputs="reattach")
 
 
 def seen(record: Record | None, **facts: Any) -> Situation:
@@ -116,20 +118,53 @@ ROWS: dict[str, list[Case] | str] = {
         (seen(SUBMITTED, cleared=True, job=FAILED), Submit),
         (seen(NO_JOB, cleared=True), Submit),
     ],
-    "a clear after the result was delivered": [
-        (seen(DELIVERED, cleared=True), Submit),
-        (seen(DELIVERED, cleared=True, policies=REUSE), LookAtJob("job-0")),
-        (seen(DELIVERED, cleared=True, policies=REUSE, job=FINISHED), Deliver(FINISHED)),
-        (seen(DELIVERED, cleared=True, policies=REUSE, job=FAILED), Submit),
+    "a clear after the result was delivered, with the same inputs": [
+        (seen(DELIVERED, cleared=True), LookAtJob("job-0")),
+        (seen(DELIVERED, cleared=True, job=RUNNING), Reattach(RUNNING)),
+        (seen(DELIVERED, cleared=True, job=FINISHED), Deliver(FINISHED)),
+        (seen(DELIVERED, cleared=True, job=FAILED), Submit),
+        (seen(DELIVERED, cleared=True, policies=FRESH), Submit),
+    ],
+    "a clear after the result was delivered, with other inputs": [
+        (seen(DELIVERED, cleared=True, changed=["UserData"]), LookAtJob("job-0")),
+        (seen(DELIVERED, cleared=True, changed=["UserData"], job=FINISHED), Submit),
+        (seen(DELIVERED, cleared=True, changed=["UserData"], job=RUNNING), Submit),
+        (
+            seen(DELIVERED, cleared=True, changed=["UserData"], job=FINISHED, policies=REATTACH),
+            Deliver(FINISHED, ["UserData"]),
+        ),
+        # Nothing was delivered, or nobody has cleared the task.
+        (
+            seen(SUBMITTED, cleared=True, changed=["UserData"], job=FINISHED),
+            Fail(Reason.INPUTS_CHANGED),
+        ),
+        (seen(DELIVERED, changed=["UserData"], job=FINISHED), Fail(Reason.INPUTS_CHANGED)),
+    ],
+    "another `wish` than the last submission had, on a retry or a clear": [
+        (seen(SUBMITTED, wish="again"), Submit),
+        (seen(SUBMITTED, wish="again", job=RUNNING, policies=REATTACH), Submit),
+        (seen(DELIVERED, wish="again", cleared=True), Submit),
+        (seen(NO_JOB, wish="again"), Submit),
+        (seen(AGAIN, job=RUNNING), Submit),
+        (seen(AGAIN, wish="again", job=RUNNING), Reattach(RUNNING)),
+        (seen(None, wish="again"), Submit),
+        (seen(None, wish="again", may_have_sent=True), SearchByPrefix()),
+    ],
+    "another `wish`, after a lost reply": [
+        (seen(UNANSWERED, wish="again"), Submit),
+        (seen(UNANSWERED, wish="again", policies=TO_PERSON), Submit),
+        (seen(UNANSWERED, wish="again", moved=["region"]), Submit),
+        (seen(EXISTS, wish="again"), Submit),
     ],
     "a clear while the task runs": [(seen(SUBMITTED, job=RUNNING), Reattach(RUNNING))],
     "a clear of another task of the run": [(seen(SUBMITTED, job=RUNNING), Reattach(RUNNING))],
     "a clear, and Airflow has emptied the state store": [
         (seen(None, may_have_sent=True, ever_cleared=True), SearchByPrefix()),
         (gone(FINISHED, RUNNING, ever_cleared=True), Adopt(RUNNING)),
-        (gone(FINISHED, ever_cleared=True), Submit),
-        (gone(FINISHED, ever_cleared=True, policies=REUSE), Adopt(FINISHED)),
-        (gone(FAILED, ever_cleared=True, policies=REUSE), Submit),
+        (gone(FINISHED, RUNNING, ever_cleared=True, policies=FRESH), Adopt(RUNNING)),
+        (gone(FINISHED, ever_cleared=True, policies=FRESH), Submit),
+        (gone(FINISHED, ever_cleared=True), Adopt(FINISHED)),
+        (gone(FAILED, ever_cleared=True), Submit),
         (gone(ever_cleared=True), Submit),
     ],
     "a retry, and the state store is empty": [
@@ -189,8 +224,7 @@ ROWS: dict[str, list[Case] | str] = {
         (seen(SUBMITTED, job=FINISHED), Deliver(FINISHED))
     ],
     "too few videos, and you want a new job": [
-        (gone(FINISHED, ever_cleared=True), Submit),
-        (seen(None), Submit),
+        (seen(SUBMITTED, wish="again", cleared=True), Submit),
     ],
     "a submit is refused, by the checks here or by ICE": [
         (seen(NO_JOB), Resend),
@@ -233,8 +267,8 @@ def test_a_row_of_the_table(situation: Situation, decision: Decision | type[Deci
 
 def situations() -> Iterator[Situation]:
     """Return every combination of facts."""
-    records = (None, UNANSWERED, NO_JOB, EXISTS, SUBMITTED, DELIVERED)
-    policies = (Policies(), TO_PERSON, RESUBMIT, REUSE, Policies(on_changed_inputs="reattach"))
+    records = (None, UNANSWERED, NO_JOB, EXISTS, SUBMITTED, DELIVERED, AGAIN)
+    policies = (Policies(), TO_PERSON, RESUBMIT, FRESH, REATTACH)
     jobs = (None, MISSING, RUNNING, FINISHED, FAILED)
     flags = [(bool(n & 1), bool(n & 2), bool(n & 4), bool(n & 8)) for n in range(16)]
     for record in records:
@@ -265,7 +299,9 @@ def test_whatever_the_facts_a_submit_has_its_reason() -> None:
         record = at.record
         if not isinstance(step, (Submit, Resend)):
             continue
-        if record is None:
+        if record is not None and record.wish != at.wish:
+            assert isinstance(step, Submit), at  # a key names one wish only
+        elif record is None:
             assert not at.may_have_sent or at.by_prefix is not None
         elif record.no_job_created:
             pass  # nothing was created under this key
@@ -277,14 +313,30 @@ def test_whatever_the_facts_a_submit_has_its_reason() -> None:
         else:
             assert isinstance(step, Submit), at  # a key that has a job is never sent again
             looked = at.job is not None and (at.job is not MISSING or at.by_key is not None)
-            assert looked or (at.cleared and record.delivered), at
+            fresh = at.policies.on_clear == "resubmit"
+            assert looked or (at.cleared and record.delivered and fresh), at
 
 
 def test_no_running_job_is_left_for_a_new_one_unless_a_person_or_a_policy_says_so() -> None:
     for at in situations():
         if isinstance(decide(at), Submit) and at.record and at.record.job_id and at.job is RUNNING:
-            wanted = at.cleared and at.record.delivered and at.policies.on_clear == "resubmit"
-            assert wanted or (at.changed and at.policies.on_changed_inputs == "resubmit"), at
+            ran_again = at.cleared and at.record.delivered
+            wanted = ran_again and at.policies.on_clear == "resubmit"
+            policy = at.policies.on_changed_inputs
+            changed = at.changed and (policy == "resubmit" or (ran_again and policy != "reattach"))
+            assert wanted or changed or at.record.wish != at.wish, at
+
+
+def test_the_log_says_what_becomes_of_the_job_of_the_wish_before() -> None:
+    for record, words in [
+        (SUBMITTED, "job job-0 of the wish before stays billed"),
+        (NO_JOB, "the wish before created no job"),
+        (UNANSWERED, "a job that the wish before may have under the key k stays billed"),
+    ]:
+        step = decide(seen(record, wish="again"))
+        assert isinstance(step, Submit)
+        assert step.why.startswith("wish changed from '' to 'again'; ")
+        assert words in step.why
 
 
 def test_the_module_is_pure() -> None:

@@ -39,6 +39,8 @@ from airflow_ice.waiting import (
     PollAgain,
     TimedOut,
     Wait,
+    counted,
+    duration,
     is_settled,
     job_failed,
     judge,
@@ -448,7 +450,63 @@ def test_heartbeats_come_at_growing_intervals() -> None:
         *gaps[7:],
     ]
     assert set(gaps[7:]) <= {LONGEST_HEARTBEAT}
-    assert "still Processing" in log.infos[1]
+    assert log.infos[1] == f"Batch job is still Processing, 1 min (JobId={JOB_ID})."
+
+
+def test_a_heartbeat_says_how_far_the_job_is() -> None:
+    log = Lines()
+    waiting = wait(log, deadline=math.inf)
+    waiting.on_job(job(), 1000)
+    subs = tuple(sub(n, "Success" if n < 35 else "Failed" if n < 37 else "") for n in range(100))
+    waiting.on_job(job(sub_jobs=subs), 1000 + 12 * 60 + 5)
+    assert log.infos[1] == f"37 of 100 sub-jobs done, 2 failed, 12 min (JobId={JOB_ID})."
+
+
+def test_a_list_leaves_a_heartbeat_to_a_get_unless_none_comes() -> None:
+    log = Lines()
+    waiting = wait(log, deadline=math.inf)
+    waiting.on_listed("Processing", 1000)
+    assert not waiting.is_heartbeat_due(1059)
+    assert waiting.is_heartbeat_due(1060)
+    waiting.on_listed("Processing", 1119)
+    assert len(log.infos) == 1
+    waiting.on_listed("Processing", 1120)
+    assert log.infos[1:] == [f"Batch job is still Processing, 2 min (JobId={JOB_ID})."]
+    assert not waiting.is_heartbeat_due(1121)
+
+
+def test_a_wait_that_continues_says_no_state_again_and_keeps_the_heartbeats() -> None:
+    beats = []
+    for now in range(1030, 1000 + 3600, 30):  # each poll is a process of its own
+        log = Lines()
+        wait(log, deadline=math.inf, interval=30, continues=True).on_job(job(), now)
+        beats += [now] * bool(log.infos)
+    firsts = [at for at in beats if at - 30 not in beats]
+    assert firsts == [1060, 1180, 1420, 1900, 2860]
+    assert len(beats) <= 2 * len(firsts)
+    log = Lines()
+    wait(log, continues=True).on_job(job("Finished"), 1090)
+    assert "is Finished" in log.infos[0]
+
+
+def test_a_line_on_a_failed_poll_is_short() -> None:
+    log = Lines()
+    error = IceUnavailableError(
+        "the service is down", code="E", http_status=503, request_id="R-1", recommend="https://x"
+    )
+    waiting = wait(log, deadline=math.inf)
+    for now in range(1000, 1008):
+        waiting.on_error(error, now)
+    assert [line.split(", next one")[0] for line in log.warnings] == [
+        "Poll failed",
+        *(f"Poll failed {times} times in a row" for times in (2, 4, 8)),
+    ]
+    facts = f"(JobId={JOB_ID}, Code=E, HTTP status=503, RequestId=R-1)"
+    for line in log.warnings:
+        assert line.endswith(f"{error.happened()}. {facts}")
+        assert len(line) < 200
+    assert "https://x" in str(error)
+    assert "https://x" not in error.brief()
 
 
 def test_an_unknown_state_is_warned_of_once() -> None:
@@ -464,7 +522,7 @@ def test_a_failed_poll_is_logged_with_its_cause_and_when_the_next_one_comes() ->
     log = Lines()
     wait(log).on_error(IceTransportError("connection refused"), 1000)
     assert "connection refused" in log.warnings[0]
-    assert "polling again within" in log.warnings[0]
+    assert "next one within" in log.warnings[0]
 
 
 def test_an_error_of_a_finished_job_is_reported_without_signed_urls() -> None:
@@ -476,10 +534,24 @@ def test_an_error_of_a_finished_job_is_reported_without_signed_urls() -> None:
     assert "abc" not in log.warnings[0]
 
 
-def test_progress_counts_sub_jobs_by_state() -> None:
+def test_progress_counts_the_sub_jobs_that_are_done() -> None:
     assert progress(job()) == ""
     found = job(sub_jobs=(sub(0), sub(1, "Failed"), sub(2), sub(3, "")))
-    assert progress(found) == "; of its 4 sub-jobs 1 Failed, 2 Success, 1 unknown"
+    assert progress(found) == "3 of 4 sub-jobs done, 1 failed"
+    assert progress(job(sub_jobs=(sub(0, "Init"),))) == "0 of 1 sub-job done"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (7199, "1 h 59 min"), (7200, "2 h 0 min")],
+)
+def test_lengths_of_time_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "no clips"), (1, "1 clip"), (2, "2 clips")])
+def test_things_are_counted_in_english(number: int, words: str) -> None:
+    assert counted(number, "clip") == words
 
 
 # Whether it is good enough

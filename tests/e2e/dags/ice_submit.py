@@ -208,7 +208,11 @@ def ice_submit() -> None:
     batch("cleared_after_too_few_videos")
     batch("cleared_after_failure")
     highlights("cleared_after_delivery")
-    highlights("cleared_after_delivery_and_reuse", on_clear="reuse")
+    highlights("cleared_after_delivery_and_resubmit", on_clear="resubmit")
+    highlights("cleared_after_delivery_with_other_inputs", output_config=CHANGING_OUTPUT)
+    highlights(
+        "cleared_with_another_wish", wish="{{ 'first' if ti.try_number == 1 else 'second' }}"
+    )
     highlights("cleared_without_record", deferrable=True)
     batch("not_waiting", wait_for_completion=False, troubles={1: "after_delivered"})
     # Changed inputs.
