@@ -1,5 +1,3 @@
-from airflow_ice.waiting import counted
-
 """What the demo shows while it runs, and the list at its end."""
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from airflow_ice.waiting import counted
 
 _COLOURS = {
     **dict.fromkeys(("success", "Success", "Finished"), "green"),

@@ -269,4 +269,4 @@ def test_a_path_that_is_longer_than_the_terminal_stays_whole(tmp_path: Path) -> 
 
 
 def test_things_are_counted_in_english() -> None:
-    assert [counted(number, "clip") for number in (0, 1, 2)] == ["0 clips", "1 clip", "2 clips"]
+    assert [counted(number, "clip") for number in (0, 1, 2)] == ["no clips", "1 clip", "2 clips"]
