@@ -224,7 +224,8 @@ def rendered_id(field: str, value: str) -> None:
 def clip(field: str, value: object) -> None:
     """Check what stands for a clip, a picture or a sound: a media id or an http(s) or oss URL.
 
-    ICE bills a batch whose clips it does not find.
+    ICE looks for clips only after it has accepted a submit: the error of a job whose clips are
+    missing is in its Extend (page of GetBatchMediaProducingJob).
 
     :raises IceInputError: it is neither.
     """
@@ -794,6 +795,9 @@ def _texts_and_decoration(config: Mapping[str, Any]) -> None:
     for key in ("BackgroundMusicArray", "BackgroundImageArray"):
         if config.get(key) is not None:
             _clips(f"InputConfig.{key}", config[key], MAX_TEXTS)
+    music = config.get("BackgroundMusic")
+    if isinstance(music, str) and music and not config.get("BackgroundMusicArray"):
+        clip("InputConfig.BackgroundMusic", music)
     for key, length in (("Title", MAX_TITLE), ("SpeechText", MAX_SPEECH)):
         # The older spelling, for one text; the array wins where both are given.
         if config.get(key) is not None and not config.get(f"{key}Array"):

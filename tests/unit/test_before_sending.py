@@ -336,6 +336,7 @@ PLACES: list[tuple[type[IceSubmitOperator], Callable[[str], dict[str, Any]], str
     (BATCH, lambda clip: {**MIX, "StickerArray": [{"MediaId": clip}]}, "StickerArray[0].MediaId"),
     (BATCH, lambda clip: {**MIX, "BackgroundMusicArray": [clip]}, "BackgroundMusicArray[0]"),
     (BATCH, lambda clip: {**MIX, "BackgroundImageArray": [clip]}, "BackgroundImageArray[0]"),
+    (BATCH, lambda clip: {**MIX, "BackgroundMusic": clip}, "BackgroundMusic"),
     (
         IceSubmitScreenMediaHighlightsJobOperator,
         lambda clip: {"MediaArray": [clip]},
@@ -380,8 +381,9 @@ def test_what_is_no_clip_is_refused_wherever_a_clip_stands(
     says: str,
 ) -> None:
     task = Task(kind)
-    if not clip and field in {"StickerArray[0].MediaURL", "StickerArray[0].MediaId", "InputMedia"}:
-        return  # an empty field of a sticker counts as left out; InputMedia has a rule of its own
+    may_be_empty = {"StickerArray[0].MediaURL", "StickerArray[0].MediaId", "BackgroundMusic"}
+    if not clip and field in may_be_empty | {"InputMedia"}:
+        return  # an empty field counts as left out; InputMedia has a rule of its own
     with pytest.raises(NonRetryableIceInputError) as caught:
         task.run({"input_config": config(clip)})
     assert caught.value.field == f"InputConfig.{field}"
