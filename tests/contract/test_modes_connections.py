@@ -198,7 +198,7 @@ def test_a_rescheduled_wait_that_has_forgotten_where_its_job_was_says_that_it_is
     accounts.connection = edited(100, region="cn-beijing")
     outcome = outcome_of_waiting("reschedule", clock)
     assert isinstance(outcome.error, IceJobNotFoundError)
-    assert clock.passed >= 100 + DOUBT
+    assert clock.passed >= 100 + DOUBT - 0.01  # floats
 
 
 @pytest.mark.parametrize("way", WAYS)
