@@ -195,12 +195,16 @@ class ListAccelerator:
             if known:
                 self._distrusted = 0
             return False
+        self.distrust(f"it shows {len(late)} jobs as running that have ended, {late[0]} for one")
+        return True
+
+    def distrust(self, why: str) -> None:
+        """Do without the list for a while, because it was found to be wrong."""
         pause = min(DISTRUSTED_FOR * 2.0**self._distrusted, LONGEST_DISTRUST)
         self._distrusted += 1
         self._off_until = self._clock() + pause
         log.warning(
-            "ListBatchMediaProducingJobs on %s is behind: it shows %d jobs as running that have "
-            "ended, %s for one. For %.0f s each job is polled by GetBatchMediaProducingJob.",
-            *(self._name, len(late), late[0], pause),
+            "ListBatchMediaProducingJobs on %s is behind or wrong: %s. For %.0f s each job is "
+            "polled by GetBatchMediaProducingJob.",
+            *(self._name, why, pause),
         )
-        return True

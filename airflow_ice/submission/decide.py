@@ -12,7 +12,7 @@ module: they are errors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 
@@ -71,6 +71,7 @@ class Situation:
     :param record: what the state store holds; None where it holds nothing.
     :param wish: the operator's argument of that name, now.
     :param cleared: whether the task was cleared since the record was written.
+    :param clear_is_sure: whether nothing but a clear of this task explains the facts; see `Wish`.
     :param moved: which facts about the account differ from the record's: the connection leads
         elsewhere by now.
     :param changed: which inputs differ from the record's.
@@ -88,6 +89,7 @@ class Situation:
     policies: Policies = field(default_factory=Policies)
     wish: str = ""
     cleared: bool = False
+    clear_is_sure: bool = True
     moved: Sequence[str] = ()
     changed: Sequence[str] = ()
     may_have_sent: bool = False
@@ -185,6 +187,15 @@ Decision = (
 
 def decide(situation: Situation) -> Decision:
     """Return the next step."""
+    step = _step(situation)
+    if situation.cleared and not situation.clear_is_sure and isinstance(step, Submit):
+        # No money is spent on a likelihood: what a retry would do is done. If that leaves it to a
+        # person, the next clear is sure.
+        return _step(replace(situation, cleared=False))
+    return step
+
+
+def _step(situation: Situation) -> Decision:
     record = situation.record
     if record is None:
         return _without_record(situation)

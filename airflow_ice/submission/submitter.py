@@ -27,7 +27,7 @@ from airflow_ice.submission.decide import (
     Submit,
     decide,
 )
-from airflow_ice.submission.failures import failure, lost_reply
+from airflow_ice.submission.failures import failure, foreign_record, lost_reply
 from airflow_ice.submission.identity import Wish, new_nonce
 from airflow_ice.submission.record import Record
 from airflow_ice.submission.request import SubmitRequest, key_in
@@ -135,9 +135,14 @@ class Submitter:
             # Bad input fails before anything is looked for or sent.
             self._request.operation(self._wish.key(0, ""))
             return plain
+        writer = replace(self._wish, name=record.wish)
+        if record.nonce and not record.key.startswith(f"{writer.key_prefix}-"):
+            raise foreign_record(record)
         return replace(
             plain,
             cleared=self._wish.is_cleared_since(record.max_tries, record.clear_count),
+            # A task that has delivered runs again after a clear only.
+            clear_is_sure=record.delivered or self._wish.max_tries != record.max_tries,
             moved=self._request.moved_since(record.account),
             changed=self._request.changed_since(record.inputs),
         )

@@ -311,9 +311,11 @@ def test_the_same_history_has_the_same_outcome(
     # Where polls fail at the deadline they are repeated for a while: first look, then judge.
     grace = DEADLINE_GRACE if history.fails_at_deadline else 0.0
     limit = history.sensor["timeout"] + grace
-    assert clock.passed <= limit + 0.001
+    # In a triggerer a poll of another wait's pace may come first.
+    pace = run.arguments.get("poke_interval", 30) if mode == "deferrable" and grace else 0.0
+    assert clock.passed <= limit + pace + 0.001
     if "timeout" in history.name:
-        assert clock.passed == pytest.approx(limit, abs=0.001)
+        assert clock.passed == pytest.approx(limit, abs=pace + 0.001)
 
 
 @pytest.mark.parametrize("mode", MODES)
