@@ -50,7 +50,7 @@ class Submit:
         self.clock = clock
         self.options = {"deferrable": deferrable, "timeout": 3600, **options}
         self.ti = Ti(max_tries=0)
-        self.store = MemoryStore()
+        self.store = MemoryStore().of_next_try()
         now = datetime.fromtimestamp(clock.now, UTC)
         run = {"start_date": now, "run_after": now, "logical_date": now, "clear_number": 0}
         self.context: Any = {
