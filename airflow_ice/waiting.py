@@ -60,7 +60,7 @@ DEADLINE_GRACE: Final = 60.0
 
 SHORTEST_PAUSE: Final = 0.1
 CLOCK_TOLERANCE: Final = 0.001
-"""Seconds before the deadline that count as the deadline: dates are rounded, sleeps end early."""
+"""Seconds before a moment that count as that moment: dates are rounded, sleeps end early."""
 
 LONGEST_ERROR_PAUSE: Final = 300.0
 LONGEST_ASKED_PAUSE: Final = 60.0
@@ -240,7 +240,8 @@ class Wait:
 
     def _doubt_lasts(self, now: float) -> bool:
         by_the_clock = now - self._doubtful_since >= DOUBT - CLOCK_TOLERANCE
-        return self._doubted >= 3 * DOUBT or (self._doubted >= DOUBT and by_the_clock)
+        lasted = self._doubted >= DOUBT - CLOCK_TOLERANCE
+        return self._doubted >= 3 * DOUBT or (lasted and by_the_clock)
 
     def _forget_errors(self) -> None:
         self._errors = 0

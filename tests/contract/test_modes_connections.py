@@ -16,7 +16,7 @@ from airflow_ice.emulator.local import LocalIce
 from airflow_ice.exceptions import IceJobTimeoutError
 from airflow_ice.hooks import IceHook
 from airflow_ice.operators import IceSubmitBatchMediaProducingJobOperator
-from airflow_ice.waiting import DOUBT
+from airflow_ice.waiting import CLOCK_TOLERANCE, DOUBT
 from tests.accounts import BEIJING, GET, NEW, OLD, SHANGHAI, Accounts, settings
 from tests.memory_ice import INPUT, OUTPUT, MemoryStore, TaskInstance
 from tests.three_modes import MODES, Clock, Outcome, Run, first_event, revived, task_runner
@@ -198,7 +198,7 @@ def test_a_rescheduled_wait_that_has_forgotten_where_its_job_was_says_that_it_is
     accounts.connection = edited(100, region="cn-beijing")
     outcome = outcome_of_waiting("reschedule", clock)
     assert isinstance(outcome.error, IceJobNotFoundError)
-    assert clock.passed >= 100 + DOUBT - 0.01  # floats
+    assert clock.passed >= 100 + DOUBT - CLOCK_TOLERANCE
 
 
 @pytest.mark.parametrize("way", WAYS)
