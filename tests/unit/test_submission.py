@@ -1634,3 +1634,53 @@ def test_a_job_that_shifts_to_the_next_page_is_one_job(
     monkeypatch.setattr(MemoryIce, "_list", lambda ice, sent: once(ice, sent) * 2)
     assert here.run() == "job-0"
     assert "billed, too" not in "\n".join(lines)
+
+
+# Facts that only look like what they are not
+
+
+def test_a_worker_whose_clock_is_ahead_waits_for_the_list_all_the_same(
+    world: Callable[..., World],
+) -> None:
+    here = world()
+    here.ice.list_lag = 5.0
+    here.ice.replies = ["lost_after"]
+    here.ice.after_submit = lambda: (_ for _ in ()).throw(Killed)
+    with pytest.raises(Killed):
+        here.run()
+    here.ice.after_submit = lambda: None
+    # The next worker's clock shows two minutes more, and the list still lags behind the send.
+    here.ice.now += 120.0
+    here.ice.jobs[0].created_at = here.ice.now - 1.0
+    assert here.run() == here.ice.jobs[0].job_id
+    assert len(here.ice.jobs) == 1
+
+
+def test_a_retry_that_looks_like_a_clear_spends_nothing(world: Callable[..., World]) -> None:
+    """Another task was cleared, and this one's retries were lowered, between two tries."""
+    here = world(wait_for_completion=True, timeout=0)
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    here.ice.jobs[0].status = "Failed"
+    here.clear_another_task()
+    here.arguments["retries"] = here.max_tries - here.tries
+    with pytest.raises(NonRetryableIceJobFailedError, match="clear this task"):
+        here.run()
+    assert len(here.ice.jobs) == 1
+    here.clear(here.arguments["retries"])  # which no retry looks like
+    with pytest.raises(IceJobTimeoutError):
+        here.run()
+    assert len(here.ice.jobs) == 2
+
+
+def test_a_record_of_another_task_instance_is_no_record_of_this_one(
+    world: Callable[..., World],
+) -> None:
+    here = world()
+    here.run()
+    record = here.record
+    record["key"] = f"{'0' * 16}-{record['key'][17:]}"
+    here.store.values[RECORD] = json.dumps(record)
+    with pytest.raises(IceSubmissionRecordError, match="another task instance"):
+        here.run()
+    assert len(here.ice.jobs) == 1
