@@ -220,7 +220,8 @@ def check(story: Story, one: One) -> None:
     else:
         assert isinstance(told, TimedOut)
         assert at >= deadline - 0.01
-        assert at <= deadline + 60 + allowance(story, one) + REQUEST_BOUND
+        # The last failure may be old news: another poll comes first, and may take its time.
+        assert at <= deadline + 60 + allowance(story, one) + 3 * REQUEST_BOUND
         failing = any(
             phase.begins <= at and phase.ends >= deadline - REQUEST_BOUND
             for phase in story.phases_of(one)
