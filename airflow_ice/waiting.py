@@ -127,6 +127,35 @@ class TimedOut:
 PollOutcome = PollAgain | JobFinished | GiveUp | TimedOut
 
 
+class Doubt:
+    """How long an error that may pass has lasted: by the clock, and by the pauses between polls."""
+
+    __slots__ = ("_paused", "_since")
+
+    def __init__(self) -> None:
+        self._paused = 0.0
+        self._since = 0.0
+
+    def pause(self, pause: float, now: float) -> float:
+        """Return the pause until the next poll, in seconds, and count it.
+
+        :param pause: what it would be without doubt.
+        """
+        if not self._paused:
+            self._since = now
+        # One poll when the minute is over; and one soon after, should the clock say less.
+        left = DOUBT - self._paused
+        pause = min(pause, LONGEST_DOUBT_PAUSE, left if left > 0 else LONGEST_DOUBT_PAUSE / 3)
+        self._paused += pause
+        return pause
+
+    def lasts(self, now: float) -> bool:
+        """Tell whether the error has lasted long enough to end a wait."""
+        by_the_clock = now - self._since >= DOUBT - CLOCK_TOLERANCE
+        by_pauses = self._paused >= DOUBT - CLOCK_TOLERANCE
+        return self._paused >= 3 * DOUBT or (by_pauses and by_the_clock)
+
+
 class Wait:
     """One wait for one job.
 
@@ -173,8 +202,7 @@ class Wait:
         self._log: Log = log or logging.getLogger(__name__)
         self._draw = draw
         self._errors = 0
-        self._doubted = 0.0
-        self._doubtful_since = 0.0
+        self._doubt = Doubt()
         self._seen: str | None = None
         self._heartbeat = FIRST_HEARTBEAT
         self.next_heartbeat = started_at + FIRST_HEARTBEAT
@@ -215,16 +243,11 @@ class Wait:
         doubtful = _is_doubtful(error)
         if not (error.transient or self.silent_fail):
             refused_at_first = was_first and isinstance(error, (*CREDENTIAL_ERRORS, IceInputError))
-            if not doubtful or refused_at_first or self._doubt_lasts(now):
+            if not doubtful or refused_at_first or self._doubt.lasts(now):
                 return GiveUp(error, at_first_poll=was_first)
         pause = self._error_pause(error)
         if doubtful and not self.silent_fail:
-            if not self._doubted:
-                self._doubtful_since = now
-            # One poll when the minute is over; and one soon after, should the clock say less.
-            left = DOUBT - self._doubted
-            pause = min(pause, LONGEST_DOUBT_PAUSE, left if left > 0 else LONGEST_DOUBT_PAUSE / 3)
-            self._doubted += pause
+            pause = self._doubt.pause(pause, now)
         if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
             self._log.warning(
                 "Poll failed%s, next one within %.0f s: %s",
@@ -236,16 +259,11 @@ class Wait:
 
     def on_recovery(self) -> None:
         """Drop the doubt that came from polls of other jobs: such polls work again."""
-        self._doubted = 0.0
-
-    def _doubt_lasts(self, now: float) -> bool:
-        by_the_clock = now - self._doubtful_since >= DOUBT - CLOCK_TOLERANCE
-        lasted = self._doubted >= DOUBT - CLOCK_TOLERANCE
-        return self._doubted >= 3 * DOUBT or (lasted and by_the_clock)
+        self._doubt = Doubt()
 
     def _forget_errors(self) -> None:
         self._errors = 0
-        self._doubted = 0.0
+        self._doubt = Doubt()
         self._last_error = None
         self.is_first_poll = False
 

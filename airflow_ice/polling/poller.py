@@ -56,6 +56,34 @@ FOLLOW_PATIENCE: Final = 2.0
 OpenClient = Callable[[], AbstractAsyncContextManager[AsyncCalls]]
 
 
+class Following:
+    """Reads the connection again before polls.
+
+    :param name: of the connection, for messages.
+    :param follow: see Poller; None for a connection that nobody edits.
+    """
+
+    def __init__(self, name: str, follow: Callable[[bool], Awaitable[None]] | None) -> None:
+        self._name = name
+        self._follow = follow
+        self.doubtful = False
+        """What was read before no longer counts."""
+
+    def __bool__(self) -> bool:
+        return self._follow is not None
+
+    async def follow(self) -> None:
+        """Move the waits whose connection was edited."""
+        if self._follow is None:
+            return
+        doubtful, self.doubtful = self.doubtful, False
+        try:
+            async with asyncio.timeout(FOLLOW_PATIENCE):
+                await self._follow(doubtful)
+        except Exception:  # an unreadable connection is no edited one: poll with what is known
+            log.debug("The connection %s could not be read again.", self._name, exc_info=True)
+
+
 class Poller:
     """Polls jobs for many waits. It runs while there are waits, with one client.
 
@@ -86,7 +114,7 @@ class Poller:
         self._region = region
         self._draw = draw
         self._on_idle = on_idle
-        self._follow = follow
+        self._following = Following(name, follow)
         self.watches = Watches(asyncio.get_running_loop().time, wall_clock or time.time)
         self._backoff = Backoff(draw)
         accelerator = ListAccelerator(name, self.watches.clock)
@@ -100,7 +128,7 @@ class Poller:
         self._listing = Listing(self.watches, self._gets, accelerator)
         self._task: asyncio.Task[None] | None = None
         self._next_turn = -math.inf
-        self._reopen = self._doubtful = False
+        self._reopen = False
 
     async def watch(
         self, wait: Wait, interval: float, *, region_id: str | None = None
@@ -198,7 +226,7 @@ class Poller:
     async def _turn(self, calls: AsyncCalls) -> None:
         """Begin to poll all that is due."""
         began = self.watches.clock()
-        await self._follow_connection()
+        await self._following.follow()
         now = self.watches.clock()
         watches = self.watches.all()
         due = self._due(watches, now)
@@ -242,7 +270,7 @@ class Poller:
                 continue  # the answer says when
             due = watch.due if watch.due > now else self._listing.held_until(watch)
             next_due = min(next_due, due)
-        if self._follow is not None and self._gets.is_busy:
+        if self._following and self._gets.is_busy:
             # A Get may wait for a limit of requests that was set by mistake, and corrected since.
             next_due = min(next_due, now + FOLLOW_WHILE_BUSY)
         self.watches.next_due = next_due
@@ -255,22 +283,12 @@ class Poller:
         oldest = now - min((watch.wait.started_at for watch in watches), default=now)
         metrics.polled(self._name, self._region, len(watches), oldest, took)
 
-    async def _follow_connection(self) -> None:
-        if self._follow is None:
-            return
-        doubtful, self._doubtful = self._doubtful, False
-        try:
-            async with asyncio.timeout(FOLLOW_PATIENCE):
-                await self._follow(doubtful)
-        except Exception:  # an unreadable connection is no edited one: poll with what is known
-            log.debug("The connection %s could not be read again.", self._name, exc_info=True)
-
     def _note_doubt(self, error: IceError) -> None:
         """Read the connection again, and where credentials were refused, open a new client.
 
         The source of credentials then hands out new ones: a token may have expired.
         """
-        self._doubtful = True
+        self._following.doubtful = True
         if isinstance(error, CREDENTIAL_ERRORS) and not error.transient:
             self._reopen = True
             self.watches.changed.set()

@@ -188,7 +188,7 @@ class Submitter:
         generation = 0 if before is None else before.generation + 1
         nonce = (before.nonce if before is not None else "") or new_nonce()
         now = self._pauses.clock.time()
-        return self._renewed(
+        return renewed(
             Record(
                 key=self._wish.key(generation, nonce),
                 generation=generation,
@@ -198,17 +198,9 @@ class Submitter:
                 sent_at=now,
                 nonce=nonce,
                 wish=self._wish.name,
-            )
-        )
-
-    def _renewed(self, record: Record) -> Record:
-        """Return the record with what is sent now, and by which try."""
-        return replace(
-            record,
-            inputs=self._request.inputs(),
-            account=self._request.account_fingerprints(),
-            max_tries=self._wish.max_tries,
-            clear_count=self._wish.clear_number,
+            ),
+            self._request,
+            self._wish,
         )
 
     def _submit(self, before: Record | None, why: str) -> str:
@@ -221,7 +213,7 @@ class Submitter:
         if record is None:
             raise AssertionError("unreachable: there is a record to send again")
         self._log.info("%s: submitting with the same key %s.", why, record.key)
-        return self._sender.send(record, self._renewed(record))
+        return self._sender.send(record, renewed(record, self._request, self._wish))
 
     def _reattach(
         self, situation: Situation, job: BatchMediaProducingJob, changed: Sequence[str]
@@ -269,3 +261,14 @@ def job_may_exist(store: StateStore, wish: Wish) -> bool:
     if record is None:
         return wish.may_have_sent
     return record.job_id is not None or not record.no_job_created
+
+
+def renewed(record: Record, request: SubmitRequest, wish: Wish) -> Record:
+    """Return a record with what is sent now, and by which try."""
+    return replace(
+        record,
+        inputs=request.inputs(),
+        account=request.account_fingerprints(),
+        max_tries=wish.max_tries,
+        clear_count=wish.clear_number,
+    )
