@@ -247,7 +247,10 @@ class Poller:
                 poll_first=None if self._backoff.is_news(now) else self._backoff.not_before,
             )
         self._schedule(watches)
-        self._report(watches, took=self.watches.clock() - began)
+        now = self.watches.wall_clock()
+        oldest = now - min((watch.wait.started_at for watch in watches), default=now)
+        took = self.watches.clock() - began
+        metrics.polled(self._name, self._region, len(watches), oldest, took)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
         """Return the waits to poll now: if one is due, also those that are due soon."""
@@ -277,11 +280,6 @@ class Poller:
         # Looking through ten thousand waits takes milliseconds: with many, more are due a turn.
         turn = max(SHORTEST_TURN, min(len(watches) / WAITS_A_SECOND, LONGEST_TURN, shortest / 10))
         self._next_turn = now + turn
-
-    def _report(self, watches: list[Watch], *, took: float) -> None:
-        now = self.watches.wall_clock()
-        oldest = now - min((watch.wait.started_at for watch in watches), default=now)
-        metrics.polled(self._name, self._region, len(watches), oldest, took)
 
     def _note_doubt(self, error: IceError) -> None:
         """Read the connection again, and where credentials were refused, open a new client.

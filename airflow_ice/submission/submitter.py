@@ -170,7 +170,11 @@ class Submitter:
         record = situation.record
         if record is None:
             now = self._pauses.clock.time()
-            record = replace(self._new_record(None), key=key_in(job) or "", sent_at=now)
+            record = replace(
+                new_record(self._request, self._wish, self._pauses.clock.time(), None),
+                key=key_in(job) or "",
+                sent_at=now,
+            )
             # What it was submitted with is not known, so it counts as submitted with the inputs of
             # now.
             self._log.warning(
@@ -184,27 +188,8 @@ class Submitter:
         self._sender.save(record, findable=True)
         return self._situation(record)
 
-    def _new_record(self, before: Record | None) -> Record:
-        generation = 0 if before is None else before.generation + 1
-        nonce = (before.nonce if before is not None else "") or new_nonce()
-        now = self._pauses.clock.time()
-        return renewed(
-            Record(
-                key=self._wish.key(generation, nonce),
-                generation=generation,
-                max_tries=self._wish.max_tries,
-                inputs={},
-                intent_at=now,
-                sent_at=now,
-                nonce=nonce,
-                wish=self._wish.name,
-            ),
-            self._request,
-            self._wish,
-        )
-
     def _submit(self, before: Record | None, why: str) -> str:
-        record = self._new_record(before)
+        record = new_record(self._request, self._wish, self._pauses.clock.time(), before)
         self._log.info("Submitting a new job: %s (key %s).", why, record.key)
         return self._sender.send(None, record)
 
@@ -261,6 +246,27 @@ def job_may_exist(store: StateStore, wish: Wish) -> bool:
     if record is None:
         return wish.may_have_sent
     return record.job_id is not None or not record.no_job_created
+
+
+def new_record(request: SubmitRequest, wish: Wish, now: float, before: Record | None) -> Record:
+    """Return the record of a wish that nothing was sent for.
+
+    :param now: epoch seconds.
+    :param before: of the submission before it, whose key must not be used again.
+    """
+    generation = 0 if before is None else before.generation + 1
+    nonce = (before.nonce if before is not None else "") or new_nonce()
+    record = Record(
+        key=wish.key(generation, nonce),
+        generation=generation,
+        max_tries=wish.max_tries,
+        inputs={},
+        intent_at=now,
+        sent_at=now,
+        nonce=nonce,
+        wish=wish.name,
+    )
+    return renewed(record, request, wish)
 
 
 def renewed(record: Record, request: SubmitRequest, wish: Wish) -> Record:
