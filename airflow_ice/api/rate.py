@@ -21,6 +21,9 @@ batch actions document none.
 SLOWEST = 0.1
 """The rate below which throttling pushes no further, in requests a second."""
 
+CLOCK_STEP = 1e-7
+"""Seconds too short to sleep for: a float clock may not move by them at all."""
+
 RECOVERY = 0.02
 """What an answer gives back of the full rate, so that 50 answers make up for a halving."""
 
@@ -76,7 +79,7 @@ class RateLimiter:
             now = self._clock()
             spacing = 1.0 / self._rate
             left = self._last + spacing - now
-            if left > 0:
+            if left > CLOCK_STEP:
                 return left
             if any(other > priority for other in self._waiting):
                 return spacing
