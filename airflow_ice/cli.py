@@ -122,8 +122,8 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--media",
         type=Path,
         metavar="DIR",
-        help="a folder of your own clips (mp4, mov, mkv, webm, jpg, png); each sub-folder is a media "
-        "group; e.g. --media ./clips (default: four clips made for the demo)",
+        help="a folder of your own clips (mp4, mov, mkv, webm, jpg, png); each sub-folder is a "
+        "media group; e.g. --media ./clips (default: four clips made for the demo)",
     )
     demo.add_argument(
         "--output",
@@ -184,7 +184,8 @@ def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--access-key-id",
         default="testid",
         metavar="ID",
-        help="the one AccessKey ID that is accepted; e.g. --access-key-id me (default: %(default)s)",
+        help="the one AccessKey ID that is accepted; e.g. --access-key-id me "
+        "(default: %(default)s)",
     )
     emulator.add_argument(
         "--access-key-secret",
