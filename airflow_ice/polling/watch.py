@@ -114,7 +114,8 @@ class Watch:
             self.due = now + self.interval
             return
         if isinstance(outcome, PollAgain):
-            self.pause = outcome.seconds
+            # A minute of doubt is counted by its pauses: none of them is cut short.
+            self.pause = 0.0 if outcome.same_process else outcome.seconds
             self.due = now + outcome.seconds
         elif poll_first is not None:
             self.due = max(poll_first, now + self.pause / 10)
