@@ -419,7 +419,7 @@ def _request(
     """
     try:
         return _built(http, settings, operation, credentials, trace)
-    except Exception as cause:
+    except Exception as cause:  # whatever cannot be built is not sent
         raise IceTransportError(
             f"the request could not be built ({type(cause).__name__}: {cause})", transient=False
         ) from cause

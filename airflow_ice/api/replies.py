@@ -54,7 +54,7 @@ def result(operation: Operation[T], reply: Reply) -> T:
         return _result(operation, reply)
     except (IceError, MemoryError):
         raise
-    except Exception as cause:
+    except Exception as cause:  # no reply may raise anything but an IceError
         raise IceUnavailableError(
             f"a reply that could not be read ({type(cause).__name__}: {cause})",
             http_status=reply.status,

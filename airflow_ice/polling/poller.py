@@ -199,7 +199,7 @@ class Poller:
                     finally:
                         await self._listing.close()
                         await self._gets.close()
-            except Exception as fault:
+            except Exception as fault:  # the loop survives its own bugs: it logs and goes on
                 log.exception(
                     "The poll loop of %s met a fault; it goes on in %.0f s.", self._name, pause
                 )

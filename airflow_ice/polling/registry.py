@@ -119,7 +119,7 @@ class Registry:
             reading = self._readings[key] = _Reading(now, task)
         try:
             return await asyncio.shield(reading.connection)
-        except Exception:
+        except Exception:  # raised again: only the memory of the reading goes
             if self._readings.get(key) is reading:
                 del self._readings[key]  # what failed is read again by the next poll
             raise

@@ -48,7 +48,7 @@ class RecordStore:
         try:
             stored = self._store.get(RECORD)
             return None if stored is None else Record.from_store(stored)
-        except Exception as cause:
+        except Exception as cause:  # a backend may raise anything; it never means "no record"
             raise IceSubmissionRecordError(
                 "The record of this task's submission could not be read from Airflow's state "
                 f"store: {type(cause).__name__}: {cause}",
@@ -68,7 +68,7 @@ class RecordStore:
 
         try:
             self._store.set(RECORD, asdict(record), retention=NEVER_EXPIRE)
-        except Exception as cause:
+        except Exception as cause:  # a backend may raise anything; nothing is stored then
             if _is_replaced(cause):
                 raise IceTryReplacedError(consequence=f"At this moment {consequence}.") from cause
             raise IceSubmissionRecordError(
