@@ -53,6 +53,10 @@ class Backoff:
         """Tell whether the last failure is so recent that a wait may end by it."""
         return now - self._failed_at <= NEWS
 
+    def probe_now(self, now: float) -> None:
+        """Make the next probe due, because a wait must end and may end only by fresh news."""
+        self.not_before = min(self.not_before, now)
+
     def worked(self, now: float) -> bool:
         """Note a poll that worked, and tell whether all were held back until now."""
         self._worked_at = now

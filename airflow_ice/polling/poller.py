@@ -232,6 +232,10 @@ class Poller:
         due = self._due(watches, now)
         self._listing.begin(calls, len(due))
         ready = [watch for watch in due if self._listing.held_until(watch) <= now]
+        has_news = self._backoff.is_news(now)
+        wall = self.watches.wall_clock()
+        if not has_news and any(watch.wait.is_at_its_end(wall) for watch in ready):
+            self._backoff.probe_now(now)
         if not self._backoff.is_open:
             for watch in ready:
                 self._gets.ask(watch)
@@ -244,7 +248,7 @@ class Poller:
                 self._backoff.error,
                 ready,
                 told_down=True,
-                poll_first=None if self._backoff.is_news(now) else self._backoff.not_before,
+                poll_first=None if has_news else self._backoff.not_before,
             )
         self._schedule(watches)
         now = self.watches.wall_clock()
