@@ -240,9 +240,8 @@ class Poller:
             for watch in ready:
                 self._gets.ask(watch)
         elif now >= self._backoff.not_before:
-            if ready and not self._gets.is_busy:
-                # One that has failed least, due or not: a job that fails on its own proves nothing.
-                self._gets.ask(min(watches, key=lambda watch: watch.failures), check=True)
+            if ready and not self._gets.is_answer_near:
+                self._probe(watches, now)
         elif self._backoff.error is not None:
             await self.watches.tell_error(
                 self._backoff.error,
@@ -255,6 +254,15 @@ class Poller:
         oldest = now - min((watch.wait.started_at for watch in watches), default=now)
         took = self.watches.clock() - began
         metrics.polled(self._name, self._region, len(watches), oldest, took)
+
+    def _probe(self, watches: list[Watch], now: float) -> None:
+        """Ask for one job while all others hold back."""
+        if self._gets.is_busy:  # one beside a probe that hangs, and the next an interval later
+            self._backoff.not_before = now + self.watches.shortest_interval()
+        free = [watch for watch in watches if not self._gets.is_asked(watch.wait.job_id)]
+        if free:
+            # One that has failed least, due or not: a job that fails on its own proves nothing.
+            self._gets.ask(min(free, key=lambda watch: watch.failures), check=True)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
         """Return the waits to poll now: if one is due, also those that are due soon."""
@@ -269,7 +277,7 @@ class Poller:
     def _schedule(self, watches: list[Watch]) -> None:
         """Find out when the next turn is."""
         now = self.watches.clock()
-        probing = self._backoff.is_open and self._gets.is_busy
+        probing = self._backoff.is_open and self._gets.is_answer_near
         next_due = shortest = math.inf
         for watch in watches:
             shortest = min(shortest, watch.interval)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_ice.api.errors import IceError, IceJobFailedError, IceTimeoutError, IceTransportError
@@ -234,7 +234,15 @@ def check(story: Story, one: One) -> None:
         assert at <= works_from(story, one) + allowance(story, one), (at, works_from(story, one))
 
 
+def a_probe_that_hangs() -> Story:
+    """The service is back while the one poll that probes it still waits for a reply."""
+    ones = [One(0.0, "Finished", 2.0, 50.0, 0.0, listed=True) for _ in range(2)]
+    phases = [Phase(GET, "time-out", 0.0, 5.0, every=2), Phase(GET, "5xx", 0.0, 5.0)]
+    return Story(ones, phases, list_takes=0.0)
+
+
 @given(story=stories)
+@example(story=a_probe_that_hangs())
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
