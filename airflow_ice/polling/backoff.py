@@ -50,6 +50,11 @@ class Backoff:
         """Whether all hold back."""
         return self.error is not None
 
+    @property
+    def probes_at_once(self) -> int:
+        """How many jobs to ask for: two after two that failed, which may be failures of theirs."""
+        return 1 if self._probes < 2 else 2
+
     def is_news(self, now: float) -> bool:
         """Tell whether the last failure is so recent that a wait may end by it."""
         return now - self._failed_at <= NEWS
@@ -71,7 +76,7 @@ class Backoff:
         """Note a failed poll, and tell whether all hold back because of it.
 
         :param began: monotonic seconds at which the poll began.
-        :param before: failed polls of the same job in a row before this one.
+        :param before: failures in a row, before this one, that the job has met or heard of.
         :param shortest: the shortest interval of all waits, in seconds.
         """
         of_credentials = isinstance(error, CREDENTIAL_ERRORS)

@@ -198,7 +198,7 @@ class Gets:
             self._accelerator.note_ended(job_id)
         for watch in self._watches.of(job_id):
             watch.failures = 0
-            watch.told_down = watch.refused = False
+            watch.told_down = watch.held_back = watch.refused = False
             watch.checked_at = now
             watch.tell(watch.wait.on_job, job, wall, now=now)
 
@@ -219,7 +219,8 @@ class Gets:
             error,
             self._watches.clock(),
             began=began,
-            before=min((watch.failures for watch in watches), default=0),
+            # Where a wait was held back and others work since, its failure is its own.
+            before=min((watch.failures + watch.held_back for watch in watches), default=0),
             shortest=self._watches.shortest_interval(),
         )
         if concerns_all or isinstance(error, IceJobNotFoundError):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import logging
 import math
 import random
@@ -256,13 +257,15 @@ class Poller:
         metrics.polled(self._name, self._region, len(watches), oldest, took)
 
     def _probe(self, watches: list[Watch], now: float) -> None:
-        """Ask for one job while all others hold back."""
+        """Ask for a job or two while all others hold back."""
         if self._gets.is_busy:  # one beside a probe that hangs, and the next an interval later
             self._backoff.not_before = now + self.watches.shortest_interval()
         free = [watch for watch in watches if not self._gets.is_asked(watch.wait.job_id)]
-        if free:
-            # One that has failed least, due or not: a job that fails on its own proves nothing.
-            self._gets.ask(min(free, key=lambda watch: watch.failures), check=True)
+        # Any that have failed least, due or not: a job that fails on its own proves nothing, and
+        # those that do may stand side by side.
+        number = self._backoff.probes_at_once
+        for watch in heapq.nsmallest(number, free, key=lambda one: (one.failures, self._draw())):
+            self._gets.ask(watch, check=True)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
         """Return the waits to poll now: if one is due, also those that are due soon."""
