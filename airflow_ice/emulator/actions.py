@@ -23,11 +23,11 @@ from airflow_ice.emulator.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
 from airflow_ice.emulator.lifecycle import Lifecycle
 from airflow_ice.emulator.material import Material, MaterialFinder
 from airflow_ice.emulator.objects import ObjectStore, media_id, object_url, parse_object_url
-from airflow_ice.emulator.planning import Timeline
 from airflow_ice.emulator.probe import MediaFacts, probe
 from airflow_ice.emulator.settings import Settings
 from airflow_ice.emulator.snapshot import COVER_PROCESS
 from airflow_ice.emulator.store import Filter, Store, SubJob
+from airflow_ice.emulator.timeline import Timeline
 
 SUBMITS: Final = (
     "SubmitBatchMediaProducingJob",

@@ -27,10 +27,11 @@ from airflow_ice.emulator.jobs import (
 )
 from airflow_ice.emulator.material import MaterialFinder
 from airflow_ice.emulator.objects import parse_object_url
-from airflow_ice.emulator.planning import Timeline, Video
+from airflow_ice.emulator.planning import Video
 from airflow_ice.emulator.render_queue import RenderQueue
 from airflow_ice.emulator.settings import Settings
 from airflow_ice.emulator.store import Job, Store, SubJob
+from airflow_ice.emulator.timeline import Timeline
 from airflow_ice.emulator.validation import INDEX, Submission
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from typing import Final
 from airflow_ice.emulator.jobs import Failure
 from airflow_ice.emulator.material import MaterialFinder
 from airflow_ice.emulator.objects import ObjectName, ObjectStore
-from airflow_ice.emulator.planning import Timeline
 from airflow_ice.emulator.render import RenderStoppedError, render
 from airflow_ice.emulator.store import SubJob
+from airflow_ice.emulator.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 

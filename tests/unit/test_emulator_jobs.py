@@ -30,8 +30,9 @@ from airflow_ice.emulator.objects import (
     object_url,
     parse_object_url,
 )
-from airflow_ice.emulator.planning import Timeline, sentences_of, videos
+from airflow_ice.emulator.planning import sentences_of, videos
 from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.timeline import Timeline
 from airflow_ice.emulator.validation import submission
 
 ORDER = {"Init": 0, "Processing": 1, "Success": 2, "Failed": 2, "Finished": 2}
