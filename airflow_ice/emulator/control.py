@@ -29,9 +29,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.faults import Fault
-from airflow_ice.emulator.objects import object_url
-from airflow_ice.emulator.store import Job, SubJob
+from airflow_ice.emulator.media.objects import object_url
+from airflow_ice.emulator.model.faults import Fault
+from airflow_ice.emulator.model.store import Job, SubJob
 
 
 def health(emulator: Emulator) -> dict[str, Any]:

@@ -12,10 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from airflow_ice.emulator.config_values import check_strings, number_of, parse_json, whole_number_of
-from airflow_ice.emulator.errors import invalid_parameter, missing_parameter
-from airflow_ice.emulator.jobs import ORGANIZATION_TYPES, SELECTION_TYPES
-from airflow_ice.emulator.objects import parse_object_url
+from airflow_ice.emulator.engine.config_values import (
+    check_strings,
+    number_of,
+    parse_json,
+    whole_number_of,
+)
+from airflow_ice.emulator.media.objects import parse_object_url
+from airflow_ice.emulator.model.errors import invalid_parameter, missing_parameter
+from airflow_ice.emulator.model.jobs import ORGANIZATION_TYPES, SELECTION_TYPES
 
 INDEX: Final = "{index}"
 USER_DATA_BYTES: Final = 512

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from airflow_ice.emulator.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
-from airflow_ice.emulator.validation import Submission
+from airflow_ice.emulator.engine.validation import Submission
+from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
 
 # Guess: what the service takes where nothing is said.
 _DEFAULT_VIDEO_SECONDS: Final = 10.0

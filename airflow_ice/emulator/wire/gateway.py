@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from airflow_ice.api.signature import API_VERSION
-from airflow_ice.emulator.actions import Actions
-from airflow_ice.emulator.authentication import Authenticator
-from airflow_ice.emulator.connection import drop_connection
-from airflow_ice.emulator.errors import ServiceError, forbidden_by_ram, throttled
-from airflow_ice.emulator.faults import Fault, Faults
-from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.model.errors import ServiceError, forbidden_by_ram, throttled
+from airflow_ice.emulator.model.faults import Fault, Faults
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.wire.actions import Actions
+from airflow_ice.emulator.wire.authentication import Authenticator
+from airflow_ice.emulator.wire.connection import drop_connection
 
 logger = logging.getLogger(__name__)
 

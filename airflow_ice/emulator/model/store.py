@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from airflow_ice.emulator.jobs import INIT, Failure, JobPlan, Render, SubJobPlan
+from airflow_ice.emulator.model.jobs import INIT, Failure, JobPlan, Render, SubJobPlan
 
 STORE_FILE: Final = "ice.sqlite3"  # in the data folder
 _SCHEMA: Final = """

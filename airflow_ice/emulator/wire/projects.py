@@ -12,10 +12,10 @@ import mimetypes
 from collections.abc import Callable
 from typing import Any
 
-from airflow_ice.emulator.clock import timestamp
-from airflow_ice.emulator.jobs import FAILED, INIT, SUCCESS
-from airflow_ice.emulator.store import SubJob
-from airflow_ice.emulator.timeline import (
+from airflow_ice.emulator.model.clock import timestamp
+from airflow_ice.emulator.model.jobs import FAILED, INIT, SUCCESS
+from airflow_ice.emulator.model.store import SubJob
+from airflow_ice.emulator.model.timeline import (
     CAPTION_SIZE,
     CAPTION_Y,
     TITLE_SIZE,

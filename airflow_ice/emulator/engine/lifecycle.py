@@ -10,12 +10,22 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from airflow_ice.emulator import planning
-from airflow_ice.emulator.callbacks import Callbacks, batch_event, notify_address, sub_job_event
-from airflow_ice.emulator.clock import Clock
-from airflow_ice.emulator.errors import idempotent_parameter_mismatch, project_not_found
-from airflow_ice.emulator.faults import Fault, Faults
-from airflow_ice.emulator.jobs import (
+from airflow_ice.emulator.engine import planning
+from airflow_ice.emulator.engine.callbacks import (
+    Callbacks,
+    batch_event,
+    notify_address,
+    sub_job_event,
+)
+from airflow_ice.emulator.engine.planning import Video
+from airflow_ice.emulator.engine.validation import INDEX, Submission
+from airflow_ice.emulator.media.material import MaterialFinder
+from airflow_ice.emulator.media.objects import parse_object_url
+from airflow_ice.emulator.media.render_queue import RenderQueue
+from airflow_ice.emulator.model.clock import Clock
+from airflow_ice.emulator.model.errors import idempotent_parameter_mismatch, project_not_found
+from airflow_ice.emulator.model.faults import Fault, Faults
+from airflow_ice.emulator.model.jobs import (
     Failure,
     JobPlan,
     Render,
@@ -25,14 +35,9 @@ from airflow_ice.emulator.jobs import (
     next_change,
     sub_job_state,
 )
-from airflow_ice.emulator.material import MaterialFinder
-from airflow_ice.emulator.objects import parse_object_url
-from airflow_ice.emulator.planning import Video
-from airflow_ice.emulator.render_queue import RenderQueue
-from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.store import Job, Store, SubJob
-from airflow_ice.emulator.timeline import Timeline
-from airflow_ice.emulator.validation import INDEX, Submission
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.model.store import Job, Store, SubJob
+from airflow_ice.emulator.model.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
