@@ -95,11 +95,6 @@ def test_a_list_that_lags_shows_the_past() -> None:
     assert next_change(JobPlan(begins=10, ends=60, list_lag=100), [plan], [render], 0, 170) == 180
 
 
-def test_a_plan_survives_json() -> None:
-    plan = JobPlan(1, None, Failure("c", "m"), odd_status="x", odd_until=3)
-    assert JobPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
-
-
 def planned(inputs: Any, output: Any = None, editing: Any = None) -> list[Any]:
     wanted = {
         "MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/{index}.mp4",

@@ -7,8 +7,8 @@ after a restart, and a test that moves the clock sees exactly the history that t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 INIT: Final = "Init"
 PROCESSING: Final = "Processing"
@@ -79,16 +79,6 @@ class JobPlan:
     odd_status: str | None = None
     odd_until: float = 0.0
     doc_quirks: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> JobPlan:
-        """Read what `to_dict` wrote."""
-        failure = data["failure"]
-        return cls(**{**data, "failure": Failure(**failure) if failure else None})
 
 
 @dataclass(frozen=True, slots=True)
