@@ -30,7 +30,6 @@ from starlette.routing import Route
 
 from airflow_ice.emulator.emulator import Emulator
 from airflow_ice.emulator.media.objects import object_url
-from airflow_ice.emulator.model.faults import Fault
 from airflow_ice.emulator.model.store import Job, SubJob
 
 
@@ -74,7 +73,7 @@ def add_fault(
 
     :raises ValueError: there is no such kind, or it takes no such option.
     """
-    emulator.faults.add(Fault(kind, action, times, options))
+    emulator.faults.add(kind, action, times, options)
 
 
 def set_clock(

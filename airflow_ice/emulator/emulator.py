@@ -9,6 +9,7 @@ from typing import Self
 
 from airflow_ice.emulator.engine.callbacks import Callbacks
 from airflow_ice.emulator.engine.lifecycle import Lifecycle
+from airflow_ice.emulator.engine.making import JobMaker
 from airflow_ice.emulator.media.material import MaterialFinder
 from airflow_ice.emulator.media.objects import ObjectStore
 from airflow_ice.emulator.media.render_queue import RenderQueue
@@ -31,9 +32,8 @@ class Emulator:
         self.finder = MaterialFinder(self.store, self.objects)
         self.faults = Faults()
         self.callbacks = Callbacks(settings.callback_auth_key)
-        self.lifecycle = Lifecycle(
-            settings, self.store, self.clock, self.faults, self.finder, self.callbacks
-        )
+        maker = JobMaker(settings, self.store, self.clock, self.faults, self.finder)
+        self.lifecycle = Lifecycle(self.store, self.clock, maker, self.callbacks)
         actions = Actions(
             settings, self.store, self.clock, self.objects, self.finder, self.lifecycle
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from airflow_ice.emulator.engine.validation import Submission
+from airflow_ice.emulator.engine.submissions import Submission
 from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
 
 # Guess: what the service takes where nothing is said.
@@ -172,8 +172,7 @@ def _at_most(segments: Sequence[Segment], most: float | None) -> list[Segment]:
 
 
 def material(submission: Submission) -> list[str]:
-    """Return the media ids and URLs that a submit names as material, in its order."""
-    config = submission.input_config
+    """Return the media ids and URLs that a job is cut from, in the order of its submit."""
     if submission.selection:
         outputs = submission.selection["textMatchMediaOutputList"]
         sentences = [
@@ -182,12 +181,8 @@ def material(submission: Submission) -> list[str]:
             for sentence in output["textMatchMediaSentenceOutputList"]
         ]
         return [clip["mediaId"] for sentence in sentences for clip in sentence["matchClipList"]]
-    if submission.job_type == "Script":
-        return [media for group in config["MediaGroupArray"] for media in group["MediaArray"]]
-    if submission.job_type == "Sports_Highlights":
-        return [config["InputMedia"]]
     # A search in a library finds what it finds; here it finds one generated clip.
-    return list(config.get("MediaArray") or [FOUND_BY_SEARCH])
+    return list(submission.material or [FOUND_BY_SEARCH])
 
 
 def mentioned(submission: Submission) -> list[str]:

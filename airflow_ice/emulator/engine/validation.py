@@ -1,26 +1,26 @@
 """What a submit may say: the service's limits on every parameter, checked before a job is made.
 
-Limits are those of Alibaba Cloud's pages on InputConfig, EditingConfig and OutputConfig ("Script-to-video", "Smart mixing",
-"Highlights") and of SubmitBatchMediaProducingJob and its siblings; where two pages disagree the larger limit holds, so nothing is
-refused that the service might take. A refusal is the service's own 400.
+Limits are those of Alibaba Cloud's pages on InputConfig, EditingConfig and OutputConfig and of the
+submit actions; where two pages disagree the larger limit holds, so nothing is refused that the
+service might take. A refusal is the service's own 400.
+
+This shares nothing with `airflow_ice.api.limits`, which checks the same parameters before they are
+sent, and it must not: it stands for the service, so it is what the client's checks are tested
+against. With one table for both, a misread limit would agree with itself.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from airflow_ice.emulator.engine.config_values import (
-    check_strings,
-    number_of,
-    parse_json,
-    whole_number_of,
-)
+from airflow_ice.emulator.engine.config_values import number_of, parse_json, whole_number_of
+from airflow_ice.emulator.engine.inputs import CheckedInput, check_texts
+from airflow_ice.emulator.engine.submissions import Output, Submission, texts
+from airflow_ice.emulator.engine.submit_actions import SUBMIT_ACTIONS, SubmitAction
 from airflow_ice.emulator.media.objects import parse_object_url
 from airflow_ice.emulator.model.errors import invalid_parameter, missing_parameter
-from airflow_ice.emulator.model.jobs import ORGANIZATION_TYPES, SELECTION_TYPES
 
 INDEX: Final = "{index}"
 USER_DATA_BYTES: Final = 512
@@ -28,88 +28,49 @@ USER_DATA_BYTES: Final = 512
 _DEFAULT_SIZE: Final = (1080, 1920)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What OutputConfig asks for; durations in seconds, sizes in pixels."""
-
-    media_url: str | None
-    count: int
-    width: int
-    height: int
-    crf: int = 27
-    max_duration: float | None = None
-    fixed_duration: float | None = None
-    preview_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A submit that the service takes."""
-
-    action: str
-    job_type: str
-    output: Output
-    input_config: Mapping[str, Any] = field(default_factory=dict)
-    editing_config: Mapping[str, Any] = field(default_factory=dict)
-    selection: Mapping[str, Any] = field(default_factory=dict)
-    project_ids: tuple[str, ...] = ()
-
-    @property
-    def selects(self) -> bool:
-        """Whether the job chooses material and makes no sub-jobs."""
-        return self.job_type in SELECTION_TYPES
-
-    @property
-    def previews(self) -> bool:
-        """Whether the sub-jobs make projects and no files."""
-        return self.output.preview_only or self.job_type in ORGANIZATION_TYPES
-
-    @property
-    def narrations(self) -> list[str]:
-        """The narration texts for the whole video, in either spelling; the list wins."""
-        return texts(self.input_config, "SpeechTextArray", "SpeechText")
-
-    @property
-    def titles(self) -> list[str]:
-        """The titles, in either spelling; the list wins."""
-        return texts(self.input_config, "TitleArray", "Title")
-
-
-def texts(config: Mapping[str, Any], plural: str, singular: str) -> list[str]:
-    """Return a list of texts given as a list, or as one text in the older spelling."""
-    value = config.get(plural) or ([config[singular]] if config.get(singular) else [])
-    return [text for text in value if text]
-
-
 def submission(
     action: str, parameters: Mapping[str, str], region_id: str, own_bucket: str
 ) -> Submission:
     """Check the parameters of a submit.
 
+    :param action: the name of a submit action.
     :param own_bucket: the emulator's own store, whose material may be named with any region.
     :raises ServiceError: the service would refuse them.
     """
+    row = SUBMIT_ACTIONS[action]
     _check_client_token(parameters)
     _check_user_data(parameters)
-    if action == "SubmitSceneBatchEditingJob":
-        return _scene_batch_editing(action, parameters, region_id)
-    job_type, input_config = _job_type_and_input(action, parameters)
-    selects, organizes = job_type in SELECTION_TYPES, job_type in ORGANIZATION_TYPES
+    if row.reads is None:
+        return _rendering(row, parameters, region_id)
+    chosen = parameters.get("JobType") if row.chooses_type else None
+    if row.chooses_type and not chosen:
+        raise missing_parameter("JobType")
+    if chosen and chosen not in row.job_types:
+        raise invalid_parameter("JobType")
+    input_config = _required_object(parameters, "InputConfig")
+    check_texts(input_config)
+    checked = row.reads(input_config, chosen)
     editing_config = _optional_object(parameters, "EditingConfig")
     _check_editing_config(editing_config)
-    output = _output(
-        _required_object(parameters, "OutputConfig"),
-        region_id,
-        makes_files=not selects and not organizes,
-    )
-    _check_regions(job_type, input_config, region_id, own_bucket)
+    config = _required_object(parameters, "OutputConfig")
+    output = _output(config, region_id, makes_files=row.makes == "videos")
+    _check_regions(checked, region_id, own_bucket)
     _check_durations(input_config, output)
     _check_templates(parameters)
-    selection = _selection(parameters) if organizes else {}
-    return Submission(action, job_type, output, input_config, editing_config, selection)
+    return Submission(
+        action,
+        checked.job_type,
+        output,
+        row.makes,
+        input_config,
+        editing_config,
+        checked.material,
+        _selection(parameters) if row.makes == "projects" else {},
+    )
 
 
-def _scene_batch_editing(action: str, parameters: Mapping[str, str], region_id: str) -> Submission:
+def _rendering(row: SubmitAction, parameters: Mapping[str, str], region_id: str) -> Submission:
+    """Read a submit that names projects to render."""
     ids = parameters.get("ProjectIds")
     if not ids:
         raise missing_parameter("ProjectIds")
@@ -120,42 +81,8 @@ def _scene_batch_editing(action: str, parameters: Mapping[str, str], region_id: 
     for name in ("Count", "GeneratePreviewOnly"):
         if name in config:
             raise invalid_parameter(f"OutputConfig.{name}")
-    return Submission(
-        action,
-        "Scene_Batch_Editing",
-        _output(config, region_id, makes_files=True),
-        project_ids=project_ids,
-    )
-
-
-def _job_type_and_input(action: str, parameters: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    chosen = parameters.get("JobType")
-    allowed = {
-        "SubmitSceneMediaSelectionJob": SELECTION_TYPES,
-        "SubmitSceneTimelineOrganizationJob": ORGANIZATION_TYPES,
-    }.get(action)
-    if allowed is not None and not chosen:
-        raise missing_parameter("JobType")
-    if allowed is not None and chosen not in allowed:
-        raise invalid_parameter("JobType")
-    config = _required_object(parameters, "InputConfig")
-    _check_texts(config)
-    if action == "SubmitSportsHighlightsJob":
-        _check_sports(config)
-        return "Sports_Highlights", config
-    if action == "SubmitBatchMediaProducingJob" and config.get("MediaGroupArray"):
-        _check_groups(config)
-        return "Script", config
-    highlights = action == "SubmitScreenMediaHighlightsJob" or "Highlights" in (chosen or "")
-    if not config.get("MediaArray") and (highlights or not config.get("MediaSearchInput")):
-        raise invalid_parameter("InputConfig")
-    # The pages on highlights disagree about 20 or 30 videos; a mix is limited in length only.
-    check_strings(config, "MediaArray", 30 if highlights else None)
-    for name in ("OpeningArray", "EndingArray"):
-        check_strings(config, name, 20)
-    if chosen and allowed is not None:
-        return chosen, config
-    return ("Screen_Media_Highlights" if highlights else "Smart_Mix"), config
+    output = _output(config, region_id, makes_files=True)
+    return Submission(row.name, row.job_types[0], output, row.makes, project_ids=project_ids)
 
 
 def _output(config: Mapping[str, Any], region_id: str, *, makes_files: bool) -> Output:
@@ -215,70 +142,6 @@ def _media_url(config: Mapping[str, Any], region_id: str, makes_files: bool) -> 
     return url
 
 
-def _check_groups(config: Mapping[str, Any]) -> None:
-    groups = config["MediaGroupArray"]
-    if (
-        not isinstance(groups, list)
-        or len(groups) > 40
-        or not all(isinstance(group, dict) for group in groups)
-    ):
-        raise invalid_parameter("InputConfig.MediaGroupArray")
-    names = [group.get("GroupName") for group in groups]
-    if not all(isinstance(name, str) and 0 < len(name) <= 50 for name in names) or len(
-        set(names)
-    ) < len(names):
-        raise invalid_parameter("InputConfig.MediaGroupArray.GroupName")
-    for group in groups:
-        if not group.get("MediaArray"):
-            raise invalid_parameter("InputConfig.MediaGroupArray.MediaArray")
-        check_strings(group, "MediaArray", 200, within="InputConfig.MediaGroupArray.")
-        check_strings(group, "SpeechTextArray", 50, 1000, within="InputConfig.MediaGroupArray.")
-        number_of(group, "Duration", 0, 7200, within="InputConfig.MediaGroupArray.")
-        number_of(group, "Volume", 0, 10, within="InputConfig.MediaGroupArray.", zero=True)
-        if group.get("SplitMode") not in (None, "NoSplit", "AverageSplit"):
-            raise invalid_parameter("InputConfig.MediaGroupArray.SplitMode")
-    if texts(config, "SpeechTextArray", "SpeechText") and any(
-        group.get("SpeechTextArray") for group in groups
-    ):
-        # Narration is for the whole video or for its groups, never both.
-        raise invalid_parameter("InputConfig.SpeechTextArray")
-
-
-def _check_texts(config: Mapping[str, Any]) -> None:
-    check_strings(config, "TitleArray", 50, 50)
-    check_strings(config, "SpeechTextArray", 50, 1000)
-    check_strings(config, "BackgroundMusicArray", 50)
-    check_strings(config, "BackgroundImageArray", 50)
-    for name in ("Title", "SpeechText"):
-        if not isinstance(config.get(name, ""), str):
-            raise invalid_parameter(f"InputConfig.{name}")
-    stickers = config.get("StickerArray", [])
-    if not isinstance(stickers, list) or len(stickers) > 50:
-        raise invalid_parameter("InputConfig.StickerArray")
-    headings = config.get("SubHeadingArray", [])
-    if not isinstance(headings, list):
-        raise invalid_parameter("InputConfig.SubHeadingArray")
-    for heading in headings:
-        if not isinstance(heading, dict) or heading.get("Level") not in (1, 2, 3, 4, 5):
-            raise invalid_parameter("InputConfig.SubHeadingArray")
-        check_strings(heading, "TitleArray", 50, 50, within="InputConfig.SubHeadingArray.")
-
-
-def _check_sports(config: Mapping[str, Any]) -> None:
-    if config.get("SportsCategory") not in ("basketball", "pingpong"):
-        raise invalid_parameter("InputConfig.SportsCategory")
-    if not isinstance(config.get("InputMedia"), str) or not config["InputMedia"]:
-        raise invalid_parameter("InputConfig.InputMedia")
-    for name, limit in (("FaceRegister", 5), ("TransferNameRegister", 10)):
-        value = config.get(name, [])
-        if not isinstance(value, list) or len(value) > limit:
-            raise invalid_parameter(f"InputConfig.{name}")
-    logos = config.get("SlowMotionLogoRegister", {})
-    if not isinstance(logos, dict):
-        raise invalid_parameter("InputConfig.SlowMotionLogoRegister")
-    check_strings(logos, "SlowMotionLogoUrls", 5, within="InputConfig.SlowMotionLogoRegister.")
-
-
 def _check_editing_config(config: Mapping[str, Any]) -> None:
     for block in ("MediaConfig", "SpeechConfig", "BackgroundMusicConfig"):
         value = config.get(block, {})
@@ -302,24 +165,13 @@ def _check_durations(config: Mapping[str, Any], output: Output) -> None:
         raise invalid_parameter("OutputConfig.FixedDuration")
 
 
-def _check_regions(
-    job_type: str, config: Mapping[str, Any], region_id: str, own_bucket: str
-) -> None:
+def _check_regions(checked: CheckedInput, region_id: str, own_bucket: str) -> None:
     """Refuse material outside the region of the endpoint."""
-    if job_type == "Script":
-        name, named = (
-            "MediaGroupArray",
-            [media for group in config["MediaGroupArray"] for media in group["MediaArray"]],
-        )
-    elif job_type == "Sports_Highlights":
-        name, named = "InputMedia", [config["InputMedia"]]
-    else:
-        name, named = "MediaArray", config.get("MediaArray") or []
-    for media in named:
+    for media in checked.material:
         found = parse_object_url(media)
         if found and found.bucket != own_bucket and found.region not in (None, region_id):
             # Guess: that input is checked at once too, as output is known to be.
-            raise invalid_parameter(f"InputConfig.{name}")
+            raise invalid_parameter(f"InputConfig.{checked.name}")
 
 
 def _check_templates(parameters: Mapping[str, str]) -> None:

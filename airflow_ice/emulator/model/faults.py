@@ -1,122 +1,155 @@
-"""Faults on demand: what has been asked to go wrong, and for which requests and jobs.
+"""Faults on demand: what was asked to go wrong, and how often it still will.
 
-A fault on a request matches by action name (None is every action) and is used up by the request it hits. A fault on a job is
-used up by the next submit that makes a job, and becomes part of that job's plan, so it survives a restart.
+A fault is one class: its fields are its options, its base says at which moment it hits, its methods
+what happens then, and its docstring is its line in every table of faults. Faults on requests are in
+`wire/faults.py`, those on reads of objects in `wire/object_faults.py`, those that shape a job in
+`engine/faults.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, TypeVar
 
-# Kind -> the options it takes. Options are checked here, so that a typo in a test is an error and not a fault that never bites.
-REQUEST_FAULTS: Final[Mapping[str, frozenset[str]]] = {
-    "throttle": frozenset({"retry_after_ms", "status", "code"}),
-    "error": frozenset({"status", "code", "message"}),
-    "html": frozenset({"status"}),
-    "reset": frozenset(),
-    "slow": frozenset({"seconds"}),
-    "lost_reply": frozenset(),
-    "empty_job": frozenset(),
-    "unauthorized_ram": frozenset(),
-}
-JOB_FAULTS: Final[Mapping[str, frozenset[str]]] = {
-    "sub_jobs_fail": frozenset({"indexes", "code", "message"}),
-    "job_fails": frozenset({"code", "message"}),
-    "settle_lag": frozenset({"seconds"}),
-    "sub_jobs_hidden": frozenset({"seconds", "null"}),
-    "list_lag": frozenset({"seconds"}),
-    "doc_quirks": frozenset(),
-    "stuck": frozenset(),
-    "status": frozenset({"value", "seconds"}),
-}
+KINDS: Final[dict[str, type[Fault]]] = {}
+"""The faults by kind; each class enters itself when it is defined."""
+
+_OF_EVERY_FAULT: Final = ("action", "times")
+_NAMES_OF_TYPES: Final = {float: "a number", int: "a whole number", str: "a text", bool: "a bool"}
+
+F = TypeVar("F", bound="Fault")
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True)
 class Fault:
-    """One fault that was asked for.
+    """A fault that was asked for.
 
-    :param kind: a key of REQUEST_FAULTS or JOB_FAULTS.
     :param action: the API action that it hits; None is every one.
-    :param times: how often it still bites; -1 until cleared.
-    :param options: what the kind takes.
+    :param times: how often it still hits; -1 until cleared.
     """
 
-    kind: str
+    kind: ClassVar[str]
+    moment: ClassVar[str]
     action: str | None = None
     times: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        known = REQUEST_FAULTS.get(self.kind, JOB_FAULTS.get(self.kind))
-        if known is None:
-            raise ValueError(
-                f"unknown fault {self.kind!r}; known are {', '.join((*REQUEST_FAULTS, *JOB_FAULTS))}"
-            )
-        if unknown := self.options.keys() - known:
-            raise ValueError(f"fault {self.kind!r} takes no option {', '.join(sorted(unknown))}")
-        if self.kind == "status" and not isinstance(self.options.get("value"), str):
-            raise ValueError("fault 'status' needs the option value, the status to show")
-        for name in ("seconds", "status", "retry_after_ms"):
-            if not isinstance(self.options.get(name, 0), int | float):
-                raise ValueError(f"fault {self.kind!r} needs a number as {name}")
-        if self.times == 0 or self.times < -1:
-            raise ValueError("times is at least 1, or -1 for a fault that lasts until cleared")
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" in cls.__dict__:
+            KINDS[cls.kind] = cls
 
-    def seconds(self, default: float) -> float:
-        """Return the option `seconds`."""
-        return float(self.options.get("seconds", default))
+    def hits(self, name: str) -> bool:
+        """Tell whether it hits a request for an action."""
+        return self.action in (None, name)
+
+    def group(self) -> Hashable:
+        """Return what it has in common with faults of which only the first hits a request."""
+        return self.kind
+
+
+def make_fault(kind: str, action: str | None, times: int, options: Mapping[str, Any]) -> Fault:
+    """Return a fault.
+
+    Options are checked here, so that a typo in a test is an error and not a fault that never hits.
+
+    :raises ValueError: there is no such kind, or it takes no such option or value.
+    """
+    wanted = KINDS.get(kind)
+    if wanted is None:
+        raise ValueError(f"unknown fault {kind!r}; known are {', '.join(KINDS)}")
+    known = {field.name: field for field in _options(wanted)}
+    if unknown := options.keys() - known:
+        raise ValueError(f"fault {kind!r} takes no option {', '.join(sorted(unknown))}")
+    hints = typing.get_type_hints(wanted)
+    for name, field in known.items():
+        if name not in options and field.default is dataclasses.MISSING:
+            raise ValueError(f"fault {kind!r} needs the option {name}")
+        if name in options and not _fits(options[name], hints[name]):
+            raise ValueError(f"fault {kind!r} needs {_type_name(hints[name])} as {name}")
+    if times == 0 or times < -1:
+        raise ValueError("times is at least 1, or -1 for a fault that lasts until cleared")
+    return wanted(action=action, times=times, **options)
+
+
+def describe_faults() -> list[tuple[str, str, str, str]]:
+    """Return the faults for a table: kind, moment, options with their defaults, what happens."""
+    return [
+        (kind, fault.moment, ", ".join(_shown(field) for field in _options(fault)), _effect(fault))
+        for kind, fault in sorted(KINDS.items(), key=lambda item: item[1].moment)
+    ]
+
+
+def _options(fault: type[Fault]) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(fault) if field.name not in _OF_EVERY_FAULT]
+
+
+def _shown(field: dataclasses.Field[Any]) -> str:
+    if field.default is dataclasses.MISSING:
+        return f"{field.name} (needed)"
+    return field.name if field.default is None else f"{field.name}={field.default}"
+
+
+def _effect(fault: type[Fault]) -> str:
+    return inspect.cleandoc(fault.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _plain(hint: Any) -> Any:
+    """Return a type without None."""
+    plain = [part for part in typing.get_args(hint) if part is not type(None)]
+    return plain[0] if plain and type(None) in typing.get_args(hint) else hint
+
+
+def _type_name(hint: Any) -> str:
+    return _NAMES_OF_TYPES.get(_plain(hint), "a list of whole numbers")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    plain = _plain(hint)
+    if value is None:
+        return plain is not hint
+    if typing.get_origin(plain) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(item, int) for item in value)
+    if isinstance(value, bool):
+        return plain is bool
+    return isinstance(value, int | float if plain is float else plain)
 
 
 class Faults:
-    """The faults that still have to bite, in the order in which they were asked for."""
+    """The faults that still have to hit, in the order in which they were asked for."""
 
     def __init__(self) -> None:
-        self._pending: list[Fault] = []
+        self._pending: list[tuple[Fault, Mapping[str, Any]]] = []
 
-    def add(self, fault: Fault) -> None:
-        """Ask for one more."""
-        self._pending.append(fault)
+    def add(self, kind: str, action: str | None, times: int, options: Mapping[str, Any]) -> None:
+        """Ask for one more.
+
+        :raises ValueError: see `make_fault`.
+        """
+        self._pending.append((make_fault(kind, action, times, options), dict(options)))
 
     def clear(self) -> None:
-        """Forget all of them; jobs already made keep theirs."""
+        """Forget all of them; jobs that are already made keep theirs."""
         self._pending.clear()
 
     def pending(self) -> list[dict[str, Any]]:
-        """Tell what still has to bite."""
+        """Return what still has to hit, with the options as they were given."""
         return [
-            {"kind": fault.kind, "action": fault.action, "times": fault.times, **fault.options}
-            for fault in self._pending
+            {"kind": fault.kind, "action": fault.action, "times": fault.times, **options}
+            for fault, options in self._pending
         ]
 
-    def take_for_request(self, action: str) -> list[Fault]:
-        """Use up what hits this request: every delay, and the first of the other faults."""
-        taken: list[Fault] = []
-        for fault in list(self._pending):
-            if fault.kind not in REQUEST_FAULTS or fault.action not in (None, action):
-                continue
-            if fault.kind == "empty_job" and action != "GetBatchMediaProducingJob":
-                continue
-            if fault.kind == "slow" or all(other.kind == "slow" for other in taken):
-                taken.append(self._use(fault))
-        return taken
-
-    def take_for_job(self, action: str) -> dict[str, Fault]:
-        """Use up what shapes the job that this submit makes, one of each kind, by kind."""
-        taken: dict[str, Fault] = {}
-        for fault in list(self._pending):
-            if (
-                fault.kind in JOB_FAULTS
-                and fault.action in (None, action)
-                and fault.kind not in taken
-            ):
-                taken[fault.kind] = self._use(fault)
-        return taken
-
-    def _use(self, fault: Fault) -> Fault:
-        if fault.times > 0:
-            fault.times -= 1
-            if fault.times == 0:
-                self._pending.remove(fault)
-        return fault
+    def take(self, family: type[F], hits: Callable[[F], bool]) -> list[F]:
+        """Use up the faults of a family that hit now: of each group the first."""
+        taken: dict[Hashable, F] = {}
+        for fault, _ in self._pending:
+            if isinstance(fault, family) and fault.group() not in taken and hits(fault):
+                taken[fault.group()] = fault
+        for used in taken.values():
+            if used.times > 0:
+                used.times -= 1
+        self._pending = [item for item in self._pending if item[0].times]
+        return list(taken.values())

@@ -17,20 +17,6 @@ SUCCESS: Final = "Success"
 FAILED: Final = "Failed"
 
 JOB_STATUSES: Final = (INIT, PROCESSING, FINISHED, FAILED)
-SELECTION_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
-ORGANIZATION_TYPES: Final = (
-    "Smart_Mix_Timeline_Organize",
-    "Screen_Media_Highlights_Timeline_Organize",
-)
-JOB_TYPES: Final = (
-    "Script",
-    "Smart_Mix",
-    "Sports_Highlights",
-    "Screen_Media_Highlights",
-    *SELECTION_TYPES,
-    *ORGANIZATION_TYPES,
-    "Scene_Batch_Editing",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +53,7 @@ class JobPlan:
     :param list_lag: by how many seconds ListBatchMediaProducingJobs is behind.
     :param odd_status: a status that nobody knows, shown until `odd_until`.
     :param doc_quirks: replies look like the documentation's own sample.
+    :param listed: whether ListBatchMediaProducingJobs shows it at all.
     """
 
     begins: float
@@ -79,6 +66,7 @@ class JobPlan:
     odd_status: str | None = None
     odd_until: float = 0.0
     doc_quirks: bool = False
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from airflow_ice.emulator.engine import validation
 from airflow_ice.emulator.engine.lifecycle import Lifecycle
+from airflow_ice.emulator.engine.submit_actions import JOB_TYPES, SUBMIT_ACTIONS
 from airflow_ice.emulator.media.material import Material, MaterialFinder
 from airflow_ice.emulator.media.objects import ObjectStore, media_id, object_url, parse_object_url
 from airflow_ice.emulator.media.probe import MediaFacts, probe
@@ -24,20 +25,12 @@ from airflow_ice.emulator.model.errors import (
     project_not_found,
     resource_not_found,
 )
-from airflow_ice.emulator.model.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
+from airflow_ice.emulator.model.jobs import FAILED, JOB_STATUSES, SUCCESS
 from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.emulator.model.store import Filter, Store, SubJob
 from airflow_ice.emulator.model.timeline import Timeline
 from airflow_ice.emulator.wire import projects, replies
 
-SUBMITS: Final = (
-    "SubmitBatchMediaProducingJob",
-    "SubmitScreenMediaHighlightsJob",
-    "SubmitSportsHighlightsJob",
-    "SubmitSceneMediaSelectionJob",
-    "SubmitSceneTimelineOrganizationJob",
-    "SubmitSceneBatchEditingJob",
-)
 _DEFAULT_PAGE: Final = 10
 _LARGEST_PAGE: Final = 100
 _DEFAULT_AUTH_SECONDS: Final = 3600
@@ -76,7 +69,7 @@ class Actions:
 
     def knows(self, action: str) -> bool:
         """Tell whether an action is one of those that are emulated."""
-        return action in SUBMITS or action in self._reads
+        return action in SUBMIT_ACTIONS or action in self._reads
 
     def answer(self, action: str, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
         """Carry an action out and return the body of its reply, without RequestId.
@@ -85,7 +78,7 @@ class Actions:
         :raises ServiceError: it is refused.
         """
         self._lifecycle.settle()
-        if action in SUBMITS:
+        if action in SUBMIT_ACTIONS:
             submission = validation.submission(
                 action, parameters, self._settings.region_id, self._settings.bucket
             )
