@@ -118,6 +118,12 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
             return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
 
+def _arguments_of(describe: Callable[..., Operation[str]]) -> tuple[str, ...]:
+    """Return the names of the arguments that an operator of this action has for it alone."""
+    names = inspect.signature(describe).parameters
+    return tuple(name for name in names if name not in {"user_data", "client_token"})
+
+
 class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
 
@@ -163,7 +169,9 @@ class IceSubmitOperator(BaseOperator):
     """
 
     describe: ClassVar[Callable[..., Operation[str]]]
-    """The submit action, one of `operations.submit_...`."""
+    """The submit action, one of `operations.submit_...`. Its arguments are attributes of the same
+    names, and templated.
+    """
 
     template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require", "wish")
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -173,6 +181,11 @@ class IceSubmitOperator(BaseOperator):
         )
     }
     ui_color = "#fdebd0"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "describe" in cls.__dict__ and "template_fields" not in cls.__dict__:
+            cls.template_fields = (*_arguments_of(cls.describe), *IceSubmitOperator.template_fields)
 
     def __init__(
         self,
@@ -231,11 +244,10 @@ class IceSubmitOperator(BaseOperator):
             check_submit(type(self).describe, self.arguments(), self.user_data)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action, without user_data and client_token: attributes of the same names."""
-        names = inspect.signature(type(self).describe).parameters
-        return {
-            name: getattr(self, name) for name in names if name not in {"user_data", "client_token"}
-        }
+        """Return the arguments of the submit action, without user_data and client_token: attributes
+        of the same names.
+        """
+        return {name: getattr(self, name) for name in _arguments_of(type(self).describe)}
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
@@ -443,13 +455,6 @@ class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_batch_media_producing_job)
-    template_fields = (
-        "input_config",
-        "output_config",
-        "editing_config",
-        "template_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -479,12 +484,6 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_screen_media_highlights_job)
-    template_fields = (
-        "input_config",
-        "output_config",
-        "editing_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -511,7 +510,6 @@ class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_sports_highlights_job)
-    template_fields = ("input_config", "output_config", *IceSubmitOperator.template_fields)
 
     def __init__(self, *, input_config: Config, output_config: Config, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -534,13 +532,6 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_media_selection_job)
-    template_fields = (
-        "job_type",
-        "input_config",
-        "output_config",
-        "editing_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -574,10 +565,6 @@ class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_timeline_organization_job)
-    template_fields = (
-        *("job_type", "input_config", "media_select_result", "output_config", "editing_config"),
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -608,7 +595,6 @@ class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_batch_editing_job)
-    template_fields = ("project_ids", "output_config", *IceSubmitOperator.template_fields)
 
     def __init__(
         self, *, project_ids: Sequence[str] | str | XComArg, output_config: Config, **kwargs: Any

@@ -54,11 +54,6 @@ MAX_SIDE: Final = 4096
 MAX_SHORT_SIDE: Final = 2160
 SPLIT_MODES: Final = ("NoSplit", "AverageSplit")
 SPORTS: Final = ("basketball", "pingpong")
-SELECTION_JOB_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
-ORGANIZATION_JOB_TYPES: Final = (
-    "Smart_Mix_Timeline_Organize",
-    "Screen_Media_Highlights_Timeline_Organize",
-)
 
 # "No emoji" is all that the page says: here only what is shown as a picture wherever it stands, and what makes a sign one.
 _EMOJI: Final = re.compile(
@@ -349,7 +344,7 @@ def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
         raise IceInputError(longest, None, rule)
 
 
-def client_token(value: str) -> str:
+def client_token(value: object) -> str:
     """Check a ClientToken: 1 to 64 printable ASCII characters.
 
     :raises IceInputError: it is none.
