@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFewVideosError
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
-from airflow_ice.api.redaction import publishable, redact
+from airflow_ice.api.redaction import publishable
 from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
 from airflow_ice.submission.request import USER_DATA_KEY
 from airflow_ice.waiting import (
@@ -146,7 +146,7 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
         ),
     )
     if job.status == "Finished" and job.error:
-        log.warning("The job is Finished and reports an error: %s", redact(str(job.error)))
+        log.warning("The job is Finished and reports an error: %s", job.error)
     for sub in outcome.bad:
         row = failed_row(sub)
         log.warning(
@@ -224,7 +224,7 @@ def media_row(sub: SubJob) -> dict[str, Any]:
 
 def failed_row(sub: SubJob) -> dict[str, Any]:
     """Return the row of a sub-job that is not good."""
-    message = redact(sub.error_message) if sub.error_message else None
+    message = sub.error_message
     if sub.status not in SUB_JOB_ENDED:
         message = (
             f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"

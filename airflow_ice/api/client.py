@@ -41,7 +41,6 @@ from airflow_ice.api.errors import (
 )
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
-from airflow_ice.api.redaction import redact
 from airflow_ice.api.replies import Reply
 from airflow_ice.api.retries import Pause, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
@@ -538,7 +537,7 @@ def _way(settings: ClientSettings) -> str:
 
 
 def _cause_in_words(cause: Exception, settings: ClientSettings) -> str:
-    said = redact(str(cause)).strip()
+    said = str(cause).strip()  # the error redacts it
     match cause:
         case httpx.ConnectTimeout():
             return f"no connection within {settings.connect_timeout:g} s"

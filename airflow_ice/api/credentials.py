@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from airflow_ice.api.errors import IceCredentialsError
-from airflow_ice.api.redaction import redact
 from airflow_ice.api.signature import Credentials
 
 _OUT_OF_REACH = re.compile(
@@ -142,5 +141,5 @@ def _credentials_error(cause: Exception) -> IceCredentialsError:
     )
     transient = network or isinstance(cause, OSError) or _OUT_OF_REACH.search(said) is not None
     return IceCredentialsError(
-        f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient
+        f"no credentials could be had: {type(cause).__name__}: {said}", transient=transient
     )

@@ -221,9 +221,9 @@ class IceInputError(IceError, ValueError):
     def __init__(self, field: str, value: object, rule: str, *, advice: str | None = None) -> None:
         shown = "" if value is None else f" is {_short(value)}, but it"
         super().__init__(f"{field}{shown} {rule}", submitted=None, advice=advice)
-        self.field = field
+        self.field = redact(field)
         self.value = value
-        self.rule = rule
+        self.rule = redact(rule)
 
     def consequence(self) -> str:
         """Say that nothing was sent."""
@@ -358,7 +358,7 @@ class IceJobError(IceError):
 class IceJobFailedError(IceJobError):
     """The main job has ended in Failed. `code` and `message` are the job's own (its Extend)."""
 
-    _advice = "Read the code, mend the input and submit a new job."
+    _advice = "Read the code, fix the input and submit a new job."
 
     def happened(self) -> str:
         """Name the job and its error."""

@@ -307,13 +307,12 @@ def _same_region(region: str, path: str, value: object) -> None:
         case str():
             other = _OSS_HOST.match(value.strip())
             if other and other[1].lower() != region:
-                url = redact(value)
                 rule = (
                     f"is in the region {other[1].lower()}, but must be in {region}, the region of the "
-                    f"connection's endpoint: {url}"
+                    f"connection's endpoint: {value}"
                 )
                 raise IceInputError(
-                    redact(path),
+                    path,
                     None,
                     rule,
                     advice="Copy the file to a bucket of that region, or use a connection of the "
@@ -427,7 +426,7 @@ class _Json:
         for key, each in value.items():
             if not isinstance(key, str):
                 rule = f"must have texts as keys, as JSON does; it has one of {type(key).__name__}"
-                raise IceInputError(redact(path), None, rule)
+                raise IceInputError(path, None, rule)
             self._text(path, key)
             found[key] = self._value(f"{path}.{key}"[:MAX_PATH], each, depth + 1)
         return found
@@ -451,7 +450,7 @@ class _Json:
                 return value
             case int() | float():
                 what = "must be finite" if isinstance(value, float) else "must fit into 64 bits"
-                raise IceInputError(redact(path), None, f"{what}, to be written as JSON")
+                raise IceInputError(path, None, f"{what}, to be written as JSON")
             case Mapping():
                 return self.mapping(path, value, depth)
             # The output of a mapped task is a Sequence of Airflow's own.
@@ -461,13 +460,13 @@ class _Json:
                     for place, each in enumerate(value)
                 ]
         rule = f"cannot be written as JSON: it is of the type {type(value).__name__}"
-        raise IceInputError(redact(path), None, rule)
+        raise IceInputError(path, None, rule)
 
     @staticmethod
     def _text(path: str, value: str) -> None:
         if not _is_utf8(value):
             rule = "must be text that UTF-8 can hold; it holds half a surrogate pair"
-            raise IceInputError(redact(path), None, rule)
+            raise IceInputError(path, None, rule)
 
 
 def _is_utf8(value: str) -> bool:
