@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_ice.api import limits, operations
+from airflow_ice.api import operations
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.limits import MAX_DEPTH, MAX_SECONDS, MAX_VALUES, seconds, user_data_object
+from airflow_ice.api.limits.keys import EDITING_BLOCKS, INPUT_KEYS, OUTPUT_KEYS
 from airflow_ice.api.operations import Operation
 from airflow_ice.connections import read_connection
 from airflow_ice.hooks import IceHook
@@ -129,9 +130,7 @@ SUBMITS: list[Callable[..., Operation[Any]]] = [
     getattr(operations, name) for name in operations.SUBMIT_ACTIONS
 ]
 DESCRIPTIONS = [*READS, *SUBMITS]
-KEYS = sorted(
-    {*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, *limits._OBJECTS, "Title", "SpeechText", "Volume"}
-)
+KEYS = sorted({*INPUT_KEYS, *OUTPUT_KEYS, *EDITING_BLOCKS, "Title", "SpeechText", "Volume"})
 
 
 def good(describe: Callable[..., Operation[Any]]) -> dict[str, Any]:
