@@ -257,7 +257,7 @@ class IceClient(Calls):
     exit.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
@@ -332,7 +332,7 @@ class AsyncIceClient(AsyncCalls):
     """The async client; nothing in it blocks the event loop.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:

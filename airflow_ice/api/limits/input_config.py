@@ -57,8 +57,8 @@ def batch_input(config: Mapping[str, Any]) -> None:
     groups = config.get("MediaGroupArray")
     if not any(config.get(key) for key in ("MediaGroupArray", "MediaArray", "MediaSearchInput")):
         rule = (
-            "must hold MediaGroupArray (Script), or MediaArray or MediaSearchInput (Smart_Mix), and "
-            "not empty"
+            "must hold MediaGroupArray (Script), or MediaArray or MediaSearchInput (Smart_Mix), "
+            "and not empty"
         )
         raise IceInputError("InputConfig", dict(config), rule)
     if groups:

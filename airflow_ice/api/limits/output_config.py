@@ -155,6 +155,6 @@ def _index(field: str, value: str) -> None:
         raise IceInputError(
             field,
             value,
-            "must contain {index}, which ICE replaces with 0, 1, 2, ...; without it all videos have "
-            "one name",
+            "must contain {index}, which ICE replaces with 0, 1, 2, ...; without it all videos "
+            "have one name",
         )

@@ -65,8 +65,8 @@ def parameters(query: Mapping[str, str], form: Mapping[str, str]) -> None:
     if sum(encoded.values()) > MAX_QUERY:
         longest = max(encoded, key=lambda name: encoded[name])
         rule = (
-            f"must be shorter: it travels in the URL, which holds {MAX_QUERY} characters, and takes "
-            f"{encoded[longest]} of them"
+            f"must be shorter: it travels in the URL, which holds {MAX_QUERY} characters, and "
+            f"takes {encoded[longest]} of them"
         )
         raise IceInputError(longest, None, rule)
 
