@@ -194,6 +194,8 @@ class Wait:
         self.started_at = started_at
         self.deadline = deadline
         self.silent_fail = silent_fail
+        self.region: str | None = None
+        """Where the job was shown last; None where that is not known, or no region."""
         self.is_first_poll = is_first_poll
         self._continues = continues
         self._interval = max(interval, SHORTEST_PAUSE)

@@ -107,6 +107,7 @@ def test_intervals_may_be_timedeltas(
         "exponential_backoff": True,
         "max_wait": 540.0,
         "silent_fail": True,
+        "seen_in": "cn-beijing",
         "end_from_trigger": False,
     }
 
