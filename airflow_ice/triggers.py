@@ -27,9 +27,9 @@ polls first and then judges, and a thousand waits with one deadline take their t
 class IceBatchMediaProducingJobTrigger(BaseTrigger):
     """Fires once: when a batch job has ended, when polling it fails for good, or at the deadline.
 
-    The event: `{"job_id", "outcome": "finished" | "given_up" | "timed_out", "region_id": str | None,
-    "error": {...}, "reason": str}`; `region_id` is where the job was shown as Finished (None where
-    that is no region), `error` describes an `IceError` (given_up), `reason` is for people
+    The event: `{"job_id", "outcome": "finished" | "given_up" | "timed_out", "region_id": str |
+    None, "error": {...}, "reason": str}`; `region_id` is where the job was shown as Finished (None
+    where that is no region), `error` describes an `IceError` (given_up), `reason` is for people
     (timed_out).
 
     :param job_id: the batch job.

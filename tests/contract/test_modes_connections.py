@@ -1,5 +1,5 @@
-"""Keys that are rotated and connections that are edited while somebody waits: the outcome is the same
-in all modes of the sensor, and for a submit operator that waits."""
+"""Keys that are rotated and connections that are edited while somebody waits: the outcome is the
+same in all modes of the sensor, and for a submit operator that waits."""
 
 from __future__ import annotations
 

@@ -336,7 +336,8 @@ def test_refreshing_credentials_are_the_librarys_business(
 
 
 def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
-    # In a process of its own: some of the library's clients start threads that outlive them. No network is used.
+    # In a process of its own: some of the library's clients start threads that outlive them. No
+    # network is used.
     (tmp_path / "token").write_text("x")
     kinds = {
         **LIBRARY,

@@ -1,8 +1,8 @@
 """Random faults of List and Get, edits, throttling, clock jumps and bursts: what must hold.
 
 Two invariants. A job that has ended is told within three intervals, or what the rate allows, of the
-moment from which Get works. And no wait ends wrong: neither by what its job is not, nor by the clock
-before a poll has judged.
+moment from which Get works. And no wait ends wrong: neither by what its job is not, nor by the
+clock before a poll has judged.
 """
 
 from __future__ import annotations
@@ -246,7 +246,8 @@ def a_probe_that_hangs() -> Story:
 
 
 def refused_one_by_one() -> Story:
-    """Every other job is refused: each of them may be the first to tell, and none holds up others."""
+    """Every other job is refused: each of them may be the first to tell, and none holds up
+    others."""
     ones = [One(0.0, "Finished", 2.0, 50.0, 0.0, listed=True) for _ in range(16)]
     return Story(ones, [Phase(GET, "forbidden", 0.0, 30.0, every=2)], list_takes=3.0)
 

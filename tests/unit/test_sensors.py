@@ -1,4 +1,5 @@
-"""What a sensor is in a DAG file; what it decides is tested in all modes in tests/contract/test_modes.py."""
+"""What a sensor is in a DAG file; what it decides is tested in all modes in
+tests/contract/test_modes.py."""
 
 from __future__ import annotations
 
