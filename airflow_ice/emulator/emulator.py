@@ -35,10 +35,10 @@ class Emulator:
         self.callbacks = Callbacks(settings.callback_auth_key)
         maker = JobMaker(settings, self.store, self.clock, self.faults, self.finder)
         self.lifecycle = Lifecycle(self.store, self.clock, maker, self.callbacks)
-        actions = Actions(
+        self.actions = Actions(
             settings, self.store, self.clock, self.objects, self.finder, self.lifecycle
         )
-        self.gateway = Gateway(settings, actions, self.faults)
+        self.gateway = Gateway(settings, self.actions, self.faults)
         self.object_server = ObjectServer(settings, self.objects, self.clock, self.faults)
         self.renders: RenderQueue | None = None
         self._background: asyncio.Task[None] | None = None
