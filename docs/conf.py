@@ -35,6 +35,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 80
 _PUBLIC = "operators|sensors|triggers|transfers|hooks|results|exceptions|api.errors|api.models|emulator.local"
 # Signatures also name types of other packages, whose documentation is out of reach without a
 # network, and internal ones, which have no page.
