@@ -41,6 +41,11 @@ ICE_JOB: Final = "ice_job"
 knows its job.
 """
 
+ICE_PICK: Final = "ice_pick"
+"""The XCom key of what a person is asked: `{"ice_conn_id", "region_id", "none", "rows"}`, the rows
+as under `media`, each with the `option` that names it; see picking.py.
+"""
+
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
 """What return_value is. Airflow maps over return values only (airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`)."""
 
