@@ -23,7 +23,7 @@ from airflow_ice.api import limits, operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
-from airflow_ice.api.models import MediaInfo
+from airflow_ice.api.models import EditingProject, EditingProjectMaterials, MediaInfo
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.redaction import secrets_of_urls
@@ -305,16 +305,23 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
 
 def _secrets_of(result: object) -> set[str]:
-    """Return what Airflow's masker is told of a result: the signatures and tokens that
-    GetMediaInfo's URLs carry.
+    """Return what Airflow's masker is told of a result: the signatures and tokens that its URLs
+    carry.
 
     A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read
     the file until they expire.
     """
-    if not isinstance(result, MediaInfo):
-        return set()
-    urls = [file.file_url for file in result.files]
-    return secrets_of_urls([*urls, result.input_url, result.other_fields])
+    match result:
+        case MediaInfo():
+            urls: list[Any] = [each.file_url for each in result.files]
+            urls += [each.other_fields for each in result.files]
+            return secrets_of_urls([*urls, result.cover_url, result.input_url, result.other_fields])
+        case EditingProject():
+            return secrets_of_urls([result.timeline, result.cover_url, result.other_fields])
+        case EditingProjectMaterials():
+            own = secrets_of_urls([result.project_materials, result.other_fields])
+            return own.union(*map(_secrets_of, result.media))
+    return set()
 
 
 def _conn_id(value: object) -> str:

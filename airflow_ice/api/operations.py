@@ -28,6 +28,8 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import (
     BatchMediaProducingJob,
     BatchMediaProducingJobPage,
+    EditingProject,
+    EditingProjectMaterials,
     JobStatePage,
     MediaInfo,
     MediaProducingJob,
@@ -427,12 +429,7 @@ def get_media_info(
     def read(reply: Mapping[str, Any]) -> MediaInfo:
         found = reply.get("MediaInfo")
         if not isinstance(found, Mapping) or not found:
-            raise IceNotFoundError(
-                f"the reply holds no MediaInfo for {media_id or input_url}",
-                http_status=200,
-                request_id=models.text(reply.get("RequestId")),
-                action="GetMediaInfo",
-            )
+            raise _missing("GetMediaInfo", "MediaInfo", str(media_id or input_url), reply)
         return models.media_info(found, models.text(reply.get("RequestId")))
 
     return Operation("GetMediaInfo", read, query=_given(query))
@@ -459,6 +456,57 @@ def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
         return models.media_producing_job(found, models.text(reply.get("RequestId")))
 
     return Operation("GetMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
+
+
+def get_editing_project(
+    project_id: str, *, request_source: str | None = None
+) -> Operation[EditingProject]:
+    """Return an online editing project with its timeline (GetEditingProject).
+
+    :param project_id: for example a SubJob's project_id.
+    :param request_source: `WebSDK` for the project of a preview, as the page on OutputConfig says
+        (GeneratePreviewOnly); None for the service's default.
+    :raises IceNotFoundError: no such project for this account in this region.
+    """
+    wanted = _id("project_id", project_id)
+
+    def read(reply: Mapping[str, Any]) -> EditingProject:
+        found = reply.get("Project")
+        if not isinstance(found, Mapping) or not found:
+            raise _missing("GetEditingProject", "Project", f'the ProjectId "{wanted}"', reply)
+        return models.editing_project(found, models.text(reply.get("RequestId")))
+
+    query = {"ProjectId": wanted, "RequestSource": _text("request_source", request_source)}
+    return Operation("GetEditingProject", read, query=_given(query))
+
+
+def get_editing_project_materials(project_id: str) -> Operation[EditingProjectMaterials]:
+    """Return the clips of an online editing project, each with a signed, expiring URL of its file
+    (GetEditingProjectMaterials): one call for all of them.
+
+    :param project_id: for example a SubJob's project_id.
+    :raises IceNotFoundError: no such project for this account in this region.
+    """
+    wanted = _id("project_id", project_id)
+    return Operation(
+        "GetEditingProjectMaterials",
+        models.editing_project_materials,
+        query={"ProjectId": wanted},
+    )
+
+
+def _missing(action: str, name: str, asked: str, reply: Mapping[str, Any]) -> IceNotFoundError:
+    """Return the error of a 200 without the object asked for; third-party clients guard against it,
+    no page says so.
+
+    :param asked: what was asked for, in words.
+    """
+    return IceNotFoundError(
+        f"the reply holds no {name} for {asked}",
+        http_status=200,
+        request_id=models.text(reply.get("RequestId")),
+        action=action,
+    )
 
 
 def _submit(

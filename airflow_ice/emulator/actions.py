@@ -5,20 +5,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import mimetypes
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from airflow_ice.emulator import replies, validation
+from airflow_ice.emulator import project, replies, validation
 from airflow_ice.emulator.clock import Clock, parse_timestamp
-from airflow_ice.emulator.errors import invalid_parameter, missing_parameter, resource_not_found
+from airflow_ice.emulator.errors import (
+    invalid_parameter,
+    missing_parameter,
+    project_not_found,
+    resource_not_found,
+)
 from airflow_ice.emulator.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
 from airflow_ice.emulator.lifecycle import Lifecycle
 from airflow_ice.emulator.material import Material, MaterialFinder
 from airflow_ice.emulator.objects import ObjectStore, media_id, object_url, parse_object_url
+from airflow_ice.emulator.planning import Timeline
 from airflow_ice.emulator.probe import MediaFacts, probe
 from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.store import Filter, Store
+from airflow_ice.emulator.snapshot import COVER_PROCESS
+from airflow_ice.emulator.store import Filter, Store, SubJob
 
 SUBMITS: Final = (
     "SubmitBatchMediaProducingJob",
@@ -60,6 +69,8 @@ class Actions:
             "ListBatchMediaProducingJobs": self._list_batch_jobs,
             "GetMediaProducingJob": self._get_job,
             "GetMediaInfo": self._get_media_info,
+            "GetEditingProject": self._get_project,
+            "GetEditingProjectMaterials": self._get_project_materials,
         }
 
     def knows(self, action: str) -> bool:
@@ -95,9 +106,76 @@ class Actions:
         parent = self._store.job(sub_job.parent_id) if sub_job else None
         if sub_job is None or parent is None or parent.created < self._oldest():
             raise resource_not_found()
+        timeline = self._wire_timeline(sub_job)
         return {
-            "MediaProducingJob": replies.media_producing_job(sub_job, parent, self._clock.now())
+            "MediaProducingJob": replies.media_producing_job(
+                sub_job, parent, self._clock.now(), timeline
+            )
         }
+
+    def _get_project(self, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
+        source = _one_of(parameters, "RequestSource", ("OpenAPI", "WebSDK")) or "OpenAPI"
+        sub_job = self._project(parameters)
+        cover = None
+        for clip in self._clips(sub_job):
+            cover = cover or self._cover_url(self._finder.find(clip), base_url, self._expiry())
+        shown = project.project(
+            sub_job,
+            request_source=source,
+            cover_url=cover,
+            timeline=self._wire_timeline(sub_job),
+        )
+        return {"Project": shown}
+
+    def _get_project_materials(
+        self, parameters: Mapping[str, str], base_url: str
+    ) -> dict[str, Any]:
+        sub_job = self._project(parameters)
+        # Guess: material that is no media asset, such as one that the emulator does not know, is
+        # left out; that URLs live as long as those of GetMediaInfo.
+        infos = {}
+        for clip in self._clips(sub_job):
+            material = self._finder.find(clip)
+            if (known := _media_id(material)) is not None and known not in infos:
+                infos[known] = self._media_info(clip, material, self._expiry(), base_url)
+        return {
+            "ProjectId": sub_job.project_id,
+            "MediaInfos": list(infos.values()),
+            "ProjectMaterials": [],
+            "LiveMaterials": [],
+        }
+
+    def _project(self, parameters: Mapping[str, str]) -> SubJob:
+        project_id = parameters.get("ProjectId")
+        if not project_id:
+            raise missing_parameter("ProjectId")
+        sub_job = self._store.sub_job_of_project(project_id)
+        if sub_job is None or not project.exists(sub_job):
+            raise project_not_found()
+        return sub_job
+
+    def _clips(self, sub_job: SubJob) -> list[str]:
+        """Return the media ids and URLs that a sub-job is made of, its music last."""
+        timeline = Timeline.from_dict(json.loads(sub_job.timeline))
+        clips = [segment.media for segment in timeline.segments]
+        return [*clips, timeline.music] if timeline.music else clips
+
+    def _wire_timeline(self, sub_job: SubJob) -> str:
+        timeline = Timeline.from_dict(json.loads(sub_job.timeline))
+        shown = project.wire_timeline(timeline, lambda media: _media_id(self._finder.find(media)))
+        return json.dumps(shown, ensure_ascii=False)
+
+    def _expiry(self, seconds: int = _DEFAULT_AUTH_SECONDS) -> int:
+        return int(self._clock.now()) + seconds
+
+    def _cover_url(self, material: Material, base_url: str, expires: int) -> str | None:
+        if material.name is None or material.path is None:
+            return None
+        kind = (mimetypes.guess_type(material.path.name)[0] or "").partition("/")[0]
+        if kind not in ("image", "video"):
+            return None
+        process = COVER_PROCESS if kind == "video" else ""
+        return self._objects.signed_url(base_url, material.name, expires, process)
 
     def _list_batch_jobs(self, parameters: Mapping[str, str], _base_url: str) -> dict[str, Any]:
         limit = _whole(parameters, "MaxResults", _DEFAULT_PAGE, _LARGEST_PAGE)
@@ -157,22 +235,21 @@ class Actions:
         if not named:
             raise missing_parameter("MediaId")
         material = self._finder.find(named)
-        if material.name is None or (material.path is None and material.made_by is None):
+        if _media_id(material) is None:
             raise resource_not_found()
-        return {"MediaInfo": self._media_info(named, material, seconds, base_url)}
+        return {"MediaInfo": self._media_info(named, material, self._expiry(seconds), base_url)}
 
     def _media_info(
-        self, named: str, material: Material, seconds: int, base_url: str
+        self, named: str, material: Material, expires: int, base_url: str
     ) -> dict[str, Any]:
         made_by, name = material.made_by, material.name
         if name is None:
             raise resource_not_found()
         parent = self._store.job(made_by.parent_id) if made_by else None
         facts, status = self._facts(material)
-        expires = int(self._clock.now()) + seconds
         own_url = object_url(name, self._settings.region_id)
         return replies.media_info(
-            media_id=(made_by.media_id if made_by else None) or media_id(name),
+            media_id=_media_id(material) or media_id(name),
             name=name,
             facts=facts,
             status=status,
@@ -181,6 +258,7 @@ class Actions:
             file_url=self._objects.signed_url(base_url, name, expires)
             if status == "Normal"
             else None,
+            cover_url=self._cover_url(material, base_url, expires) if status == "Normal" else None,
             region_id=self._settings.region_id,
             created=self._created(material),
             user_data=parent.user_data if parent else None,
@@ -205,6 +283,14 @@ class Actions:
         if material.made_by is not None:
             return material.made_by.completed or material.made_by.created
         return material.path.stat().st_mtime if material.path is not None else self._clock.now()
+
+
+def _media_id(material: Material) -> str | None:
+    """Return the id of a media asset; None for material that the emulator does not know."""
+    if material.name is None or (material.path is None and material.made_by is None):
+        return None
+    made = material.made_by.media_id if material.made_by else None
+    return made or media_id(material.name)
 
 
 def _job_id(parameters: Mapping[str, str]) -> str:

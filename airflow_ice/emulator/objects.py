@@ -24,6 +24,7 @@ _OSS_HOST: Final = re.compile(
 )
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
+PROCESS: Final = "x-oss-process"
 _MEDIA_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -132,16 +133,18 @@ class ObjectStore:
         ]
         return {media_id(name): name for name in names if is_safe_key(name.key)}
 
-    def signed_url(self, base_url: str, name: ObjectName, expires: int) -> str:
+    def signed_url(self, base_url: str, name: ObjectName, expires: int, process: str = "") -> str:
         """Return a URL that opens an object until it expires.
 
         :param base_url: the emulator's own address, `http://127.0.0.1:PORT`.
         :param expires: seconds since the epoch, on the emulator's clock.
+        :param process: what OSS makes of the object on the way out (`x-oss-process`).
         """
         query = {
             "Expires": str(expires),
             "OSSAccessKeyId": self._access_key_id,
-            "Signature": self._sign(name, str(expires)),
+            "Signature": self._sign(name, str(expires), process),
+            **({PROCESS: process} if process else {}),
         }
         return f"{base_url}/objects/{name.bucket}/{quote(name.key)}?{urlencode(query)}"
 
@@ -157,7 +160,9 @@ class ObjectStore:
                 "InvalidAccessKeyId",
                 "The OSS Access Key Id you provided does not exist in our records.",
             )
-        if not hmac.compare_digest(self._sign(name, expires).encode(), signed.encode()):
+        if not hmac.compare_digest(
+            self._sign(name, expires, query.get(PROCESS, "")).encode(), signed.encode()
+        ):
             return (
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided.",
@@ -165,9 +170,10 @@ class ObjectStore:
         # The signature covers Expires, and only digits are ever signed.
         return ("AccessDenied", "Request has expired.") if int(expires) < now else None
 
-    def _sign(self, name: ObjectName, expires: str) -> str:
+    def _sign(self, name: ObjectName, expires: str, process: str) -> str:
         # The URL signature of OSS, version 1. HMAC-SHA1 is what that scheme asks for.
-        text = f"GET\n\n\n{expires}\n/{name.bucket}/{name.key}"
+        resource = f"/{name.bucket}/{name.key}" + (f"?{PROCESS}={process}" if process else "")
+        text = f"GET\n\n\n{expires}\n{resource}"
         return base64.b64encode(
             hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()
         ).decode()

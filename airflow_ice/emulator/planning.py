@@ -7,7 +7,7 @@ for so many seconds. The timeline is also what a preview project holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -43,11 +43,27 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Caption:
+    """A text that is spoken and shown.
+
+    :param start: when it comes up in the video, in seconds; it stays for `seconds`.
+    """
+
+    text: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """A video to be rendered.
 
-    :param index: the number drawn on generated pictures, and what makes one video differ from the next.
+    :param index: the number drawn on generated pictures, which makes one video differ from the
+        next.
     :param volume: how loud the clips' own sound is, 0 silences it.
+    :param title: shown from the beginning to the end; empty for none.
+    :param captions: the narration, as subtitles.
+    :param music: the media id or URL of the background music; empty for none.
     """
 
     index: int
@@ -56,6 +72,9 @@ class Timeline:
     crf: int
     volume: float
     segments: tuple[Segment, ...]
+    title: str = ""
+    captions: tuple[Caption, ...] = ()
+    music: str = ""
 
     @property
     def seconds(self) -> float:
@@ -68,10 +87,10 @@ class Timeline:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Timeline:
-        """Read what `to_dict` wrote."""
-        return cls(
-            **{**data, "segments": tuple(Segment(**segment) for segment in data["segments"])}
-        )
+        """Read what `to_dict` wrote, also before there were titles, captions and music."""
+        segments = tuple(Segment(**segment) for segment in data["segments"])
+        captions = tuple(Caption(**caption) for caption in data.get("captions", ()))
+        return cls(**{**data, "segments": segments, "captions": captions})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +114,59 @@ def rescaled(timeline: Timeline, submission: Submission, index: int) -> Timeline
 
 
 def _video(submission: Submission, index: int) -> Video:
-    titles, narrations = submission.titles, submission.narrations
+    output, titles = submission.output, submission.titles
+    title = titles[index % len(titles)] if titles else ""
+    narrations = submission.narrations
     narration = narrations[index % len(narrations)] if narrations else ""
     if submission.job_type == "Script":
-        segments, narration = _script_segments(submission, index, narration)
+        segments, spoken = _script_segments(submission, index, narration)
     elif submission.selection:
-        segments, narration = _selected_segments(submission, index)
+        segments, spoken = _selected_segments(submission, index)
     else:
-        segments = _mixed_segments(submission, index, narration)
-    output = submission.output
+        segments, spoken = _mixed_segments(submission, index, narration)
+    music = submission.input_config.get("BackgroundMusicArray") or [""]
     volume = float((submission.editing_config.get("MediaConfig") or {}).get("Volume") or 0)
-    timeline = Timeline(index, output.width, output.height, output.crf, volume, tuple(segments))
-    return Video(timeline, titles[index % len(titles)] if titles else "", narration)
+    timeline = Timeline(
+        index,
+        output.width,
+        output.height,
+        output.crf,
+        volume,
+        tuple(segments),
+        title,
+        tuple(_captions(segments, spoken)),
+        music[index % len(music)],
+    )
+    return Video(timeline, title, narration or " ".join(text for text in spoken if text))
+
+
+def _captions(segments: Sequence[Segment], spoken: Sequence[str]) -> Iterator[Caption]:
+    """Return the subtitles of a video, a sentence each.
+
+    :param spoken: the narration, as one text for the whole video or as one for each segment.
+    """
+    lengths = [segment.seconds for segment in segments]
+    if len(spoken) == 1:
+        lengths = [sum(lengths)]
+    start = 0.0
+    for text, seconds in zip(spoken, lengths, strict=True):
+        sentences = sentences_of(text) if text else []
+        whole = sum(_speech_seconds(sentence) for sentence in sentences)
+        elapsed = start
+        for sentence in sentences:
+            share = seconds * _speech_seconds(sentence) / whole
+            yield Caption(sentence, round(elapsed, 3), round(share, 3))
+            elapsed += share
+        start += seconds
 
 
 def _script_segments(
     submission: Submission, index: int, narration: str
-) -> tuple[list[Segment], str]:
-    """Take one clip from each group. The choice counts through all combinations, so that videos differ as long as they can."""
+) -> tuple[list[Segment], list[str]]:
+    """Take one clip from each group, and return the segments with what is spoken.
+
+    The choice counts through all combinations, so that videos differ as long as they can.
+    """
     output = submission.output
     clips: list[str] = []
     lengths: list[float] = []
@@ -130,9 +184,7 @@ def _script_segments(
         whole = _speech_seconds(narration) if narration else output.fixed_duration
         lengths = [(whole or 0) / len(clips)] * len(clips)
     segments = [Segment(clip, length) for clip, length in zip(clips, lengths, strict=True)]
-    return _at_most(segments, output.max_duration), narration or " ".join(
-        text for text in spoken if text
-    )
+    return _at_most(segments, output.max_duration), [narration] if narration else spoken
 
 
 def _group_seconds(submission: Submission, group: Mapping[str, Any], text: str) -> float:
@@ -141,8 +193,8 @@ def _group_seconds(submission: Submission, group: Mapping[str, Any], text: str) 
     return float(group.get("Duration") or _shot_seconds(submission) or _DEFAULT_GROUP_SECONDS)
 
 
-def _selected_segments(submission: Submission, index: int) -> tuple[list[Segment], str]:
-    """Return the pieces that the selection result names."""
+def _selected_segments(submission: Submission, index: int) -> tuple[list[Segment], list[str]]:
+    """Return the pieces that the selection result names, with what is spoken over each."""
     outputs = submission.selection["textMatchMediaOutputList"]
     sentences = outputs[index % len(outputs)]["textMatchMediaSentenceOutputList"]
     segments = []
@@ -153,24 +205,26 @@ def _selected_segments(submission: Submission, index: int) -> tuple[list[Segment
         segments.append(
             Segment(clip["mediaId"], max(float(seconds), 0.2), max(float(clip["startTime"]), 0.0))
         )
-    return _at_most(segments, submission.output.max_duration), " ".join(
-        str(sentence.get("text", "")) for sentence in sentences
-    ).strip()
+    spoken = [str(sentence.get("text") or "") for sentence in sentences]
+    return _at_most(segments, submission.output.max_duration), spoken
 
 
-def _mixed_segments(submission: Submission, index: int, narration: str) -> list[Segment]:
+def _mixed_segments(
+    submission: Submission, index: int, narration: str
+) -> tuple[list[Segment], list[str]]:
     """Return a clip for each sentence of the narration, or a row of short shots."""
     output, media = submission.output, material(submission)
     if narration:
-        lengths = [_speech_seconds(sentence) for sentence in sentences_of(narration)]
+        spoken = sentences_of(narration)
+        lengths = [_speech_seconds(sentence) for sentence in spoken]
     else:
         whole = output.fixed_duration or output.max_duration or _DEFAULT_VIDEO_SECONDS
         count = max(1, round(whole / (_shot_seconds(submission) or _DEFAULT_SHOT_SECONDS)))
-        lengths = [whole / count] * count
+        spoken, lengths = [""] * count, [whole / count] * count
     segments = [
         Segment(media[(index + turn) % len(media)], length) for turn, length in enumerate(lengths)
     ]
-    return _at_most(segments, output.max_duration)
+    return _at_most(segments, output.max_duration), spoken
 
 
 def _shot_seconds(submission: Submission) -> float | None:

@@ -99,8 +99,11 @@ def _odd_sub_job(sub_job: dict[str, Any]) -> dict[str, Any]:
     return odd
 
 
-def media_producing_job(sub_job: SubJob, parent: Job, now: float) -> dict[str, Any]:
-    """Return a sub-job as GetMediaProducingJob shows it: an error is Code and Message here."""
+def media_producing_job(sub_job: SubJob, parent: Job, now: float, timeline: str) -> dict[str, Any]:
+    """Return a sub-job as GetMediaProducingJob shows it: an error is Code and Message here.
+
+    :param timeline: its timeline in the service's form, as JSON text.
+    """
     body: dict[str, Any] = {
         "JobId": sub_job.job_id,
         "ProjectId": sub_job.project_id,
@@ -108,7 +111,7 @@ def media_producing_job(sub_job: SubJob, parent: Job, now: float) -> dict[str, A
         "Progress": _progress(sub_job, now),
         "CreateTime": timestamp(sub_job.created),
         "ModifiedTime": timestamp(sub_job.modified),
-        "Timeline": sub_job.timeline,
+        "Timeline": timeline,
         "SubJobMaterials": sub_job.materials,
     }
     if sub_job.media_id is not None:
@@ -142,6 +145,7 @@ def media_info(
     status: str,
     input_url: str,
     file_url: str | None,
+    cover_url: str | None,
     region_id: str,
     created: float,
     user_data: str | None,
@@ -150,6 +154,7 @@ def media_info(
 
     :param status: Preparing, PrepareFail or Normal.
     :param file_url: the signed URL of the file; None while there is no file.
+    :param cover_url: the signed URL of a picture of it; None where there is none.
     """
     file_name = Path(name.key).name
     basic = {
@@ -165,6 +170,8 @@ def media_info(
     }
     if user_data is not None:
         basic["UserData"] = user_data
+    if cover_url is not None:
+        basic["CoverURL"] = cover_url
     if file_url is None:
         return {"MediaId": media_id, "MediaBasicInfo": basic, "FileInfoList": []}
     file_info = {

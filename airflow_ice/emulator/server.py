@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -23,8 +24,9 @@ from starlette.types import Receive, Scope, Send
 from airflow_ice.emulator import control
 from airflow_ice.emulator.connection import droppable_protocol
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.objects import ObjectName, is_safe_key
+from airflow_ice.emulator.objects import PROCESS, ObjectName, is_safe_key
 from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.snapshot import snapshot
 from airflow_ice.emulator.store import STORE_FILE, Store
 
 logger = logging.getLogger(__name__)
@@ -151,6 +153,12 @@ async def _object(request: Request) -> Response:
     path = emulator.objects.find(name)
     if path is None:
         return _oss_error(404, "NoSuchKey", "The specified key does not exist.")
+    if process := request.query_params.get(PROCESS):
+        try:
+            picture = await asyncio.to_thread(snapshot, path, process)
+        except ValueError as error:
+            return _oss_error(400, "InvalidArgument", str(error))
+        return Response(picture, media_type="image/jpeg")
     return FileResponse(
         path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     )

@@ -168,6 +168,18 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
         {"MediaInfo": {"MediaId": "M"}},
     ),
     (
+        "get_editing_project",
+        {"project_id": "P", "request_source": "WebSDK"},
+        sdk.GetEditingProjectRequest(project_id="P", request_source="WebSDK"),
+        {"Project": {"ProjectId": "P"}},
+    ),
+    (
+        "get_editing_project_materials",
+        {"project_id": "P"},
+        sdk.GetEditingProjectMaterialsRequest(project_id="P"),
+        {"ProjectId": "P", "MediaInfos": []},
+    ),
+    (
         "list_batch_media_producing_jobs",
         {},
         sdk.ListBatchMediaProducingJobsRequest(max_results=100),

@@ -117,6 +117,7 @@ GOOD: dict[str, Any] = {
     "project_ids": ["p"],
     "job_id": "J",
     "media_id": "M",
+    "project_id": "P",
     "status": "Finished",
 }
 JOB_TYPES = {
@@ -127,6 +128,8 @@ DESCRIPTIONS: list[Callable[..., Operation[Any]]] = [
     operations.get_batch_media_producing_job,
     operations.get_media_producing_job,
     operations.get_media_info,
+    operations.get_editing_project,
+    operations.get_editing_project_materials,
     operations.list_batch_media_producing_jobs,
     operations.list_job_states,
     operations.submit_batch_media_producing_job,
@@ -178,7 +181,7 @@ CONFIGS = ("input_config", "output_config", "editing_config", "user_data", "medi
 @given(st.data())
 @settings(max_examples=500, deadline=None)
 def test_any_value_of_any_key_of_a_config(data: st.DataObject) -> None:
-    describe = data.draw(st.sampled_from(DESCRIPTIONS[5:]))
+    describe = data.draw(st.sampled_from(DESCRIPTIONS[7:]))
     arguments = good(describe)
     names = [name for name in inspect.signature(describe).parameters if name in CONFIGS]
     name = data.draw(st.sampled_from(names))
