@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from airflow_ice.api.errors import IceError
 from airflow_ice.plugin.access import may_read, xcom_of_run, xcom_of_task
-from airflow_ice.plugin.media import media_hosts, policy
+from airflow_ice.plugin.media import domains_of, media_hosts, policy
 from airflow_ice.plugin.playing import Player
 from airflow_ice.plugin.service import Batches
 from airflow_ice.plugin.tasks import (
@@ -62,7 +62,7 @@ def create_app(batches: Batches | None = None) -> FastAPI:
     run = "/dags/{dag_id}/runs/{run_id}"
     task = run + "/tasks/{task_id}/{map_index}"
     router = APIRouter(dependencies=list(may_read))
-    for path, route in {
+    paths: dict[str, Callable[..., Any]] = {
         run: routes.run_page,
         task: routes.task_page,
         f"/api{run}": routes.run,
@@ -70,7 +70,8 @@ def create_app(batches: Batches | None = None) -> FastAPI:
         f"/api{task}/videos/{{media_id}}": routes.video,
         f"/api{task}/previews/{{project_id}}": routes.preview,
         f"/api{task}/previews/{{project_id}}/clips/{{place}}": routes.clip,
-    }.items():
+    }
+    for path, route in paths.items():
         router.add_api_route(path, route, methods=["GET"], response_model=None)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -87,20 +88,20 @@ class _Routes:
         self._player = Player(batches)
 
     async def run_page(self, request: Request, dag_id: str, run_id: str) -> Response:
-        """The page of a DAG run."""
+        """Return the page of a DAG run."""
         return _page(request, dag_id, run_id)
 
     async def task_page(
         self, request: Request, dag_id: str, run_id: str, task_id: str, map_index: str
     ) -> Response:
-        """The page of a task instance."""
+        """Return the page of a task instance."""
         task = TaskKey(dag_id, run_id, task_id, map_index_of(map_index))
         known = await _known(task)
         hosts = await _hosts(known.account) if known else []
         return _page(request, dag_id, run_id, task, hosts)
 
     async def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """The jobs of a DAG run."""
+        """Return the jobs of a DAG run."""
         found: dict[tuple[str, str], tuple[list[TaskKey], JobRef]] = {}
         for task, value in await run_in_threadpool(xcom_of_run, dag_id, run_id, ICE_JOB):
             if ref := job_of(value):
@@ -110,10 +111,8 @@ class _Routes:
         jobs = [(tasks, ref, await self._batches.overview(ref)) for tasks, ref in shown]
         return run_view(jobs, len(found) - len(shown), datetime.now(UTC))
 
-    async def task(
-        self, dag_id: str, run_id: str, task_id: str, map_index: str
-    ) -> dict[str, Any]:
-        """The job of a task, or what it asks a person."""
+    async def task(self, dag_id: str, run_id: str, task_id: str, map_index: str) -> dict[str, Any]:
+        """Return the job of a task, or what it asks a person."""
         known = await _known(TaskKey(dag_id, run_id, task_id, map_index_of(map_index)))
         if known is None:
             return {"kind": "none"}
@@ -135,11 +134,11 @@ class _Routes:
     async def preview(
         self, dag_id: str, run_id: str, task_id: str, map_index: str, project_id: str
     ) -> dict[str, Any]:
-        """The timeline of a preview of the task."""
+        """Return the timeline of a preview of the task."""
         known = await _known(TaskKey(dag_id, run_id, task_id, map_index_of(map_index)))
         return await self._player.preview(known, project_id)
 
-    async def clip(  # noqa: PLR0913 - the parts of its path
+    async def clip(
         self, dag_id: str, run_id: str, task_id: str, map_index: str, project_id: str, place: int
     ) -> Response:
         """Send the browser to the signed address of a clip of a preview of the task."""
@@ -160,7 +159,7 @@ async def _hosts(account: Account) -> list[str]:
         connection = await IceHook(account.ice_conn_id, account.region_id).aconnection()
     except (IceError, AirflowNotFoundException):
         return media_hosts("", {})
-    return media_hosts(connection.endpoint.host, connection.media_domains)
+    return media_hosts(connection.endpoint.host, domains_of(connection))
 
 
 def _to(url: str) -> Response:
@@ -235,9 +234,3 @@ def _problem_of(error: AnyHTTPException) -> dict[str, Any]:
     }
     title, detail = titles.get(error.status_code, (str(error.detail), ""))
     return {"title": title, "detail": detail, "code": None, "request_id": None}
-
-
-def not_here(title: str, detail: str, status: int = 404) -> HTTPException:
-    """Return a refusal in words."""
-    problem = {"title": title, "detail": detail, "code": None, "request_id": None}
-    return HTTPException(status, detail=problem)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from airflow_ice.connections import IceConnection
+
 OSS: Final = "https://*.aliyuncs.com"
 """Every bucket's own domain (OSS documentation, "regions and endpoints")."""
 
@@ -29,12 +31,16 @@ def media_hosts(endpoint_host: str, media_domains: Mapping[str, str]) -> list[st
         objects, too.
     :param media_domains: bucket to custom domain, as the connection has it.
     """
-    hosts = [OSS]
-    for domain in media_domains.values():
-        hosts.append(_source(domain))
+    hosts = [OSS, *(_source(domain) for domain in media_domains.values())]
     if _is_loopback(endpoint_host):
         hosts.append(f"http://{endpoint_host}")
     return [host for host in hosts if _is_source(host)]
+
+
+def domains_of(connection: IceConnection) -> Mapping[str, str]:
+    """Return the connection's custom domains by bucket: its extra `media_domains`."""
+    found = getattr(connection, "media_domains", None)
+    return found if isinstance(found, Mapping) else {}
 
 
 def playable(url: str) -> str:

@@ -17,7 +17,7 @@ from fastapi import HTTPException
 from airflow_ice.api.errors import IceError
 from airflow_ice.api.models import EditingProject, EditingProjectMaterials
 from airflow_ice.hooks import IceHook
-from airflow_ice.plugin.media import playable, with_domain
+from airflow_ice.plugin.media import domains_of, playable, with_domain
 from airflow_ice.plugin.previews import clips_of, preview_view, source_of
 from airflow_ice.plugin.service import LONGEST_READ, Batches, Cache
 from airflow_ice.plugin.tasks import Account, JobRef, PickRef
@@ -140,7 +140,7 @@ async def _asked(account: Account, ask: Callable[[IceHook], Awaitable[T]]) -> T:
 
 async def _playable(hook: IceHook, url: str) -> str:
     connection = await hook.aconnection()
-    return playable(with_domain(url, connection.media_domains))
+    return playable(with_domain(url, domains_of(connection)))
 
 
 def _clip_url(project: EditingProject, materials: EditingProjectMaterials, place: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
@@ -78,11 +78,9 @@ class IcePlugin(AirflowPlugin):
     """Adds the page "ICE videos" to task instances and DAG runs."""
 
     name = "airflow_ice"
-    fastapi_apps: ClassVar[list[Any]] = [
-        {"app": LazyApp(_build), "url_prefix": PREFIX, "name": "ICE videos"}
-    ]
+    fastapi_apps = [{"app": LazyApp(_build), "url_prefix": PREFIX, "name": "ICE videos"}]
     # Without a leading slash: Airflow's page has a base address, and so the path prefix is kept.
-    external_views: ClassVar[list[Any]] = [
+    external_views = [
         {
             "name": "ICE videos",
             "href": f"{PREFIX[1:]}/{_TASK}",

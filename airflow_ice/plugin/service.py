@@ -237,7 +237,7 @@ class Batches:
             )
             if ended and sub.media_id:
                 info = await hook.aget_media_info(sub.media_id)
-                detail = replace(detail, **_file(info), settled=info.status == "Normal")
+                detail = replace(_with_file(detail, info), settled=info.status == "Normal")
         except IceError as error:
             log.debug("A sub-job's details could not be read: %s", error.brief())
             if error.transient:
@@ -250,11 +250,11 @@ def _hook(account: Account) -> IceHook:
     return IceHook(account.ice_conn_id, account.region_id, tries=1)
 
 
-def _file(info: MediaInfo) -> dict[str, int | None]:
+def _with_file(detail: Detail, info: MediaInfo) -> Detail:
     file = info.source_file
     if file is None:
-        return {}
-    return {"size": file.file_size, "width": file.width, "height": file.height}
+        return detail
+    return replace(detail, size=file.file_size, width=file.width, height=file.height)
 
 
 def _shown(value: object) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+
 @dataclass(frozen=True, slots=True, order=True)
 class TaskKey:
     """One task instance. map_index: -1 for one that is not mapped."""

@@ -76,9 +76,7 @@ def run_view(
             {
                 **view,
                 "seconds": sum(sub.duration or 0 for sub in _rows(state.job) if _is_good(sub)),
-                "tasks": [
-                    {"task_id": task.task_id, "map_index": task.map_index} for task in tasks
-                ],
+                "tasks": [{"task_id": task.task_id, "map_index": task.map_index} for task in tasks],
             }
         )
     counts = ("total", "good", "failed", "running")
