@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NONE: Final = "none of these"
 """The option that picks nothing, and skips the task."""
 
+WHERE: Final = "Watch them on the tab ICE videos of this task."
+"""What Airflow's own form says where the DAG says nothing."""
+
 Picked = Literal["media", "media_ids", "media_urls", "project_ids"]
 """What return_value is: the rows, or one column of them."""
 
@@ -64,7 +67,8 @@ class IcePickOperator(HITLOperator):
     :param defaults: what a time-out picks: "all", "none", or None (default), with which it fails
         the task.
     :param response_timeout: a timedelta; how long to wait for an answer, None for ever.
-    :param assigned_users: who may answer; see HITLOperator. So are body and notifiers.
+    :param body: more for the person to read (templated); see HITLOperator, also for notifiers.
+    :param assigned_users: who may answer; see HITLOperator.
 
     :raises NonRetryableIceInputError: there is nothing to pick from, or an argument is not valid.
     :raises HITLTimeoutError: nobody answered in time, and `defaults` is None.
@@ -89,21 +93,23 @@ class IcePickOperator(HITLOperator):
         ice_conn_id: str = IceHook.default_conn_name,
         region_id: str | None = None,
         subject: str = "Which videos are to be used?",
-        body: str | None = "Watch them on the tab ICE videos of this task, and tick the good ones.",
+        body: str | None = None,
         multiple: bool = True,
         defaults: Literal["all", "none"] | None = None,
         **kwargs: Any,
     ) -> None:
         with not_retried():
-            for refused in {"options", "params"} & kwargs.keys():
-                raise IceInputError(refused, kwargs[refused], "is made of the rows in media")
+            if "options" in kwargs:
+                raise IceInputError("options", kwargs["options"], "are made of the rows in media")
             self.returns = _choice("returns", returns, get_args(Picked))
             self.default_pick = (
                 None if defaults is None else _choice("defaults", defaults, ("all", "none"))
             )
             if self.default_pick == "all" and not multiple:
                 raise IceInputError("defaults", "all", "needs multiple=True")
-        super().__init__(subject=subject, body=body, options=[NONE], multiple=multiple, **kwargs)
+        super().__init__(
+            subject=subject, body=body or WHERE, options=[NONE], multiple=multiple, **kwargs
+        )
         # An upstream output is resolved before execute().
         self.media = cast("Sequence[Mapping[str, Any]]", media)
         self.ice_conn_id = ice_conn_id
@@ -124,6 +130,7 @@ class IcePickOperator(HITLOperator):
             "ice_conn_id": self.ice_conn_id,
             "region_id": self.region_id,
             "none": NONE,
+            "body": None if self.body == WHERE else self.body,
             "rows": [{**row, "option": label} for row, label in zip(rows, labels, strict=True)],
         }
         # What was shown is what is picked, whatever becomes of the rows meanwhile.

@@ -43,8 +43,8 @@ knows its job.
 """
 
 ICE_PICK: Final = "ice_pick"
-"""The XCom key of what a person is asked: `{"ice_conn_id", "region_id", "none", "rows"}`, the rows
-as under `media`, each with the `option` that names it; see picking.py.
+"""The XCom key of what a person is asked: `{"ice_conn_id", "region_id", "none", "body",
+"rows"}`, the rows as under `media`, each with the `option` that names it; see picking.py.
 """
 
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowNotFoundException
-from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as AnyHTTPException

@@ -78,9 +78,11 @@ class IcePlugin(AirflowPlugin):
     """Adds the page "ICE videos" to task instances and DAG runs."""
 
     name = "airflow_ice"
-    fastapi_apps = [{"app": LazyApp(_build), "url_prefix": PREFIX, "name": "ICE videos"}]
+    fastapi_apps: list[Any] = [  # noqa: RUF012 - declared so by Airflow
+        {"app": LazyApp(_build), "url_prefix": PREFIX, "name": "ICE videos"}
+    ]
     # Without a leading slash: Airflow's page has a base address, and so the path prefix is kept.
-    external_views = [
+    external_views: list[Any] = [  # noqa: RUF012 - as above
         {
             "name": "ICE videos",
             "href": f"{PREFIX[1:]}/{_TASK}",

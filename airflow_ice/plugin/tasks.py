@@ -65,11 +65,13 @@ class PickRef:
     """A question to a person.
 
     :param none: the option that picks nothing.
+    :param body: what else the person is told; None for nothing.
     """
 
     account: Account
     candidates: tuple[Candidate, ...]
     none: str | None = None
+    body: str | None = None
 
 
 def map_index_of(text: str) -> int:
@@ -99,7 +101,9 @@ def pick_of(value: object) -> PickRef | None:
         for row in rows
         if isinstance(row, Mapping) and (option := _text(row.get("option")))
     )
-    return PickRef(account, candidates, _text(value.get("none"))) if candidates else None
+    if not candidates:
+        return None
+    return PickRef(account, candidates, _text(value.get("none")), _text(value.get("body")))
 
 
 def _account(value: Mapping[str, Any]) -> Account | None:

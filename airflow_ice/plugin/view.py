@@ -38,7 +38,7 @@ def job_view(ref: JobRef, state: BatchState, now: datetime) -> dict[str, Any]:
 
 
 def pick_view(pick: PickRef, details: Mapping[str, Detail]) -> dict[str, Any]:
-    """Return a question to a person: `{"kind": "pick", "videos", "none", "billed"}`.
+    """Return a question to a person: `{"kind": "pick", "videos", "none", "body", "billed"}`.
 
     Each video has the `option` that Airflow's own form calls it. billed: whether what is picked is
     still to be rendered, and billed: previews are.
@@ -52,6 +52,7 @@ def pick_view(pick: PickRef, details: Mapping[str, Detail]) -> dict[str, Any]:
         "kind": "pick",
         "videos": videos,
         "none": pick.none,
+        "body": pick.body,
         "billed": not any(video["media_id"] for video in videos),
         "ended": True,
         "settled": all(detail.settled for detail in details.values())

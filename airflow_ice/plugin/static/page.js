@@ -6,7 +6,7 @@ import { Picking } from "./picking.js";
 import { readPage, Refused } from "./service.js";
 import { followTheme } from "./theme.js";
 
-const INTERVAL = 5000; // ms; the server asks ICE no more often, whoever looks
+const INTERVAL = 2500; // ms; the server asks ICE every 5 s at most, whoever looks
 const AFTER_ERROR = 10000;
 
 const main = document.getElementById("main");
@@ -27,7 +27,7 @@ class Page {
     this.summary = element("header");
     this.tools = element("div", { class: "tools" });
     this.grid = element("ul", { class: "grid" });
-    this.bar = element("div");
+    this.bar = element("div", { class: "stays" });
     this.picking = new Picking(() => this.drawCards());
     setInterval(() => this.tick(), 1000);
   }

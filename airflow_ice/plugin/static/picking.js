@@ -34,7 +34,7 @@ export class Picking {
     const { question, view } = this;
     const parts = [
       element("h1", {}, question?.subject ?? "Which videos?"),
-      question?.body ? element("p", { class: "body" }, question.body) : null,
+      view.body ? element("p", { class: "body" }, view.body) : null,
     ];
     if (question?.response_received) {
       const chosen = question.chosen_options ?? [];
