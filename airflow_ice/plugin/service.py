@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
@@ -55,7 +56,7 @@ class Detail:
     :param title: the title that was drawn for this video. So is speech, the spoken text.
     :param size: bytes. width, height: pixels.
     :param settled: nothing about it changes any more.
-    :param read_at: on the cache's clock.
+    :param read_at: on the cache's clock; before all time for what was never read.
     """
 
     percent: int | None = None
@@ -65,7 +66,7 @@ class Detail:
     width: int | None = None
     height: int | None = None
     settled: bool = False
-    read_at: float = 0.0
+    read_at: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,15 @@ SECRET = "testsecret-that-must-not-show"
 SECONDS = 600
 """For one test; the first one also starts Airflow."""
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 USERS = {"admin": "admin", "vera": "viewer", "edith": "user"}
 

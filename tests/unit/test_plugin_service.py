@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -43,7 +43,7 @@ class FakeHook:
             sub_jobs=tuple(SubJob(n, f"s{n}", media_id=f"m{n}", status=state) for n in range(subs)),
         )
 
-    async def __aenter__(self) -> FakeHook:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
