@@ -1,7 +1,8 @@
-"""What the fields of an Airflow connection mean: an endpoint, credentials, time limits. Pure, and nothing of Airflow in it.
+"""What the fields of an Airflow connection mean: an endpoint, credentials, time limits. Pure, and
+nothing of Airflow in it.
 
-Two connection types are understood: `alibaba_ice`, the one of this package, and `alibaba_cloud` of the apache provider for
-Alibaba, which keeps its AccessKey in extra.
+Two connection types are understood: `alibaba_ice`, the one of this package, and `alibaba_cloud` of
+the apache provider for Alibaba, which keeps its AccessKey in extra.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "sts": ("access_key_id", "access_key_secret", "security_token"),
     "ram_role_arn": ("access_key_id", "access_key_secret", "role_arn"),
     "credentials_uri": ("credentials_uri",),
-    # oidc_role_arn: what the connection leaves out, the library takes from the environment that a cluster's RRSA sets.
+    # oidc_role_arn: what the connection leaves out, the library takes from the environment that a
+    # cluster's RRSA sets.
 }
 _WHERE: Final[Mapping[str, str]] = {"access_key_id": "login", "access_key_secret": "password"}
 _TEXTS: Final = (
@@ -153,11 +155,13 @@ class IceConnection:
         return regional[1] if regional else None
 
     def account(self) -> dict[str, str]:
-        """Return where jobs run and who pays, as texts that differ where either does. No secret is in them.
+        """Return where jobs run and who pays, as texts that differ where either does. No secret is
+        in them.
 
-        * `region`: the public and the VPC endpoint of a region are one place; any other host is a place of its own.
-        * `credentials`: for keys of the connection's own, a hash of the AccessKey ID; else of the credential_type and of
-          what it names: role, identity provider, address.
+        * `region`: the public and the VPC endpoint of a region are one place; any other host is a
+          place of its own.
+        * `credentials`: for keys of the connection's own, a hash of the AccessKey ID; else of the
+          credential_type and of what it names: role, identity provider, address.
         """
         names = (
             ("access_key_id",)
@@ -174,12 +178,16 @@ class IceConnection:
         }
 
     def credentials_key(self) -> str:
-        """Return what two connections have in common whose credentials are the same. It holds secrets."""
+        """Return what two connections have in common whose credentials are the same. It holds
+        secrets.
+        """
         times = (self.connect_timeout, self.read_timeout)
         return repr((self.credential_type, sorted(self.settings.items()), self.proxy, times))
 
     def credentials(self) -> CredentialsSource:
-        """Return the source of credentials; no library is loaded and no network used until it is asked."""
+        """Return the source of credentials; no library is loaded and no network used until it is
+        asked.
+        """
         if self.has_fixed_credentials:
             return FixedCredentials(
                 Credentials(
@@ -226,7 +234,9 @@ def _without_secrets(name: Any) -> Any:
 
 
 def _secrets_of(address: str) -> list[str | None]:
-    """Return the password of an address, its query as a whole, and what in the query is called a secret."""
+    """Return the password of an address, its query as a whole, and what in the query is called a
+    secret.
+    """
     try:
         parts = urlsplit(address)
         password = parts.password
@@ -337,7 +347,8 @@ def _unknown_settings(extra: Mapping[str, Any], conn_type: str | None) -> list[s
             found.append(f"extra `region` is not a setting here: write `region_id`; it {overruled}")
         else:
             found.append(
-                f"extra `{shown}` is not a setting here{limits.nearest(name, _SETTINGS)}; it is ignored"
+                f"extra `{shown}` is not a setting here"
+                f"{limits.nearest(name, _SETTINGS)}; it is ignored"
             )
     return found
 
@@ -371,7 +382,10 @@ def _credential_type(extra: Mapping[str, Any], settings: Mapping[str, Any]) -> s
                 _there(name),
                 None,
                 f"is empty, and credential_type {kind} needs it",
-                advice="Fill it in, or choose another credential_type; `default` takes credentials from the environment.",
+                advice=(
+                    "Fill it in, or choose another credential_type; `default` takes credentials "
+                    "from the environment."
+                ),
             )
     return kind
 
@@ -413,7 +427,8 @@ def _verify(extra: Mapping[str, Any], where: Endpoint) -> str | None:
         raise IceInputError(
             "verify",
             value,
-            "cannot turn TLS checks off: requests carry credentials; give the file of a CA certificate",
+            "cannot turn TLS checks off: requests carry credentials; give the file of a CA "
+            "certificate",
         )
     if not isinstance(value, str):
         raise IceInputError(

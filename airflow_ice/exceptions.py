@@ -241,5 +241,6 @@ def not_retried(unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
 def connection_not_found(error: AirflowNotFoundException) -> NonRetryableIceConnectionNotFoundError:
     """Return the error of a connection that does not exist."""
     return NonRetryableIceConnectionNotFoundError(
-        f"{error}. Nothing was sent. Create the connection, or fix ice_conn_id, and clear this task."
+        f"{error}. Nothing was sent. Create the connection, or fix ice_conn_id, and clear this "
+        "task."
     )

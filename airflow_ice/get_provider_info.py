@@ -1,4 +1,6 @@
-"""What Airflow discovers of this package. Imports nothing of Airflow: it runs while Airflow itself is being imported."""
+"""What Airflow discovers of this package. Imports nothing of Airflow: it runs while Airflow itself
+is being imported.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-ice",
         "name": "Alibaba Cloud ICE",
-        "description": "Batch video production with Alibaba Cloud ICE (Intelligent Media Services).",
+        "description": (
+            "Batch video production with Alibaba Cloud ICE (Intelligent Media Services)."
+        ),
         "versions": [__version__],
         "integrations": [
             {
@@ -54,7 +58,10 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "placeholders": {
                         "login": "LTAI...; empty with a role or the default chain",
-                        "host": "empty for the region's own; http://127.0.0.1:8765 for the local emulator",
+                        "host": (
+                            "empty for the region's own; http://127.0.0.1:8765 for the local "
+                            "emulator"
+                        ),
                         "port": "0; left empty, Airflow 3.3 refuses to test it",
                     },
                 },
@@ -79,7 +86,8 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "credential_type": _field(
             "Credential type",
-            "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The others get keys that refresh "
+            "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The "
+            "others get keys that refresh "
             "themselves; default: the environment, a profile or the machine's role.",
             default="access_key",
             enum=[
@@ -128,7 +136,8 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "verify": _field(
             "CA file",
-            "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot be turned off.",
+            "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot "
+            "be turned off.",
         ),
     }
 

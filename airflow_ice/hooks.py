@@ -1,7 +1,7 @@
 """IceHook: from an Airflow connection to a client, in both colours.
 
-Nothing is fetched when a hook is made; the connection is read on the first call. The HTTP and credentials libraries are loaded
-only when a client is built, so that a DAG file pays for neither.
+Nothing is fetched when a hook is made; the connection is read on the first call. The HTTP and
+credentials libraries are loaded only when a client is built, so that a DAG file pays for neither.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ TRIES: Final = 4
 class IceHook(BaseHook, Calls, AsyncCalls):
     """Alibaba Cloud ICE (Intelligent Media Services) through an Airflow connection.
 
-    Every action is a method, and has an async twin with an a-prefix. Used as it is, each call opens a client and closes it; in a
-    `with` (or `async with`) block all calls share one client and its connections:
+    Every action is a method, and has an async twin with an a-prefix. Used as it is, each call opens
+    a client and closes it; in a `with` (or `async with`) block all calls share one client and its
+    connections:
 
         with IceHook() as hook:
             for job in hook.list_batch_media_producing_jobs(status="Processing"):
                 ...
 
-    :param ice_conn_id: a connection of type `alibaba_ice`, or `alibaba_cloud` of the apache provider.
+    :param ice_conn_id: a connection of type `alibaba_ice`, or `alibaba_cloud` of the apache
+        provider.
     :param region_id: for example `cn-shanghai`; None for the connection's own.
     :param tries: sends in all of one call that may be repeated; 1 for no retry.
     """
@@ -74,7 +76,8 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self.tries = tries
         self._connection: IceConnection | None = None
         self._is_pinned = False
-        # In a with block: what to close at its end, and the client once the first call has opened it.
+        # In a with block: what to close at its end, and the client once the first call has opened
+        # it.
         self._open: ExitStack | None = None
         self._client: IceClient | None = None
         self._async_open: AsyncExitStack | None = None
@@ -217,7 +220,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             limits.one_region(region, {**operation.query, **operation.form})
 
     def _refused(self) -> None:
-        """Read the connection and ask its source of credentials anew for the next client: either may have changed."""
+        """Read the connection and ask its source of credentials again for the next client: either
+        may have changed.
+        """
         _forget_source(self._connection)
         if not self._is_pinned:
             self._connection = None
@@ -237,7 +242,8 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         return self._read().account()
 
     def longest_send(self) -> float:
-        """Return after how many seconds one send is given up, from the moment that it needs a connection to its reply's last byte.
+        """Return after how many seconds one send is given up, from the moment that it needs a
+        connection to its reply's last byte.
 
         The wait for the rate limit and for credentials comes before it.
         """
@@ -245,7 +251,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         return connection.connect_timeout + connection.read_timeout
 
     def test_connection(self) -> tuple[bool, str]:
-        """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""
+        """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how
+        it went.
+        """
         try:
             with self.get_conn() as client:
                 client.call(
@@ -353,13 +361,17 @@ _limiters_lock = threading.Lock()
 
 
 def _limiter(ice_conn_id: str, per_second: float) -> RateLimiter:
-    """Return the limiter of a connection: one for the whole process, since the quota is one for the whole account."""
+    """Return the limiter of a connection: one for the whole process, since the quota is one for the
+    whole account.
+    """
     with _limiters_lock:
         return _limiters.setdefault((ice_conn_id, per_second), RateLimiter(per_second))
 
 
 class MaskedCredentials:
-    """A source whose keys are not in the connection, so that Airflow's masker is told of each new set that it hands out."""
+    """A source whose keys are not in the connection, so that Airflow's masker is told of each new
+    set that it hands out.
+    """
 
     def __init__(self, source: CredentialsSource) -> None:
         self._source = source
@@ -396,10 +408,11 @@ _sources_lock = threading.Lock()
 
 
 def _source(connection: IceConnection) -> CredentialsSource:
-    """Return where a connection's credentials come from: one source for the whole process, as long as its settings stay the same.
+    """Return where a connection's credentials come from: one source for the whole process, as long
+    as its settings stay the same.
 
-    A source that is made anew for each call fetches anew for each call, and some of the library's clients start a thread that
-    nobody ends.
+    A source that is made for each call fetches for each call, and some of the library's
+    clients start a thread that nobody ends.
     """
     if connection.has_fixed_credentials:
         return connection.credentials()
@@ -413,7 +426,9 @@ def _source(connection: IceConnection) -> CredentialsSource:
 
 
 def _forget_source(connection: IceConnection | None) -> None:
-    """Let the next client ask a new source: this one's credentials were refused, and it may hold on to them."""
+    """Let the next client ask a new source: this one's credentials were refused, and it may hold on
+    to them.
+    """
     if connection is not None:
         with _sources_lock:
             _sources.pop(connection.credentials_key(), None)

@@ -249,7 +249,8 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def _reschedule_date(self, outcome: PollAgain) -> datetime:
         assert self._wait is not None  # noqa: S101 - it has just been polled for
-        # A rescheduled poll starts the task again, which is no small thing: never sooner than asked.
+        # A rescheduled poll starts the task again, which is no small thing: never sooner than
+        # asked.
         left = max(self._wait.deadline - time.time(), 0.0)
         seconds = max(outcome.seconds, min(self.poke_interval, left))
         return datetime.fromtimestamp(time.time() + seconds, UTC)

@@ -298,10 +298,14 @@ class Wait:
         if left >= CLOCK_TOLERANCE:
             return PollAgain(min(pause, left), same_process)
         # First look, then judge: an outage at the deadline is no reason to miss a finished job.
-        left = self.deadline + DEADLINE_GRACE - now
-        if left < CLOCK_TOLERANCE:
+        if self.is_at_its_end(now):
             return TimedOut(self.timeout_reason(now))
+        left = self.deadline + DEADLINE_GRACE - now
         return PollAgain(min(pause, LONGEST_DOUBT_PAUSE, left), same_process)
+
+    def is_at_its_end(self, now: float) -> bool:
+        """Tell whether one more poll decides, also if it fails."""
+        return self.deadline + DEADLINE_GRACE - now < CLOCK_TOLERANCE
 
     def timeout_reason(self, now: float) -> str:
         """Say what was seen last and what happens to the job."""

@@ -60,7 +60,8 @@ def _dressed(method: M, describe: Callable[..., Operation[Any]], name: str) -> M
     editors.
     """
     functools.update_wrapper(method, describe, assigned=("__doc__", "__module__"), updated=())
-    del method.__wrapped__  # type: ignore[attr-defined]  # inspect would take the description's first argument for self
+    # inspect would take the description's first argument for self
+    del method.__wrapped__  # type: ignore[attr-defined]
     method.__name__ = name
     arguments = inspect.signature(describe).parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

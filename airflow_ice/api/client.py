@@ -41,7 +41,6 @@ from airflow_ice.api.errors import (
 )
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
-from airflow_ice.api.redaction import redact
 from airflow_ice.api.replies import Reply
 from airflow_ice.api.retries import Pause, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
@@ -258,7 +257,7 @@ class IceClient(Calls):
     exit.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
@@ -333,7 +332,7 @@ class AsyncIceClient(AsyncCalls):
     """The async client; nothing in it blocks the event loop.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
@@ -538,7 +537,7 @@ def _way(settings: ClientSettings) -> str:
 
 
 def _cause_in_words(cause: Exception, settings: ClientSettings) -> str:
-    said = redact(str(cause)).strip()
+    said = str(cause).strip()  # the error redacts it
     match cause:
         case httpx.ConnectTimeout():
             return f"no connection within {settings.connect_timeout:g} s"

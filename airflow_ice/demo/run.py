@@ -28,7 +28,7 @@ from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
 from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.objects import ObjectName, object_url
+from airflow_ice.emulator.media.objects import ObjectName, object_url
 from airflow_ice.waiting import counted
 
 DAG_ID: Final = "ice_produce_and_publish"

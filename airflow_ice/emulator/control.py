@@ -29,9 +29,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.faults import Fault
-from airflow_ice.emulator.objects import object_url
-from airflow_ice.emulator.store import Job, SubJob
+from airflow_ice.emulator.media.objects import object_url
+from airflow_ice.emulator.model.store import Job, SubJob
 
 
 def health(emulator: Emulator) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def add_fault(
 
     :raises ValueError: there is no such kind, or it takes no such option.
     """
-    emulator.faults.add(Fault(kind, action, times, options))
+    emulator.faults.add(kind, action, times, options)
 
 
 def set_clock(

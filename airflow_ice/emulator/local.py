@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 
 from airflow_ice.emulator import control
 from airflow_ice.emulator.emulator import Emulator
+from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.emulator.server import create_app, listen, make_server, url_host
-from airflow_ice.emulator.settings import Settings
 
 _START_SECONDS: Final = 30.0
 

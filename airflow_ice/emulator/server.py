@@ -22,12 +22,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from airflow_ice.emulator import control
-from airflow_ice.emulator.connection import droppable_protocol
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.objects import PROCESS, ObjectName, is_safe_key
-from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.snapshot import snapshot
-from airflow_ice.emulator.store import STORE_FILE, Store
+from airflow_ice.emulator.media.objects import PROCESS, ObjectName, is_safe_key
+from airflow_ice.emulator.media.snapshot import snapshot
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.model.store import STORE_FILE, Store
+from airflow_ice.emulator.wire.connection import droppable_protocol
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import logging
 import math
 import random
@@ -232,25 +233,39 @@ class Poller:
         due = self._due(watches, now)
         self._listing.begin(calls, len(due))
         ready = [watch for watch in due if self._listing.held_until(watch) <= now]
+        has_news = self._backoff.is_news(now)
+        wall = self.watches.wall_clock()
+        if not has_news and any(watch.wait.is_at_its_end(wall) for watch in ready):
+            self._backoff.probe_now(now)
         if not self._backoff.is_open:
             for watch in ready:
                 self._gets.ask(watch)
         elif now >= self._backoff.not_before:
-            if ready and not self._gets.is_busy:
-                # One that has failed least, due or not: a job that fails on its own proves nothing.
-                self._gets.ask(min(watches, key=lambda watch: watch.failures), check=True)
+            if ready and not self._gets.is_answer_near:
+                self._probe(watches, now)
         elif self._backoff.error is not None:
             await self.watches.tell_error(
                 self._backoff.error,
                 ready,
                 told_down=True,
-                poll_first=None if self._backoff.is_news(now) else self._backoff.not_before,
+                poll_first=None if has_news else self._backoff.not_before,
             )
         self._schedule(watches)
         now = self.watches.wall_clock()
         oldest = now - min((watch.wait.started_at for watch in watches), default=now)
         took = self.watches.clock() - began
         metrics.polled(self._name, self._region, len(watches), oldest, took)
+
+    def _probe(self, watches: list[Watch], now: float) -> None:
+        """Ask for a job or two while all others hold back."""
+        if self._gets.is_busy:  # one beside a probe that hangs, and the next an interval later
+            self._backoff.not_before = now + self.watches.shortest_interval()
+        free = [watch for watch in watches if not self._gets.is_asked(watch.wait.job_id)]
+        # Any that have failed least, due or not: a job that fails on its own proves nothing, and
+        # those that do may stand side by side.
+        number = self._backoff.probes_at_once
+        for watch in heapq.nsmallest(number, free, key=lambda one: (one.failures, self._draw())):
+            self._gets.ask(watch, check=True)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
         """Return the waits to poll now: if one is due, also those that are due soon."""
@@ -265,7 +280,7 @@ class Poller:
     def _schedule(self, watches: list[Watch]) -> None:
         """Find out when the next turn is."""
         now = self.watches.clock()
-        probing = self._backoff.is_open and self._gets.is_busy
+        probing = self._backoff.is_open and self._gets.is_answer_near
         next_due = shortest = math.inf
         for watch in watches:
             shortest = min(shortest, watch.interval)

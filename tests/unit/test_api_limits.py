@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
+from airflow_ice.api.limits.keys import EDITING_BLOCKS, INPUT_KEYS, OUTPUT_KEYS
 
 URL = "http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4"
 Check = Callable[..., object]
@@ -582,9 +583,7 @@ ANY = st.recursive(
     ),
     max_leaves=5,
 )
-KEYS = st.sampled_from(
-    [*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, *limits._OBJECTS, "Title", "SpeechText", "count"]
-)
+KEYS = st.sampled_from([*INPUT_KEYS, *OUTPUT_KEYS, *EDITING_BLOCKS, "Title", "SpeechText", "count"])
 
 
 @given(st.dictionaries(KEYS, ANY, max_size=5))

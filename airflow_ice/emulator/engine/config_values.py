@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from airflow_ice.emulator.errors import invalid_parameter
+from airflow_ice.emulator.model.errors import invalid_parameter
 
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 

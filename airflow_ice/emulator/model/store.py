@@ -1,7 +1,7 @@
-"""The emulator's memory: jobs, sub-jobs, client tokens and the clock, in one SQLite file that outlives the process.
+"""The emulator's memory: jobs, sub-jobs, client tokens and the clock, in one SQLite file.
 
-All access is from the server's event loop, one call at a time. Every query is answered from an index, so it costs the same among
-ten jobs and ten thousand.
+The file outlives the process. All access is from the server's event loop, one call at a time.
+Every query is answered from an index, so it costs the same among ten jobs and ten thousand.
 """
 
 from __future__ import annotations
@@ -10,48 +10,53 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from airflow_ice.emulator.jobs import INIT, Failure, JobPlan, Render, SubJobPlan
+from airflow_ice.emulator.model.columns import columns, create_table, insert, load, sql
+from airflow_ice.emulator.model.jobs import INIT, JobPlan, Render, SubJobPlan
 
 STORE_FILE: Final = "ice.sqlite3"  # in the data folder
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS jobs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, action TEXT NOT NULL, job_type TEXT NOT NULL,
-    status TEXT NOT NULL, listed_status TEXT, created REAL NOT NULL, modified REAL NOT NULL, completed REAL,
-    input_config TEXT, editing_config TEXT, output_config TEXT, user_data TEXT, client_token TEXT,
-    extend TEXT NOT NULL, extend_input TEXT, extend_output TEXT, plan TEXT NOT NULL, next_at REAL);
+# Jobs are numbered as they are created, so a bound in time is a bound in number; the order of a
+# page then needs no sorting.
+_FIRST_SINCE: Final = "SELECT seq FROM jobs WHERE created >= ? ORDER BY created, seq LIMIT 1"
+
+
+# A place in a stored plan, as SQL.
+_RENDERS: Final = "json_extract(plan, '$.renders')"
+_BEGINS: Final = "json_extract(plan, '$.begins')"
+_INDEXES: Final = f"""
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (listed_status, seq);
 CREATE INDEX IF NOT EXISTS jobs_by_type ON jobs (job_type, seq);
 CREATE INDEX IF NOT EXISTS jobs_by_created ON jobs (created);
 CREATE INDEX IF NOT EXISTS jobs_by_next ON jobs (next_at) WHERE next_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS sub_jobs (
-    job_id TEXT PRIMARY KEY, parent_id TEXT NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL,
-    created REAL NOT NULL, modified REAL NOT NULL, completed REAL, project_id TEXT NOT NULL, media_id TEXT, media_url TEXT,
-    bucket TEXT, object_key TEXT, duration REAL NOT NULL, materials TEXT NOT NULL, timeline TEXT NOT NULL,
-    begins REAL NOT NULL, ends REAL, failure TEXT, renders INTEGER NOT NULL, rendered_at REAL, render_failure TEXT) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sub_jobs_by_parent ON sub_jobs (parent_id, position);
 CREATE INDEX IF NOT EXISTS sub_jobs_by_project ON sub_jobs (project_id);
 CREATE INDEX IF NOT EXISTS sub_jobs_by_media ON sub_jobs (media_id) WHERE media_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS sub_jobs_by_object ON sub_jobs (bucket, object_key) WHERE bucket IS NOT NULL;
-CREATE INDEX IF NOT EXISTS sub_jobs_to_render ON sub_jobs (begins) WHERE renders = 1 AND rendered_at IS NULL;
+CREATE INDEX IF NOT EXISTS sub_jobs_by_object ON sub_jobs (bucket, object_key)
+    WHERE bucket IS NOT NULL;
+CREATE INDEX IF NOT EXISTS sub_jobs_to_render ON sub_jobs ({_BEGINS})
+    WHERE {_RENDERS} = 1 AND render IS NULL;
 CREATE TABLE IF NOT EXISTS client_tokens (
     action TEXT NOT NULL, token TEXT NOT NULL, fingerprint TEXT NOT NULL, job_id TEXT NOT NULL,
     PRIMARY KEY (action, token)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS clock (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), ahead REAL NOT NULL, frozen_at REAL);
+CREATE TABLE IF NOT EXISTS clock (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1), ahead REAL NOT NULL, frozen_at REAL);
 """
-
-# Jobs are numbered as they are created, so a bound in time is a bound in number; the order of a page then needs no sorting.
-_FIRST_SINCE: Final = "SELECT seq FROM jobs WHERE created >= ? ORDER BY created, seq LIMIT 1"
 
 
 @dataclass(slots=True)
 class Job:
-    """A main job as it is stored. `status` is what Get shows, `listed_status` what List shows (None: not yet listed)."""
+    """A main job, a row of the table `jobs`.
 
-    job_id: str
+    :param status: what Get shows.
+    :param listed_status: what List shows; None while it is not listed.
+    :param next_at: the next instant at which the clock may change it; None when it never will.
+    :param seq: its number in the order of creation, given by the store.
+    """
+
+    job_id: str = field(metadata=sql("TEXT NOT NULL UNIQUE"))
     action: str
     job_type: str
     created: float
@@ -68,19 +73,20 @@ class Job:
     listed_status: str | None = INIT
     modified: float = 0.0
     completed: float | None = None
-    seq: int = 0
+    next_at: float | None = None
+    seq: int = field(default=0, metadata=sql("INTEGER PRIMARY KEY AUTOINCREMENT"))
 
 
 @dataclass(slots=True)
 class SubJob:
-    """A sub-job as it is stored.
+    """A sub-job, a row of the table `sub_jobs`.
 
     :param duration: length of the video in seconds.
     :param materials: the title and the narration drawn for it, as JSON.
     :param timeline: what to render, as JSON; also the content of its project.
     """
 
-    job_id: str
+    job_id: str = field(metadata=sql("TEXT NOT NULL UNIQUE"))
     parent_id: str
     position: int
     created: float
@@ -116,10 +122,17 @@ class StoreError(OSError):
     """The file of an emulator's memory cannot be used; the text names it and says what to do."""
 
 
+_TABLES: Final[dict[str, type]] = {"jobs": Job, "sub_jobs": SubJob}
+_TO_RENDER: Final = (
+    f"SELECT * FROM sub_jobs WHERE {_RENDERS} = 1 AND render IS NULL ORDER BY {_BEGINS}"  # noqa: S608
+)
+
+
 class Store:
     """The tables. Opened once, closed once.
 
-    :raises StoreError: the file is no SQLite file of an emulator, or cannot be opened.
+    :raises StoreError: the file is no SQLite file of an emulator of this version, or cannot be
+        opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,9 +150,15 @@ class Store:
     def _prepare(self) -> None:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
-        # A crash of the process loses nothing; only a crash of the machine could lose the last jobs, and this is an emulator.
+        # A crash of the process loses nothing; only a crash of the machine could lose the last
+        # jobs, and this is an emulator.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        for table, kind in _TABLES.items():
+            self._db.executescript(create_table(table, kind))
+            stored = {row["name"] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            if stored != {column.name for column in columns(kind)}:
+                raise sqlite3.DatabaseError("another version of the emulator wrote it")
+        self._db.executescript(_INDEXES)
 
     def close(self) -> None:
         """Close the file."""
@@ -171,36 +190,9 @@ class Store:
 
     def add_job(self, job: Job, sub_jobs: Sequence[SubJob], fingerprint: str | None) -> None:
         """Store a new job, its sub-jobs and its client token. Inside a transaction."""
-        columns = (
-            "job_id, action, job_type, status, listed_status, created, modified, completed, input_config, editing_config, "
-            "output_config, user_data, client_token, extend, extend_input, extend_output, plan"
-        )
-        values = (
-            *(
-                job.job_id,
-                job.action,
-                job.job_type,
-                job.status,
-                job.listed_status,
-                job.created,
-                job.modified,
-                job.completed,
-            ),
-            *(
-                job.input_config,
-                job.editing_config,
-                job.output_config,
-                job.user_data,
-                job.client_token,
-            ),
-            *(job.extend, job.extend_input, job.extend_output, json.dumps(job.plan.to_dict())),
-        )
-        marks = ", ".join("?" * len(values))
-        self._db.execute(f"INSERT INTO jobs ({columns}) VALUES ({marks})", values)  # noqa: S608 - constant text
-        self._db.executemany(
-            "INSERT INTO sub_jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-            [_sub_job_values(sub_job) for sub_job in sub_jobs],
-        )
+        self._db.execute(*insert("jobs", job))
+        for sub_job in sub_jobs:
+            self._db.execute(*insert("sub_jobs", sub_job))
         if job.client_token is not None:
             row = (job.action, job.client_token, fingerprint, job.job_id)
             self._db.execute("INSERT INTO client_tokens VALUES (?, ?, ?, ?)", row)
@@ -214,16 +206,17 @@ class Store:
     def job(self, job_id: str) -> Job | None:
         """Return a main job."""
         row = self._db.execute("SELECT * FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
-        return _job(row) if row else None
+        return load(Job, row) if row else None
 
     def all_jobs(self) -> list[Job]:
         """Return every main job, oldest first."""
-        return [_job(row) for row in self._db.execute("SELECT * FROM jobs ORDER BY seq")]
+        return [load(Job, row) for row in self._db.execute("SELECT * FROM jobs ORDER BY seq")]
 
     def due_jobs(self, now: float) -> list[Job]:
         """Return the main jobs that may have changed by now."""
         return [
-            _job(row) for row in self._db.execute("SELECT * FROM jobs WHERE next_at <= ?", (now,))
+            load(Job, row)
+            for row in self._db.execute("SELECT * FROM jobs WHERE next_at <= ?", (now,))
         ]
 
     def next_at(self) -> float | None:
@@ -253,13 +246,16 @@ class Store:
         # The text is made of the constants above; every value is bound.
         query = f"SELECT * FROM jobs WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
         return [
-            _job(row) for row in self._db.execute(query, (*(value for _, value in terms), limit))
+            load(Job, row)
+            for row in self._db.execute(query, (*(value for _, value in terms), limit))
         ]
 
     def save_job_state(self, job: Job, next_at: float | None) -> None:
         """Keep where a main job stands."""
+        job.next_at = next_at
         self._db.execute(
-            "UPDATE jobs SET status = ?, listed_status = ?, modified = ?, completed = ?, next_at = ? WHERE job_id = ?",
+            "UPDATE jobs SET status = ?, listed_status = ?, modified = ?, completed = ?,"
+            " next_at = ? WHERE job_id = ?",
             (job.status, job.listed_status, job.modified, job.completed, next_at, job.job_id),
         )
 
@@ -270,7 +266,7 @@ class Store:
         rows = self._db.execute(
             "SELECT * FROM sub_jobs WHERE parent_id = ? ORDER BY position", (parent_id,)
         )
-        return [_sub_job(row) for row in rows]
+        return [load(SubJob, row) for row in rows]
 
     def sub_job(self, job_id: str) -> SubJob | None:
         """Return a sub-job by its own id."""
@@ -290,8 +286,7 @@ class Store:
 
     def sub_jobs_to_render(self) -> list[SubJob]:
         """Return the sub-jobs whose files are still to be made, the first to be due first."""
-        query = "SELECT * FROM sub_jobs WHERE renders = 1 AND rendered_at IS NULL ORDER BY begins"
-        return [_sub_job(row) for row in self._db.execute(query)]
+        return [load(SubJob, row) for row in self._db.execute(_TO_RENDER)]
 
     def save_sub_job_state(self, sub_job: SubJob) -> None:
         """Keep where a sub-job stands."""
@@ -302,77 +297,22 @@ class Store:
 
     def save_render(self, job_id: str, render: Render) -> None:
         """Keep how a render ended; its main job is due for a look."""
-        failure = _failure_text(render.failure)
+        stored = json.dumps(asdict(render))
         with self.transaction():
+            self._db.execute("UPDATE sub_jobs SET render = ? WHERE job_id = ?", (stored, job_id))
             self._db.execute(
-                "UPDATE sub_jobs SET rendered_at = ?, render_failure = ? WHERE job_id = ?",
-                (render.done_at, failure, job_id),
+                "UPDATE jobs SET next_at = 0"
+                " WHERE job_id = (SELECT parent_id FROM sub_jobs WHERE job_id = ?)",
+                (job_id,),
             )
-            parent = "SELECT parent_id FROM sub_jobs WHERE job_id = ?"
-            self._db.execute(f"UPDATE jobs SET next_at = 0 WHERE job_id = ({parent})", (job_id,))  # noqa: S608 - constant text
 
     def _one_sub_job(self, where: str, *values: str) -> SubJob | None:
         row = self._db.execute(f"SELECT * FROM sub_jobs WHERE {where} LIMIT 1", values).fetchone()  # noqa: S608 - constant text
-        return _sub_job(row) if row else None
+        return load(SubJob, row) if row else None
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(
-        f"{path} cannot be used as an emulator's memory ({error}); move it away, or take another data folder"
+        f"{path} cannot be used as an emulator's memory ({error}); move it away, or take another"
+        " data folder"
     )
-
-
-def _job(row: sqlite3.Row) -> Job:
-    fields = {name: row[name] for name in row.keys() if name not in ("plan", "next_at")}  # noqa: SIM118 - a Row is no dict
-    return Job(plan=JobPlan.from_dict(json.loads(row["plan"])), **fields)
-
-
-def _sub_job(row: sqlite3.Row) -> SubJob:
-    apart = ("begins", "ends", "failure", "renders", "rendered_at", "render_failure")
-    fields = {name: row[name] for name in row.keys() if name not in apart}  # noqa: SIM118 - a Row is no dict
-    plan = SubJobPlan(row["begins"], row["ends"], _failure(row["failure"]), bool(row["renders"]))
-    render = (
-        None
-        if row["rendered_at"] is None
-        else Render(row["rendered_at"], _failure(row["render_failure"]))
-    )
-    return SubJob(plan=plan, render=render, **fields)
-
-
-def _sub_job_values(sub_job: SubJob) -> tuple[Any, ...]:
-    plan = sub_job.plan
-    return (
-        *(
-            sub_job.job_id,
-            sub_job.parent_id,
-            sub_job.position,
-            sub_job.status,
-            sub_job.created,
-            sub_job.modified,
-            sub_job.completed,
-        ),
-        *(
-            sub_job.project_id,
-            sub_job.media_id,
-            sub_job.media_url,
-            sub_job.bucket,
-            sub_job.object_key,
-            sub_job.duration,
-        ),
-        *(
-            sub_job.materials,
-            sub_job.timeline,
-            plan.begins,
-            plan.ends,
-            _failure_text(plan.failure),
-            int(plan.renders),
-        ),
-    )
-
-
-def _failure_text(failure: Failure | None) -> str | None:
-    return None if failure is None else json.dumps([failure.code, failure.message])
-
-
-def _failure(text: str | None) -> Failure | None:
-    return None if text is None else Failure(*json.loads(text))

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_ice.emulator.planning import Segment, Timeline
+from airflow_ice.emulator.model.timeline import Segment, Timeline
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

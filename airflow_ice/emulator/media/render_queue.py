@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from airflow_ice.emulator.jobs import Failure
-from airflow_ice.emulator.material import MaterialFinder
-from airflow_ice.emulator.objects import ObjectName, ObjectStore
-from airflow_ice.emulator.planning import Timeline
-from airflow_ice.emulator.render import RenderStoppedError, render
-from airflow_ice.emulator.store import SubJob
+from airflow_ice.emulator.media.material import MaterialFinder
+from airflow_ice.emulator.media.objects import ObjectName, ObjectStore
+from airflow_ice.emulator.media.render import RenderStoppedError, render
+from airflow_ice.emulator.model.jobs import Failure
+from airflow_ice.emulator.model.store import SubJob
+from airflow_ice.emulator.model.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from airflow_ice.emulator.clock import timestamp
-from airflow_ice.emulator.jobs import FAILED, sub_job_failure
-from airflow_ice.emulator.settings import is_loopback
-from airflow_ice.emulator.store import Job, SubJob
+from airflow_ice.emulator.model.clock import timestamp
+from airflow_ice.emulator.model.jobs import FAILED, sub_job_failure
+from airflow_ice.emulator.model.settings import is_loopback
+from airflow_ice.emulator.model.store import Job, SubJob
 
 if TYPE_CHECKING:
     import httpx

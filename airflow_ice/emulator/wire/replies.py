@@ -7,11 +7,11 @@ import mimetypes
 from pathlib import Path
 from typing import Any
 
-from airflow_ice.emulator.clock import timestamp
-from airflow_ice.emulator.jobs import FAILED, FINISHED, PROCESSING, SUCCESS, sub_job_failure
-from airflow_ice.emulator.objects import ObjectName
-from airflow_ice.emulator.probe import MediaFacts
-from airflow_ice.emulator.store import Job, SubJob
+from airflow_ice.emulator.media.objects import ObjectName
+from airflow_ice.emulator.media.probe import MediaFacts
+from airflow_ice.emulator.model.clock import timestamp
+from airflow_ice.emulator.model.jobs import FAILED, FINISHED, PROCESSING, SUCCESS, sub_job_failure
+from airflow_ice.emulator.model.store import Job, SubJob
 
 
 def batch_job(job: Job, sub_jobs: list[SubJob], now: float) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_ice.emulator.jobs import SUCCESS, Failure
-from airflow_ice.emulator.objects import ObjectName, ObjectStore, parse_object_url
-from airflow_ice.emulator.planning import FOUND_BY_SEARCH
-from airflow_ice.emulator.store import Store, SubJob
+from airflow_ice.emulator.media.objects import ObjectName, ObjectStore, parse_object_url
+from airflow_ice.emulator.model.jobs import SUCCESS, Failure
+from airflow_ice.emulator.model.store import Store, SubJob
+from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from airflow_ice.emulator.clock import timestamp
-from airflow_ice.emulator.jobs import FAILED, INIT, SUCCESS
-from airflow_ice.emulator.planning import Caption, Timeline
-from airflow_ice.emulator.store import SubJob
-
-# Guess: where titles and subtitles stand, and how large they are, as shares of the height.
-TITLE_Y: Final = 0.08
-CAPTION_Y: Final = 0.88
-TITLE_SIZE: Final = 0.055
-CAPTION_SIZE: Final = 0.045
+from airflow_ice.emulator.model.clock import timestamp
+from airflow_ice.emulator.model.jobs import FAILED, INIT, SUCCESS
+from airflow_ice.emulator.model.store import SubJob
+from airflow_ice.emulator.model.timeline import (
+    CAPTION_SIZE,
+    CAPTION_Y,
+    TITLE_SIZE,
+    TITLE_Y,
+    Caption,
+    Timeline,
+)
 
 
 def project(

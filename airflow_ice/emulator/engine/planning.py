@@ -1,20 +1,17 @@
-"""What a job will make: which clips, which title and narration, how long, for each of its videos. Pure functions.
+"""What a job will make: which clips, title and narration, and how long, for each of its videos.
 
-A video is described by a timeline, plain JSON that `render.py` can play: its size and its segments, each a piece of some material
-for so many seconds. The timeline is also what a preview project holds.
+Pure functions. A video is described by a timeline, which is also what a preview project holds.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from airflow_ice.emulator.validation import Submission
-
-FOUND_BY_SEARCH: Final = "search-result"
-"""The clip that a search in a media library finds here: the emulator's own, so never unknown."""
+from airflow_ice.emulator.engine.submissions import Submission
+from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
 
 # Guess: what the service takes where nothing is said.
 _DEFAULT_VIDEO_SECONDS: Final = 10.0
@@ -26,71 +23,6 @@ _PAUSES: Final = ".!?,;\n\u3001\u3002\uff01\uff0c\uff1b\uff1f"
 _SENTENCE: Final = re.compile(rf"[^{_PAUSES}]+[{_PAUSES}]*")
 _SSML: Final = re.compile(r"<[^>]*>")
 _CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a video.
-
-    :param media: the media id or URL that it is cut from.
-    :param seconds: its length in the video.
-    :param start: where the piece starts in the material, in seconds.
-    """
-
-    media: str
-    seconds: float
-    start: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """A text that is spoken and shown.
-
-    :param start: when it comes up in the video, in seconds; it stays for `seconds`.
-    """
-
-    text: str
-    start: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """A video to be rendered.
-
-    :param index: the number drawn on generated pictures, which makes one video differ from the
-        next.
-    :param volume: how loud the clips' own sound is, 0 silences it.
-    :param title: shown from the beginning to the end; empty for none.
-    :param captions: the narration, as subtitles.
-    :param music: the media id or URL of the background music; empty for none.
-    """
-
-    index: int
-    width: int
-    height: int
-    crf: int
-    volume: float
-    segments: tuple[Segment, ...]
-    title: str = ""
-    captions: tuple[Caption, ...] = ()
-    music: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """The length of the video."""
-        return round(sum(segment.seconds for segment in self.segments), 3)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Timeline:
-        """Read what `to_dict` wrote, also before there were titles, captions and music."""
-        segments = tuple(Segment(**segment) for segment in data["segments"])
-        captions = tuple(Caption(**caption) for caption in data.get("captions", ()))
-        return cls(**{**data, "segments": segments, "captions": captions})
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +172,7 @@ def _at_most(segments: Sequence[Segment], most: float | None) -> list[Segment]:
 
 
 def material(submission: Submission) -> list[str]:
-    """Return the media ids and URLs that a submit names as material, in its order."""
-    config = submission.input_config
+    """Return the media ids and URLs that a job is cut from, in the order of its submit."""
     if submission.selection:
         outputs = submission.selection["textMatchMediaOutputList"]
         sentences = [
@@ -250,12 +181,8 @@ def material(submission: Submission) -> list[str]:
             for sentence in output["textMatchMediaSentenceOutputList"]
         ]
         return [clip["mediaId"] for sentence in sentences for clip in sentence["matchClipList"]]
-    if submission.job_type == "Script":
-        return [media for group in config["MediaGroupArray"] for media in group["MediaArray"]]
-    if submission.job_type == "Sports_Highlights":
-        return [config["InputMedia"]]
     # A search in a library finds what it finds; here it finds one generated clip.
-    return list(config.get("MediaArray") or [FOUND_BY_SEARCH])
+    return list(submission.material or [FOUND_BY_SEARCH])
 
 
 def mentioned(submission: Submission) -> list[str]:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from airflow_ice.api import signature
-from airflow_ice.emulator.clock import parse_timestamp
-from airflow_ice.emulator.errors import ServiceError
-from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.model.clock import parse_timestamp
+from airflow_ice.emulator.model.errors import ServiceError
+from airflow_ice.emulator.model.settings import Settings
 
 MAX_SKEW_SECONDS: Final = 15 * 60
 

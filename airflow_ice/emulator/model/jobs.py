@@ -7,8 +7,8 @@ after a restart, and a test that moves the clock sees exactly the history that t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 INIT: Final = "Init"
 PROCESSING: Final = "Processing"
@@ -17,20 +17,6 @@ SUCCESS: Final = "Success"
 FAILED: Final = "Failed"
 
 JOB_STATUSES: Final = (INIT, PROCESSING, FINISHED, FAILED)
-SELECTION_TYPES: Final = ("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select")
-ORGANIZATION_TYPES: Final = (
-    "Smart_Mix_Timeline_Organize",
-    "Screen_Media_Highlights_Timeline_Organize",
-)
-JOB_TYPES: Final = (
-    "Script",
-    "Smart_Mix",
-    "Sports_Highlights",
-    "Screen_Media_Highlights",
-    *SELECTION_TYPES,
-    *ORGANIZATION_TYPES,
-    "Scene_Batch_Editing",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +53,7 @@ class JobPlan:
     :param list_lag: by how many seconds ListBatchMediaProducingJobs is behind.
     :param odd_status: a status that nobody knows, shown until `odd_until`.
     :param doc_quirks: replies look like the documentation's own sample.
+    :param listed: whether ListBatchMediaProducingJobs shows it at all.
     """
 
     begins: float
@@ -79,16 +66,7 @@ class JobPlan:
     odd_status: str | None = None
     odd_until: float = 0.0
     doc_quirks: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> JobPlan:
-        """Read what `to_dict` wrote."""
-        failure = data["failure"]
-        return cls(**{**data, "failure": Failure(**failure) if failure else None})
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,32 +11,26 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from airflow_ice.emulator import project, replies, validation
-from airflow_ice.emulator.clock import Clock, parse_timestamp
-from airflow_ice.emulator.errors import (
+from airflow_ice.emulator.engine import validation
+from airflow_ice.emulator.engine.lifecycle import Lifecycle
+from airflow_ice.emulator.engine.submit_actions import JOB_TYPES, SUBMIT_ACTIONS
+from airflow_ice.emulator.media.material import Material, MaterialFinder
+from airflow_ice.emulator.media.objects import ObjectStore, media_id, object_url, parse_object_url
+from airflow_ice.emulator.media.probe import MediaFacts, probe
+from airflow_ice.emulator.media.snapshot import COVER_PROCESS
+from airflow_ice.emulator.model.clock import Clock, parse_timestamp
+from airflow_ice.emulator.model.errors import (
     invalid_parameter,
     missing_parameter,
     project_not_found,
     resource_not_found,
 )
-from airflow_ice.emulator.jobs import FAILED, JOB_STATUSES, JOB_TYPES, SUCCESS
-from airflow_ice.emulator.lifecycle import Lifecycle
-from airflow_ice.emulator.material import Material, MaterialFinder
-from airflow_ice.emulator.objects import ObjectStore, media_id, object_url, parse_object_url
-from airflow_ice.emulator.planning import Timeline
-from airflow_ice.emulator.probe import MediaFacts, probe
-from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.snapshot import COVER_PROCESS
-from airflow_ice.emulator.store import Filter, Store, SubJob
+from airflow_ice.emulator.model.jobs import FAILED, JOB_STATUSES, SUCCESS
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.model.store import Filter, Store, SubJob
+from airflow_ice.emulator.model.timeline import Timeline
+from airflow_ice.emulator.wire import projects, replies
 
-SUBMITS: Final = (
-    "SubmitBatchMediaProducingJob",
-    "SubmitScreenMediaHighlightsJob",
-    "SubmitSportsHighlightsJob",
-    "SubmitSceneMediaSelectionJob",
-    "SubmitSceneTimelineOrganizationJob",
-    "SubmitSceneBatchEditingJob",
-)
 _DEFAULT_PAGE: Final = 10
 _LARGEST_PAGE: Final = 100
 _DEFAULT_AUTH_SECONDS: Final = 3600
@@ -75,7 +69,7 @@ class Actions:
 
     def knows(self, action: str) -> bool:
         """Tell whether an action is one of those that are emulated."""
-        return action in SUBMITS or action in self._reads
+        return action in SUBMIT_ACTIONS or action in self._reads
 
     def answer(self, action: str, parameters: Mapping[str, str], base_url: str) -> dict[str, Any]:
         """Carry an action out and return the body of its reply, without RequestId.
@@ -84,7 +78,7 @@ class Actions:
         :raises ServiceError: it is refused.
         """
         self._lifecycle.settle()
-        if action in SUBMITS:
+        if action in SUBMIT_ACTIONS:
             submission = validation.submission(
                 action, parameters, self._settings.region_id, self._settings.bucket
             )
@@ -119,7 +113,7 @@ class Actions:
         cover = None
         for clip in self._clips(sub_job):
             cover = cover or self._cover_url(self._finder.find(clip), base_url, self._expiry())
-        shown = project.project(
+        shown = projects.project(
             sub_job,
             request_source=source,
             cover_url=cover,
@@ -150,7 +144,7 @@ class Actions:
         if not project_id:
             raise missing_parameter("ProjectId")
         sub_job = self._store.sub_job_of_project(project_id)
-        if sub_job is None or not project.exists(sub_job):
+        if sub_job is None or not projects.exists(sub_job):
             raise project_not_found()
         return sub_job
 
@@ -162,7 +156,7 @@ class Actions:
 
     def _wire_timeline(self, sub_job: SubJob) -> str:
         timeline = Timeline.from_dict(json.loads(sub_job.timeline))
-        shown = project.wire_timeline(timeline, lambda media: _media_id(self._finder.find(media)))
+        shown = projects.wire_timeline(timeline, lambda media: _media_id(self._finder.find(media)))
         return json.dumps(shown, ensure_ascii=False)
 
     def _expiry(self, seconds: int = _DEFAULT_AUTH_SECONDS) -> int:

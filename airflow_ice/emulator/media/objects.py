@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from airflow_ice.emulator.settings import Settings, is_loopback
+from airflow_ice.emulator.model.settings import Settings, is_loopback
 
 _OSS_HOST: Final = re.compile(
     r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com"
