@@ -5,7 +5,7 @@ The check is Airflow's own dependency with an auth manager that gives each user 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -16,12 +16,14 @@ from airflow.models.dag import DagModel  # noqa: TID251 - replaced, for there is
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from airflow_ice.demo.clips import make_clips
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.hooks import IceHook
 from airflow_ice.plugin import access, app
 from airflow_ice.plugin.tasks import TaskKey
 
-MOUNT = "/ice"
+PREFIX = "/prefix"
+MOUNT = PREFIX + "/ice"
 USERS = ("nobody", "stranger", "viewer", "editor")
 PARTS = {
     "dag_id": "mine",
@@ -58,41 +60,50 @@ def rights(monkeypatch: pytest.MonkeyPatch) -> NamesAsRights:
     return rights
 
 
+@pytest.fixture(scope="module")
+def ice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIce]:
+    clips = tmp_path_factory.mktemp("clips")
+    make_clips(clips)
+    with LocalIce(job_seconds=0, media_dir=clips) as ice:
+        yield ice
+
+
 @pytest.fixture
-def ids(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A job of a local ICE, which the task `produce` of the DAG `mine` has pushed."""
-    with LocalIce(job_seconds=0, render=True) as ice:
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_ICE_DEFAULT",
-            f'{{"conn_type": "alibaba_ice", "host": "{ice.url}", "login": "{ice.access_key_id}",'
-            f' "password": "{ice.access_key_secret}"}}',
-        )
-        hook = IceHook()
-        job_id = hook.submit_batch_media_producing_job(
-            {"MediaGroupArray": [{"GroupName": "a", "MediaArray": ["0" * 32]}]},
-            {
-                "MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4",
-                "Count": 1,
-                "FixedDuration": 1,
-                "Width": 320,
-                "Height": 180,
-            },
-        )
-        ice.finish_all()
-        pushed = {"job_id": job_id, "ice_conn_id": "ice_default", "region_id": None}
-        produce = TaskKey("mine", "r", "produce")
-        monkeypatch.setattr(
-            app, "xcom_of_task", lambda task, keys: {"ice_job": pushed} if task == produce else {}
-        )
-        monkeypatch.setattr(app, "xcom_of_run", lambda dag_id, run_id, key: [(produce, pushed)])
-        (video,) = hook.get_batch_media_producing_job(job_id).sub_jobs
-        yield {"media_id": video.media_id or "", "project_id": video.project_id or ""}
+def ids(ice: LocalIce, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The video of a job that the task `produce` of the DAG `mine` has pushed."""
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_ICE_DEFAULT",
+        f'{{"conn_type": "alibaba_ice", "host": "{ice.url}", "login": "{ice.access_key_id}",'
+        f' "password": "{ice.access_key_secret}"}}',
+    )
+    hook = IceHook()
+    job_id = hook.submit_batch_media_producing_job(
+        input_config={
+            "MediaGroupArray": [{"GroupName": "a", "MediaArray": [ice.media()[0]["url"]]}]
+        },
+        output_config={
+            "MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/v_{index}.mp4",
+            "Count": 1,
+            "FixedDuration": 1,
+            "Width": 320,
+            "Height": 180,
+        },
+    )
+    ice.finish_all()
+    pushed = {"job_id": job_id, "ice_conn_id": "ice_default", "region_id": None}
+    produce = TaskKey("mine", "r", "produce")
+    monkeypatch.setattr(
+        app, "xcom_of_task", lambda task, keys: {"ice_job": pushed} if task == produce else {}
+    )
+    monkeypatch.setattr(app, "xcom_of_run", lambda dag_id, run_id, key: [(produce, pushed)])
+    (video,) = hook.get_batch_media_producing_job(job_id).sub_jobs
+    return {"media_id": video.media_id or "", "project_id": video.project_id or ""}
 
 
 @pytest.fixture
 async def client(rights: NamesAsRights) -> AsyncIterator[httpx.AsyncClient]:
-    outer = FastAPI(root_path="/prefix")
-    outer.mount(MOUNT, app.create_app())
+    outer = FastAPI(root_path=PREFIX)
+    outer.mount("/ice", app.create_app())
     transport = httpx.ASGITransport(app=outer)
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
         yield client
