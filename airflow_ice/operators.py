@@ -21,6 +21,7 @@ from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.links import IceVideosLink
 from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver, push_job
@@ -93,6 +94,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id", "require")
+    operator_extra_links = (IceVideosLink(),)
     ui_color = "#d7efdf"
 
     def __init__(
@@ -192,6 +194,7 @@ class IceSubmitOperator(BaseOperator):
             "json",
         )
     }
+    operator_extra_links = (IceVideosLink(),)
     ui_color = "#fdebd0"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
