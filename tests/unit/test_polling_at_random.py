@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
@@ -252,7 +252,21 @@ def refused_one_by_one() -> Story:
     return Story(ones, [Phase(GET, "forbidden", 0.0, 30.0, every=2)], list_takes=3.0)
 
 
+def probed_in_doubt() -> Story:
+    """A wait whose key is refused for 50 s is the one that is probed, and the clock jumps."""
+    one = One(20.2, "Finished", 2.0, 1e5, 0.0, listed=True)
+    other = One(64.5, "Finished", 5.0, 1e5, 0.0, listed=True)
+    phases = [Phase(GET, "refused", 0.0, 50.0, every=2), Phase(GET, "5xx", 46.0, 50.0, every=2)]
+    return Story(
+        [one, replace(other, joins=130.0, interval=30.0), other],
+        phases,
+        [(46.0, 3600.0)],
+        others=3000,
+    )
+
+
 @given(story=stories)
+@example(story=probed_in_doubt())
 @example(story=refused_one_by_one())
 @example(story=a_probe_that_hangs())
 @settings(
