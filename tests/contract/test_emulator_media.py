@@ -15,7 +15,7 @@ from alibabacloud_ice20201109 import models
 from alibabacloud_tea_openapi.exceptions import ClientException
 
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.media.render import render
+from airflow_ice.emulator.media.render import Sources, render
 from airflow_ice.emulator.model.timeline import Segment, Timeline
 from tests.contract.conftest import Sdk
 
@@ -24,7 +24,10 @@ SMALL = {"Width": 192, "Height": 128}
 
 def make_clip(path: Path, index: int, seconds: float) -> None:
     render(
-        Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)), [None], path, lambda: False
+        Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)),
+        Sources([None]),
+        path,
+        lambda: False,
     )
 
 

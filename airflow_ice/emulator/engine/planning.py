@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_ice.emulator.engine.submissions import Submission
-from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
+from airflow_ice.emulator.model.timeline import (
+    FOUND_BY_SEARCH,
+    MUSIC_VOLUME,
+    Caption,
+    Segment,
+    Timeline,
+)
 
 # Guess: what the service takes where nothing is said.
 _DEFAULT_VIDEO_SECONDS: Final = 10.0
@@ -57,19 +63,24 @@ def _video(submission: Submission, index: int) -> Video:
     else:
         segments, spoken = _mixed_segments(submission, index, narration)
     music = submission.input_config.get("BackgroundMusicArray") or [""]
-    volume = float((submission.editing_config.get("MediaConfig") or {}).get("Volume") or 0)
     timeline = Timeline(
         index,
         output.width,
         output.height,
         output.crf,
-        volume,
+        _volume(submission, "MediaConfig", 0.0),
         tuple(segments),
         title,
         tuple(_captions(segments, spoken)),
         music[index % len(music)],
+        _volume(submission, "BackgroundMusicConfig", MUSIC_VOLUME),
     )
     return Video(timeline, title, narration or " ".join(text for text in spoken if text))
+
+
+def _volume(submission: Submission, block: str, default: float) -> float:
+    given = (submission.editing_config.get(block) or {}).get("Volume")
+    return default if given is None else float(given)
 
 
 def _captions(segments: Sequence[Segment], spoken: Sequence[str]) -> Iterator[Caption]:

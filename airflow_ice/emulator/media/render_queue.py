@@ -17,7 +17,7 @@ from typing import Final
 
 from airflow_ice.emulator.media.material import MaterialFinder
 from airflow_ice.emulator.media.objects import ObjectName, ObjectStore
-from airflow_ice.emulator.media.render import RenderStoppedError, render
+from airflow_ice.emulator.media.render import RenderStoppedError, Sources, render
 from airflow_ice.emulator.model.jobs import Failure
 from airflow_ice.emulator.model.store import SubJob
 from airflow_ice.emulator.model.timeline import Timeline
@@ -64,9 +64,12 @@ class RenderQueue:
         if self._workers is None:
             self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ice-render")
         target = self._objects.path_to_write(ObjectName(sub_job.bucket, sub_job.object_key))
-        sources = [material.path for material in found]
-        unknown = frozenset(self._finder.unknown(segment.media for segment in timeline.segments))
-        self._workers.submit(self._work, sub_job.job_id, timeline, sources, unknown, target)
+        sources = Sources(
+            [material.path for material in found],
+            frozenset(self._finder.unknown(segment.media for segment in timeline.segments)),
+            self._finder.find(timeline.music).path if timeline.music else None,
+        )
+        self._workers.submit(self._work, sub_job.job_id, timeline, sources, target)
 
     def close(self) -> None:
         """Stop the workers; returns when they have."""
@@ -74,19 +77,12 @@ class RenderQueue:
         if self._workers is not None:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _work(
-        self,
-        job_id: str,
-        timeline: Timeline,
-        sources: list[Path | None],
-        unknown: frozenset[str],
-        target: Path,
-    ) -> None:
+    def _work(self, job_id: str, timeline: Timeline, sources: Sources, target: Path) -> None:
         unfinished = self._staging / f"{job_id}.mp4"
         failure = None
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
-            render(timeline, sources, unfinished, self._stopping.is_set, unknown)
+            render(timeline, sources, unfinished, self._stopping.is_set)
             target.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(target)
         except RenderStoppedError:
