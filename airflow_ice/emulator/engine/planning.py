@@ -41,12 +41,14 @@ class Video:
 
 
 def videos(submission: Submission) -> list[Video]:
-    """Return the videos that a submit asks for, in the order of their index. Not for selections and batch editing."""
+    """Return the videos that a submit asks for, by index; not for batch editing."""
     return [_video(submission, index) for index in range(submission.output.count)]
 
 
 def rescaled(timeline: Timeline, submission: Submission, index: int) -> Timeline:
-    """Return a project's timeline as a batch editing job renders it: the same pieces at the size asked for now."""
+    """Return a project's timeline as a batch editing job renders it: the same pieces at the size
+    asked for now.
+    """
     output = submission.output
     return replace(timeline, index=index, width=output.width, height=output.height, crf=output.crf)
 
@@ -197,7 +199,9 @@ def material(submission: Submission) -> list[str]:
 
 
 def mentioned(submission: Submission) -> list[str]:
-    """Return every media id and URL that a submit names: its material, and its music, pictures and stickers."""
+    """Return every media id and URL that a submit names: its material, and its music, pictures and
+    stickers.
+    """
     if submission.project_ids:
         return []
     config = submission.input_config
@@ -220,7 +224,8 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _speech_seconds(text: str) -> float:
-    # Guess: about 4.5 Chinese, Japanese or Korean characters, or 2.5 words of other languages, are spoken in a second.
+    # Guess: about 4.5 Chinese, Japanese or Korean characters, or 2.5 words of other languages, are
+    # spoken in a second.
     plain = _SSML.sub(" ", text)
     characters = len(_CJK.findall(plain))
     words = len(_CJK.sub(" ", plain).split())
@@ -228,9 +233,12 @@ def _speech_seconds(text: str) -> float:
 
 
 def selection_result(submission: Submission) -> dict[str, Any]:
-    """Return the ExtendOutput of a selection job: for each text its sentences, for each sentence a piece of the material."""
+    """Return the ExtendOutput of a selection job: for each text its sentences, for each sentence a
+    piece of the material.
+    """
     media = material(submission)
-    # Guess: what the highlights type answers; no page shows it. It has no texts, so a row of shots stands for one.
+    # Guess: what the highlights type answers; no page shows it. It has no texts, so a row of shots
+    # stands for one.
     narrations = submission.narrations or [""]
     result = []
     for number, narration in enumerate(narrations):

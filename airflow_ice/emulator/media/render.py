@@ -1,4 +1,5 @@
-"""Makes the file of one video: H.264 and AAC in MP4, of the size and length that its timeline asks for.
+"""Makes the file of one video: H.264 and AAC in MP4, of the size and length that its timeline asks
+for.
 
 A piece of material that the emulator holds is cut from that file, scaled and cropped to fill the
 picture. For unknown material a card with red stripes and a question mark is drawn; for any other
@@ -89,7 +90,7 @@ def render(timeline: Timeline, sources: Sources, target: Path, stopped: Callable
     """Render a timeline to a file.
 
     :param stopped: asked now and then; True ends the work.
-    :raises av.error.FFmpegError: a source cannot be read.
+    :raises av.error.FFmpegError: a source is unreadable.
     :raises RenderStoppedError: the work was ended.
     """
     import av
@@ -253,9 +254,10 @@ def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFram
     graph = av.filter.Graph()
     # The gradient is drawn small and scaled up, which looks the same and costs a fraction.
     seed = timeline.index * 31 + number
-    small = f"s={max(width // 8, 16)}x{max(height // 8, 16)}:r={FRAMES_PER_SECOND}:c0={first}:c1={second}:nb_colors=2:speed=0.01"
+    small = f"s={max(width // 8, 16)}x{max(height // 8, 16)}:r={FRAMES_PER_SECOND}"
+    colours = f"c0={first}:c1={second}:nb_colors=2:speed=0.01"
     steps = [
-        graph.add("gradients", f"{small}:seed={seed}"),
+        graph.add("gradients", f"{small}:{colours}:seed={seed}"),
         graph.add("scale", f"{width}:{height}:flags=bilinear"),
         graph.add("format", _pixel_format(timeline)),
         *(_filled(graph, "white@0.85", box) for box in _boxes(timeline, str(timeline.index))),
@@ -434,7 +436,7 @@ def _pull_sound(graph: Any) -> Iterator[AudioFrame]:
 
 
 def _seek(container: InputContainer, start: float) -> None:
-    """Go to the key picture before `start` seconds. A place behind the end is left to the caller, who then finds no picture."""
+    """Go to the key picture before `start` seconds; behind the end the caller finds no picture."""
     import av
 
     if start > 0:

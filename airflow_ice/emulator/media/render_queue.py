@@ -1,7 +1,9 @@
-"""Renders files beside the server: a few worker threads, since FFmpeg lets go of the interpreter while it works.
+"""Renders files beside the server: a few worker threads, since FFmpeg releases the interpreter's
+lock.
 
-A file is made under another name and moved into place when it is complete, so nobody ever sees half a video. A render that fails
-is told to the sub-job; one that is cut off by the end of the process is made again after a restart.
+A file is made under another name and moved into place when it is complete, so nobody ever sees half
+a video. A render that fails fails its sub-job; one that is cut off by the end of the process is
+made again after a restart.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class RenderQueue:
     """The files that are still to be made. Used from the server's event loop only.
 
     :param staging: the folder for unfinished files, on the same disk as the objects.
-    :param report: told, on the event loop, the id of each sub-job whose file is done, and why it could not be made.
+    :param report: told, on the event loop, the id of each sub-job whose file is done, and why it
+        could not be made.
     """
 
     def __init__(
@@ -88,12 +91,11 @@ class RenderQueue:
         except RenderStoppedError:
             unfinished.unlink(missing_ok=True)
             return
-        except (
-            Exception
-        ) as error:  # Whatever went wrong, the sub-job must end Failed and not wait for ever
+        except Exception as error:
+            # Whatever went wrong, the sub-job must end Failed, and not wait for ever.
             unfinished.unlink(missing_ok=True)
             failure = _failure(error)
-            # A clip that is none is the user's own mishap: a line about it, no traceback.
+            # A broken clip is an error in the input: one line in the log, no traceback.
             own_fault = failure.code == "ProduceFailed"
             logger.warning(
                 "rendering sub-job %s failed: %s",

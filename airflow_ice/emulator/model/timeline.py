@@ -1,6 +1,6 @@
 """The timeline of a video: its size, its clips, its texts and its music, as plain JSON.
 
-It is what the renderer plays, and what a preview project holds.
+The renderer follows it, and a preview project holds it.
 """
 
 from __future__ import annotations

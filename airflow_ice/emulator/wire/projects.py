@@ -1,8 +1,10 @@
-"""Online editing projects as the service shows them: what a preview is made of, before it is rendered.
+"""Online editing projects as the service shows them: what a preview is made of, before it is
+rendered.
 
-A project holds the timeline that the renderer plays, in the form of Alibaba Cloud's page "Timeline
-configurations": video tracks of clips, subtitle tracks of texts, audio tracks of speech and music.
-All times are seconds: In and Out within the clip, TimelineIn and TimelineOut within the video.
+A project holds the timeline that the renderer follows, in the form of Alibaba Cloud's page
+"Timeline configurations": video tracks of clips, subtitle tracks of texts, audio tracks of speech
+and music. All times are seconds: In and Out within the clip, TimelineIn and TimelineOut within the
+video.
 """
 
 from __future__ import annotations
