@@ -19,6 +19,7 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-ice-docs-")
 os.environ["COLUMNS"] = "80"  # the width of each `airflow-ice --help` that a page shows
 
 from airflow_ice import __version__
+from airflow_ice.emulator.control import fault_table
 
 project = "airflow-ice"
 author = "the airflow-ice authors"
@@ -29,7 +30,8 @@ html_theme = "furo"
 html_title = "airflow-ice"
 html_show_sphinx = False
 default_role = "literal"  # docstrings write `name` as Markdown does
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
+myst_substitutions = {"fault_table": fault_table()}
 myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"

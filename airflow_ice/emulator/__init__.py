@@ -1,1 +1,1 @@
-"""A local ICE: the service's batch media producing actions over HTTP on loopback, for development, the demo and the tests."""
+"""A local ICE over HTTP on loopback, for development, the demo and the tests."""

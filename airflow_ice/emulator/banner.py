@@ -1,4 +1,4 @@
-"""What `airflow-ice emulator` prints at its start: all that a user needs to point Airflow at it."""
+"""What `airflow-ice emulator` prints at its start: all that a user needs to connect Airflow."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def banner(settings: Settings) -> str:
         f"  AccessKey secret  {settings.access_key_secret}",
         f"  region            {settings.region_id}",
         f"  bucket            {settings.bucket}",
+        f"  faults and clock  curl {url}/_control/help",
         "A connection for Airflow, to paste into a shell:",
         f"export AIRFLOW_CONN_ICE_DEFAULT={shlex.quote(_connection(settings, url))}",
         *_clips(settings, url),

@@ -1,4 +1,4 @@
-"""One emulator: its parts, wired together, started and stopped. Lives on one event loop and is used from that loop only."""
+"""One emulator: its parts, created, started and stopped. It is used from one event loop only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Emulator:
                 # Its file was not finished when the emulator stopped.
                 self.renders.add(sub_job)
             else:
-                # Started without rendering this time: nobody will make the file, and the job must not wait for it.
+                # Started without rendering this time: no file will be made, so the job must not
+                # wait for it.
                 self.lifecycle.rendered(sub_job.job_id, None)
         self._background = asyncio.get_running_loop().create_task(self.lifecycle.run())
         return self

@@ -1,4 +1,6 @@
-"""A local ICE inside a test: `with LocalIce() as ice:` serves one on a free port of 127.0.0.1 from a thread of its own."""
+"""A local ICE inside a test: `with LocalIce() as ice:` serves one on a free port of 127.0.0.1, from
+its own thread.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ T = TypeVar("T")
 class LocalIce:
     """An emulator that runs while its `with` block does.
 
-    :param overrides: fields of `Settings`; without `data_dir` a temporary folder is used and removed, without `port` a free one.
+    :param overrides: fields of `Settings`; without `data_dir` a temporary folder is used and
+        removed, without `port` a free one.
     """
 
     def __init__(self, **overrides: Any) -> None:
@@ -87,7 +90,7 @@ class LocalIce:
         return self._call(control.jobs)
 
     def requests(self, action: str | None = None) -> list[dict[str, Any]]:
-        """Return the requests received, in order, across restarts: action, time, http_status, code."""
+        """Return the requests, in order, across restarts: action, time, http_status, code."""
         before = [seen for seen in self._requests_before if action in (None, seen["action"])]
         return before + self._call(control.requests, action)
 
@@ -117,15 +120,16 @@ class LocalIce:
         self._call(control.set_clock, advance=seconds)
 
     def freeze(self) -> None:
-        """Let the emulator's clock stand still until it is advanced."""
+        """Stop the emulator's clock until it is advanced."""
         self._call(control.set_clock, frozen=True)
 
     def unfreeze(self) -> None:
-        """Let the emulator's clock run on."""
+        """Start the emulator's clock again."""
         self._call(control.set_clock, frozen=False)
 
     def finish_all(self, timeout: float = 120.0) -> None:
-        """Advance until nothing changes any more, and wait for the renders. Jobs that are stuck stay so.
+        """Advance until nothing changes any more, and wait for the renders. Jobs that are stuck
+        stay so.
 
         :param timeout: real seconds.
         :raises TimeoutError: the renders took longer.
@@ -146,7 +150,9 @@ class LocalIce:
                 time.sleep(0.01)
 
     def restart(self) -> None:
-        """Stop and start again on the same data and port. Pending faults are forgotten; jobs, clock and requests are kept."""
+        """Stop and start again on the same data and port. Pending faults are forgotten; jobs, clock
+        and requests are kept.
+        """
         self._requests_before += self._call(control.requests)
         self._stop()
         self._start()

@@ -1,4 +1,4 @@
-"""The HTTP server: the API at `/`, objects below `/objects/`, the control API below `/_control/`."""
+"""The HTTP server: the API at `/`, objects at `/objects/`, the control API at `/_control/`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHUTDOWN_SECONDS: Final = 3
 
 
 def create_app(settings: Settings) -> Starlette:
-    """Return the ASGI application. Its lifespan opens the data folder and ends all background work."""
+    """Return the ASGI application; its lifespan opens the data folder and ends background work."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,10 +56,10 @@ def serve(settings: Settings, announce: Callable[[Settings], None] = _log_addres
 
     :param announce: called once requests can arrive, with the settings as they are in use: the port
         is the one that was found where 0 was asked for.
-    :raises OSError: the port is taken, the data folder cannot be made, or what it holds cannot be used.
+    :raises OSError: the port is in use, or the data folder is unusable.
     :raises RuntimeError: the emulator did not start for another reason; the log says which.
     """
-    # Opened beforehand: an error of the application's own start would end up in uvicorn's log, and nowhere else.
+    # Opened beforehand: an error of the application's own start would only be in uvicorn's log.
     Store(settings.data_dir / STORE_FILE).close()
     listener = listen(settings)
     listener.listen()  # what connects before the application is up waits for it
@@ -78,7 +78,8 @@ def serve(settings: Settings, announce: Callable[[Settings], None] = _log_addres
 def listen(settings: Settings) -> socket.socket:
     """Return a socket that is bound to the address of the settings, not yet listening."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off; without, every reply of two packets waits 40 ms.
+    # With the protocol named, asyncio turns Nagle's algorithm off; without, every reply of two
+    # packets waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,7 +101,8 @@ def make_server(app: Starlette) -> uvicorn.Server:
         app,
         http=droppable_protocol(),
         lifespan="on",
-        # Each request is logged by the gateway, which knows its action; uvicorn's own configuration of logging stays out.
+        # Each request is logged by the gateway, which knows its action; uvicorn's own configuration
+        # of logging stays out.
         log_config=None,
         access_log=False,
         server_header=False,
@@ -110,7 +112,9 @@ def make_server(app: Starlette) -> uvicorn.Server:
 
 
 class _Server(uvicorn.Server):
-    """Ends with a return where uvicorn would raise the signal once more, so that Ctrl-C is no traceback."""
+    """Returns where uvicorn would raise the signal once more, so that Ctrl-C ends without a
+    traceback.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

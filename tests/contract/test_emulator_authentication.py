@@ -184,7 +184,8 @@ def test_an_error_has_the_services_form(wire: Wire) -> None:
         "HostId": "ice.cn-shanghai.aliyuncs.com",
         "Code": "ResourceNotFound",
         "Message": "Resource not found",
-        "Recommend": f"https://api.aliyun.com/troubleshoot?q=ResourceNotFound&product=ICE&requestId={request_id}",
+        "Recommend": "https://api.aliyun.com/troubleshoot?q=ResourceNotFound&product=ICE"
+        f"&requestId={request_id}",
     }
 
 

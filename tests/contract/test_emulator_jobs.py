@@ -59,8 +59,8 @@ DOCUMENTED = {
       "Huilongguan Hema Fresh has opened",
       "Hema Fresh has opened" ],
   "SpeechTextArray": [
-      "A new Hema Fresh store has opened in the nearby shopping mall,Today is the first day of opening"
-      "There are quite a few people in the mall,Snacks,drinks are relatively cheap. Everyone come and check it out" ]
+      "A new Hema Fresh store has opened in the nearby shopping mall,today is its first day"
+      "There are quite a few people in the mall,Snacks,drinks are relatively cheap." ]
 }""",
     "editing_config": """{
   "MediaConfig": {
@@ -95,7 +95,7 @@ def test_the_job_of_the_documentation_works_as_it_stands(ice: LocalIce, sdk: Sdk
     assert [sub_job.media_url for sub_job in job.sub_job_list] == [
         f"http://xxx.oss-cn-shanghai.aliyuncs.com/xxx_{index}.mp4" for index in range(20)
     ]
-    assert all(5 < sub_job.duration <= 15 for sub_job in job.sub_job_list)
+    assert all(4 < sub_job.duration <= 15 for sub_job in job.sub_job_list)
 
 
 def test_a_failed_sub_job_leaves_the_job_finished(ice: LocalIce, sdk: Sdk) -> None:

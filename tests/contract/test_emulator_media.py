@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from alibabacloud_ice20201109 import models
 from alibabacloud_tea_openapi.exceptions import ClientException
 
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.media.render import render
+from airflow_ice.emulator.media.render import Sources, render
 from airflow_ice.emulator.model.timeline import Segment, Timeline
 from tests.contract.conftest import Sdk
 
@@ -24,7 +25,10 @@ SMALL = {"Width": 192, "Height": 128}
 
 def make_clip(path: Path, index: int, seconds: float) -> None:
     render(
-        Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)), [None], path, lambda: False
+        Timeline(index, 160, 128, 30, 0.0, (Segment("x", seconds),)),
+        Sources([None]),
+        path,
+        lambda: False,
     )
 
 
@@ -275,7 +279,8 @@ def test_a_project_is_rendered_at_the_size_asked_for(studio: LocalIce) -> None:
     preview = sdk.submit(output={"GeneratePreviewOnly": True, "Count": 1})
     studio.finish_all()
     project = sdk.get(preview).sub_job_list[0].project_id
-    output = '{"MediaURL":"http://shop.oss-cn-shanghai.aliyuncs.com/p_{index}.mp4","Width":128,"Height":160}'
+    url = "http://shop.oss-cn-shanghai.aliyuncs.com/p_{index}.mp4"
+    output = json.dumps({"MediaURL": url, "Width": 128, "Height": 160})
     request = models.SubmitSceneBatchEditingJobRequest(project_ids=project, output_config=output)
     job_id = sdk.client.submit_scene_batch_editing_job(request).body.job_id
     studio.finish_all()

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.emulator.media.checksums import crc64
-from airflow_ice.emulator.media.render import render
+from airflow_ice.emulator.media.render import Sources, render
 from airflow_ice.emulator.model.timeline import Segment, Timeline
 from tests.contract.conftest import Sdk
 
@@ -29,7 +29,7 @@ def media_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     (folder / "clip.bin").write_bytes(CONTENT)
     timeline = Timeline(1, 160, 128, 30, 0.0, (Segment("x", 0.4),))
-    render(timeline, [None], folder / "clip.mp4", lambda: False)
+    render(timeline, Sources([None]), folder / "clip.mp4", lambda: False)
     return folder
 
 

@@ -16,7 +16,7 @@ from alibabacloud_ice20201109 import models
 from alibabacloud_tea_openapi.exceptions import ClientException
 
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.media.render import render
+from airflow_ice.emulator.media.render import Sources, render
 from airflow_ice.emulator.model.timeline import Segment, Timeline
 from tests.contract.conftest import Sdk
 
@@ -40,7 +40,7 @@ def media_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     for index, name in enumerate(("a.mp4", "b.mp4")):
         timeline = Timeline(index, 160, 128, 30, 0.0, (Segment("x", 1.0),))
-        render(timeline, [None], folder / name, lambda: False)
+        render(timeline, Sources([None]), folder / name, lambda: False)
     return folder
 
 

@@ -291,7 +291,8 @@ def test_an_unknown_project_is_not_found(wire: Wire) -> None:
             }
         },
         {
-            "InputConfig": '{"MediaGroupArray":[{"GroupName":"a","MediaArray":["m"]}],"TitleArray":["one"\n "two", "th\\"ree"]}'
+            "InputConfig": '{"MediaGroupArray":[{"GroupName":"a","MediaArray":["m"]}],'
+            '"TitleArray":["one"\n "two", "th\\"ree"]}'
         },
         {"EditingConfig": ""},
         {"EditingConfig": {"MediaConfig": {"Volume": "0.35"}}},

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import httpx
 import pytest
 
 from airflow_ice.emulator.banner import banner
@@ -54,6 +55,8 @@ def test_it_shows_the_url_of_each_clip_as_jobs_name_it(tmp_path: Path) -> None:
         text = banner(ice.settings)
         shown = re.findall(r"^  (http://mine\S+)$", text, re.MULTILINE)
         known = {item["url"]: item["key"] for item in ice.media()}
+        (help_url,) = re.findall(r"curl (\S+/help)$", text, re.MULTILINE)
+        assert "public_endpoint_forbidden" in httpx.get(help_url, trust_env=False).text
     assert [known[url] for url in shown] == ["logo.png", "shop/a.MOV", "take #1.mp4", "voice.mp3"]
     assert f"Clips in the folder {tmp_path}," in text
 

@@ -1,7 +1,7 @@
 """What a change to the emulator must not forget: each test names what is missing.
 
-A submit action is a row of `engine/submit_actions.py`, a fault is a class; what follows from them is
-held here.
+A submit action is a row of `engine/submit_actions.py`, a fault is a class; what follows from them
+is held here.
 """
 
 from __future__ import annotations

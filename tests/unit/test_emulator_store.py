@@ -1,5 +1,4 @@
-"""The emulator's memory: the dataclasses are its tables, and its queries are answered from
-indexes."""
+"""The emulator's memory: its dataclasses are its tables, its queries answered from indexes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Callbacks: tells a job's NotifyAddress that it has ended, in the documented form and with the documented tries.
+"""Callbacks: tell a job's NotifyAddress that it has ended, in the documented form and number of
+tries.
 
-Only addresses on loopback are called: the emulator speaks to nobody else. Tries run on real time, not on the emulator's clock.
+Only addresses on loopback are called. Tries run on real time, not on the emulator's clock.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def batch_event(job: Job) -> dict[str, Any]:
 
 def sub_job_event(job: Job, sub_job: SubJob) -> dict[str, Any]:
     """Return the event of a sub-job that has ended."""
-    # Guess: that sub-jobs tell the NotifyAddress of their main job at all. The status is `Fail` on the page about events.
+    # Guess: that sub-jobs tell the NotifyAddress of their main job at all. The status is `Fail` on
+    # the page about events.
     failure = sub_job_failure(sub_job.plan, sub_job.render) if sub_job.status == FAILED else None
     body = {
         "Status": "Fail" if failure else sub_job.status,
@@ -85,7 +87,9 @@ def may_be_called(address: str) -> bool:
 
 
 def signature_headers(address: str, auth_key: str, now: float) -> dict[str, str]:
-    """Return the headers that authenticate a callback: the lower-hex MD5 of `address|timestamp|key`."""
+    """Return the headers that authenticate a callback: the lower-hex MD5 of
+    `address|timestamp|key`.
+    """
     moment = str(int(now))
     # MD5 is what the service's scheme asks for; it protects nothing here.
     digest = hashlib.md5(
@@ -100,7 +104,8 @@ class Callbacks:
     :param auth_key: signs callbacks when set.
     """
 
-    # Guess: that per-job callbacks are signed with the key too; the documentation shows it for the global callback.
+    # Guess: that per-job callbacks are signed with the key too; the documentation shows it for the
+    # global callback.
     def __init__(self, auth_key: str | None) -> None:
         self._auth_key = auth_key
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,7 +121,7 @@ class Callbacks:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is still on its way, and let go of the connections."""
+        """Give up what is still on its way, and close the connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -132,7 +137,7 @@ class Callbacks:
                     break
             else:
                 logger.warning(
-                    "callback %s for job %s was not taken",
+                    "callback %s for job %s was not accepted",
                     event["EventType"],
                     event["MessageBody"]["JobId"],
                 )

@@ -1,6 +1,6 @@
 """Reading the JSON that configurations come in: the text itself, and the strings and numbers in it.
 
-A value that cannot be used is refused by its full name, such as `OutputConfig.Video.Crf`.
+An unusable value is refused by its full name, such as `OutputConfig.Video.Crf`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 def parse_json(text: str) -> Any:
     """Read JSON, also where a comma is missing between two strings.
 
-    :raises ValueError: it cannot be read even so.
+    :raises ValueError: it is invalid even so.
     """
     try:
         return json.loads(text)
     except ValueError:
-        # Guess: the service's parser forgives this. The documentation's own sample of a finished job lacks such a comma, and a
-        # job copied from the documentation is to work as it stands.
+        # Guess: the service's parser forgives this. The documentation's own sample of a finished
+        # job lacks such a comma, and a job copied from the documentation is to work as it stands.
         return json.loads(_with_commas(text))
 
 
@@ -46,7 +46,7 @@ def check_strings(
     length: int = 4096,
     within: str = "InputConfig.",
 ) -> None:
-    """Refuse what is there and is no list of at most so many strings of at most so many characters."""
+    """Refuse what is not a list of at most `most` strings of at most `length` characters."""
     value = config.get(name)
     if value is None:
         return
@@ -65,7 +65,9 @@ def number_of(
     within: str = "OutputConfig.",
     zero: bool = False,
 ) -> float | None:
-    """Return a number given as a number or as text (the documentation has both); None where it is absent."""
+    """Return a number given as a number or as text (the documentation has both); None where it is
+    absent.
+    """
     value = config.get(name)
     if value is None:
         return None

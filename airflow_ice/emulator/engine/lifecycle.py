@@ -58,7 +58,7 @@ class Lifecycle:
         return new.job.job_id
 
     def settle(self) -> None:
-        """Bring every job up to the clock. Called before each look at a job, so no look is ever stale."""
+        """Bring every job up to the clock. Called before a job is read, so no reply is stale."""
         now = self._clock.now()
         due = self._store.due_jobs(now)
         if due:
@@ -77,7 +77,7 @@ class Lifecycle:
         self.nudge()
 
     async def run(self) -> None:
-        """Settle whenever something is due, for callbacks to leave in time without anybody looking."""
+        """Settle whenever something is due, so that callbacks leave in time if nobody polls."""
         while True:
             self._changed.clear()
             self.settle()

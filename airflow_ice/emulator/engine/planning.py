@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_ice.emulator.engine.submissions import Submission
-from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH, Caption, Segment, Timeline
+from airflow_ice.emulator.model.timeline import (
+    FOUND_BY_SEARCH,
+    MUSIC_VOLUME,
+    Caption,
+    Segment,
+    Timeline,
+)
 
 # Guess: what the service takes where nothing is said.
 _DEFAULT_VIDEO_SECONDS: Final = 10.0
@@ -35,12 +41,14 @@ class Video:
 
 
 def videos(submission: Submission) -> list[Video]:
-    """Return the videos that a submit asks for, in the order of their index. Not for selections and batch editing."""
+    """Return the videos that a submit asks for, by index; not for batch editing."""
     return [_video(submission, index) for index in range(submission.output.count)]
 
 
 def rescaled(timeline: Timeline, submission: Submission, index: int) -> Timeline:
-    """Return a project's timeline as a batch editing job renders it: the same pieces at the size asked for now."""
+    """Return a project's timeline as a batch editing job renders it: the same pieces at the size
+    asked for now.
+    """
     output = submission.output
     return replace(timeline, index=index, width=output.width, height=output.height, crf=output.crf)
 
@@ -57,19 +65,24 @@ def _video(submission: Submission, index: int) -> Video:
     else:
         segments, spoken = _mixed_segments(submission, index, narration)
     music = submission.input_config.get("BackgroundMusicArray") or [""]
-    volume = float((submission.editing_config.get("MediaConfig") or {}).get("Volume") or 0)
     timeline = Timeline(
         index,
         output.width,
         output.height,
         output.crf,
-        volume,
+        _volume(submission, "MediaConfig", 0.0),
         tuple(segments),
         title,
         tuple(_captions(segments, spoken)),
         music[index % len(music)],
+        _volume(submission, "BackgroundMusicConfig", MUSIC_VOLUME),
     )
     return Video(timeline, title, narration or " ".join(text for text in spoken if text))
+
+
+def _volume(submission: Submission, block: str, default: float) -> float:
+    given = (submission.editing_config.get(block) or {}).get("Volume")
+    return default if given is None else float(given)
 
 
 def _captions(segments: Sequence[Segment], spoken: Sequence[str]) -> Iterator[Caption]:
@@ -186,7 +199,9 @@ def material(submission: Submission) -> list[str]:
 
 
 def mentioned(submission: Submission) -> list[str]:
-    """Return every media id and URL that a submit names: its material, and its music, pictures and stickers."""
+    """Return every media id and URL that a submit names: its material, and its music, pictures and
+    stickers.
+    """
     if submission.project_ids:
         return []
     config = submission.input_config
@@ -209,7 +224,8 @@ def sentences_of(text: str) -> list[str]:
 
 
 def _speech_seconds(text: str) -> float:
-    # Guess: about 4.5 Chinese, Japanese or Korean characters, or 2.5 words of other languages, are spoken in a second.
+    # Guess: about 4.5 Chinese, Japanese or Korean characters, or 2.5 words of other languages, are
+    # spoken in a second.
     plain = _SSML.sub(" ", text)
     characters = len(_CJK.findall(plain))
     words = len(_CJK.sub(" ", plain).split())
@@ -217,9 +233,12 @@ def _speech_seconds(text: str) -> float:
 
 
 def selection_result(submission: Submission) -> dict[str, Any]:
-    """Return the ExtendOutput of a selection job: for each text its sentences, for each sentence a piece of the material."""
+    """Return the ExtendOutput of a selection job: for each text its sentences, for each sentence a
+    piece of the material.
+    """
     media = material(submission)
-    # Guess: what the highlights type answers; no page shows it. It has no texts, so a row of shots stands for one.
+    # Guess: what the highlights type answers; no page shows it. It has no texts, so a row of shots
+    # stands for one.
     narrations = submission.narrations or [""]
     result = []
     for number, narration in enumerate(narrations):

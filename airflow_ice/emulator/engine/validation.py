@@ -108,7 +108,8 @@ def _output(config: Mapping[str, Any], region_id: str, *, makes_files: bool) -> 
 
 def _size(config: Mapping[str, Any], makes_files: bool) -> tuple[int, int]:
     for name in ("Width", "Height"):
-        # Guess: that a missing size is refused. No page calls it mandatory, but Alibaba's own tools treat it as such.
+        # Guess: that a missing size is refused. No page calls it mandatory, but Alibaba's own tools
+        # treat it as such.
         if makes_files and config.get(name) is None:
             raise missing_parameter(f"OutputConfig.{name}")
     width = whole_number_of(config, "Width", _DEFAULT_SIZE[0], 128, 4096)
@@ -119,7 +120,9 @@ def _size(config: Mapping[str, Any], makes_files: bool) -> tuple[int, int]:
 
 
 def _media_url(config: Mapping[str, Any], region_id: str, makes_files: bool) -> str | None:
-    """Return the template of the output URLs; that of a VOD output is put together from its two parts."""
+    """Return the template of the output URLs; that of a VOD output is put together from its two
+    parts.
+    """
     url, location, file_name = (
         config.get(name) for name in ("MediaURL", "StorageLocation", "FileName")
     )
@@ -134,7 +137,7 @@ def _media_url(config: Mapping[str, Any], region_id: str, makes_files: bool) -> 
     if not isinstance(url, str) or INDEX not in url:
         raise invalid_parameter("OutputConfig.MediaURL")
     if re.match(r"https?:/(?!/)", url):
-        # Seen in the field: a URL with one slash is taken, and its job fails later.
+        # Seen in the field: a URL with one slash is accepted, and its job fails later.
         return url
     name = parse_object_url(url.replace(INDEX, "0"))
     if name is None or name.region not in (None, region_id) or url.startswith("oss:"):

@@ -46,7 +46,8 @@ class Material:
         if self.path is not None:
             return False
         if self.made_by is not None:
-            # A job that was not rendered (render=False) leaves no file, and yet its output counts as there.
+            # A job that was not rendered (render=False) leaves no file, and yet its output counts
+            # as there.
             return self.made_by.status != SUCCESS
         return self.own
 
@@ -57,7 +58,7 @@ class Material:
 
 
 class MaterialFinder:
-    """Looks material up among the objects and the outputs of jobs."""
+    """Finds material among the objects and the outputs of jobs."""
 
     def __init__(self, store: Store, objects: ObjectStore) -> None:
         self._store = store
@@ -74,7 +75,9 @@ class MaterialFinder:
         return Material() if own is None else self._object(own)
 
     def failure(self, media: Iterable[str]) -> Failure | None:
-        """Return why a job with this material fails, in the service's words; None when nothing is missing."""
+        """Return why a job with this material fails, in the service's words; None when nothing is
+        missing.
+        """
         missing = self.missing(media)
         if not missing:
             return None

@@ -45,7 +45,9 @@ class ObjectName:
 
 
 def parse_object_url(url: str) -> ObjectName | None:
-    """Read the URL of an object in one of the three forms; None for anything else, and for a key that is not safe as a path."""
+    """Read the URL of an object in one of the three forms; None for anything else, and for a key
+    that is not safe as a path.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -71,7 +73,9 @@ def _named(bucket: str, key: str, region: str | None) -> ObjectName | None:
 
 
 def is_safe_key(key: str) -> bool:
-    """Tell whether a key can be a path below a folder: no empty, `.` or `..` part, no backslash, no control character."""
+    """Tell whether a key can be a path below a folder: no empty, `.` or `..` part, no backslash, no
+    control character.
+    """
     try:
         parts = [part.encode() for part in key.split("/")]
     except UnicodeEncodeError:
@@ -120,7 +124,8 @@ class ObjectStore:
         known = self._own_media.get(media)
         if known is not None and self.find(known) is not None:
             return known
-        # Files come and go, so a miss reads the folder again; but only for what can be an id of ours.
+        # Files come and go, so a miss reads the folder again; but only for what can be an id of
+        # ours.
         if _MEDIA_ID.fullmatch(media):
             self._own_media = self.own_media()
         return self._own_media.get(media)
@@ -204,12 +209,16 @@ class ObjectStore:
 
 
 def object_url(name: ObjectName, region_id: str) -> str:
-    """Return the URL of an object as on OSS. What would end the path or stand for something else (`#`, `?`, `%`) is escaped."""
+    """Return the URL of an object as on OSS. What would end the path or stand for something else
+    (`#`, `?`, `%`) is escaped.
+    """
     return f"http://{name.bucket}.oss-{region_id}.aliyuncs.com/{quote(name.key)}"
 
 
 def media_id(name: ObjectName) -> str:
-    """Return the media id of an object of the emulator's own store: 32 lower-case hex characters derived from its name."""
+    """Return the media id of an object of the emulator's own store: 32 lower-case hex characters
+    derived from its name.
+    """
     return hashlib.sha256(f"{name.bucket}/{name.key}".encode()).hexdigest()[:32]
 
 

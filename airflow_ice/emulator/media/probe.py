@@ -1,4 +1,6 @@
-"""What a media file is: size, length, kind, read from the file itself. Values are text, as GetMediaInfo has them."""
+"""The facts of a media file, read from the file itself, as text, which is how GetMediaInfo has
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class MediaFacts:
 
     :param media_type: image, video, audio or text.
     :param readable: False for a file that is no media.
-    :param duration: seconds; bitrate: kbit/s; width and height: pixels; all as text, empty where there is none.
+    :param duration: seconds; bitrate: kbit/s; width and height: pixels; all as text, empty where
+        there is none.
     """
 
     media_type: str

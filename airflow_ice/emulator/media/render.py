@@ -1,4 +1,5 @@
-"""Makes the file of one video: H.264 and AAC in MP4, of the size and length that its timeline asks for.
+"""Makes the file of one video: H.264 and AAC in MP4, of the size and length that its timeline asks
+for.
 
 A piece of material that the emulator holds is cut from that file, scaled and cropped to fill the
 picture. For unknown material a card with red stripes and a question mark is drawn; for any other
@@ -9,15 +10,25 @@ pixel is a filter of FFmpeg, by way of PyAV, which is imported only when a file 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_ice.emulator.model.timeline import Segment, Timeline
+from airflow_ice.emulator.media.text import Label, cell_size, labelled
+from airflow_ice.emulator.model.timeline import (
+    CAPTION_BOTTOM,
+    CAPTION_CHARACTERS,
+    TITLE_CHARACTERS,
+    TITLE_TOP,
+    Segment,
+    Timeline,
+)
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
-    from av.container import InputContainer
+    from av.container import InputContainer, OutputContainer
     from av.video.frame import VideoFrame
 
 FRAMES_PER_SECOND: Final = 25
@@ -61,19 +72,25 @@ class RenderStoppedError(Exception):
     """The emulator is stopping; the file is not finished and will be made again."""
 
 
-def render(
-    timeline: Timeline,
-    sources: Sequence[Path | None],
-    target: Path,
-    stopped: Callable[[], bool],
-    unknown: Collection[str] = (),
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files that a timeline is made of.
+
+    :param clips: for each segment the file that it is cut from; None draws a pattern or a card.
+    :param unknown: the media ids and URLs for which a card is drawn.
+    :param music: the file of the background music; None for none.
+    """
+
+    clips: Sequence[Path | None]
+    unknown: Collection[str] = ()
+    music: Path | None = None
+
+
+def render(timeline: Timeline, sources: Sources, target: Path, stopped: Callable[[], bool]) -> None:
     """Render a timeline to a file.
 
-    :param sources: for each segment the file it is cut from; None draws a pattern or a card.
     :param stopped: asked now and then; True ends the work.
-    :param unknown: the media ids and URLs for which a card is drawn.
-    :raises av.error.FFmpegError: a source cannot be read.
+    :raises av.error.FFmpegError: a source is unreadable.
     :raises RenderStoppedError: the work was ended.
     """
     import av
@@ -84,36 +101,100 @@ def render(
         picture.pix_fmt = _pixel_format(timeline)
         picture.options = {"preset": "ultrafast", "crf": str(timeline.crf)}
         picture.codec_context.thread_count = 1
-        sound = container.add_stream("aac", rate=SAMPLES_PER_SECOND, layout="stereo")
-        waiting = av.AudioFifo()
-        frames_done = samples_done = samples_written = 0
-        elapsed = 0.0
-        for number, (segment, source) in enumerate(zip(timeline.segments, sources, strict=True)):
-            elapsed += segment.seconds
-            # Rounded from the start of the video, so that many short pieces do not drift; at least one picture in all.
-            frames = max(round(elapsed * FRAMES_PER_SECOND), 1) - frames_done
-            is_unknown = segment.media in unknown
-            for frame in _pictures(timeline, segment, number, source, frames, is_unknown):
+        sound = _SoundTrack(container)
+        for piece in _pieces(timeline, sources):
+            for number, frame in enumerate(_with_texts(timeline, piece), piece.first_frame):
                 if stopped():
                     raise RenderStoppedError
-                frame.pts, frame.time_base = frames_done, Fraction(1, FRAMES_PER_SECOND)
-                frames_done += 1
+                frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
                 container.mux(picture.encode(frame))
-            samples = frames_done * SAMPLES_PER_SECOND // FRAMES_PER_SECOND - samples_done
-            for chunk in _sounds(timeline, segment, number, source, samples):
-                chunk.pts = None
-                waiting.write(chunk)
-            samples_done += samples
-            last = number + 1 == len(timeline.segments)
-            while (chunk_out := waiting.read(_AAC_FRAME, partial=last)) is not None:
-                chunk_out.pts, chunk_out.time_base = (
-                    samples_written,
-                    Fraction(1, SAMPLES_PER_SECOND),
-                )
-                samples_written += chunk_out.samples
-                container.mux(sound.encode(chunk_out))
+            sound.add(_sounds(timeline, piece, sources), last=piece.last)
         container.mux(picture.encode(None))
-        container.mux(sound.encode(None))
+        sound.close()
+
+
+class _SoundTrack:
+    """The sound of a file, cut to the frames that its codec wants."""
+
+    def __init__(self, container: OutputContainer) -> None:
+        import av
+
+        self._container = container
+        self._stream = container.add_stream("aac", rate=SAMPLES_PER_SECOND, layout="stereo")
+        self._waiting = av.AudioFifo()
+        self._written = 0
+
+    def add(self, chunks: Iterator[AudioFrame], *, last: bool) -> None:
+        for chunk in chunks:
+            chunk.pts = None
+            self._waiting.write(chunk)
+        while (chunk_out := self._waiting.read(_AAC_FRAME, partial=last)) is not None:
+            chunk_out.pts = self._written
+            chunk_out.time_base = Fraction(1, SAMPLES_PER_SECOND)
+            self._written += chunk_out.samples
+            self._container.mux(self._stream.encode(chunk_out))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A segment on its way into the file.
+
+    :param first_frame: the number of its first picture in the video.
+    """
+
+    segment: Segment
+    number: int
+    source: Path | None
+    is_unknown: bool
+    first_frame: int
+    frames: int
+    last: bool
+
+    @property
+    def samples(self) -> int:
+        """How many samples of sound it has, so that many short pieces do not drift."""
+        first, end = self.first_frame, self.first_frame + self.frames
+        return _samples(end) - _samples(first)
+
+
+def _samples(frames: int) -> int:
+    return frames * SAMPLES_PER_SECOND // FRAMES_PER_SECOND
+
+
+def _pieces(timeline: Timeline, sources: Sources) -> Iterator[_Piece]:
+    elapsed, done = 0.0, 0
+    for number, (segment, source) in enumerate(zip(timeline.segments, sources.clips, strict=True)):
+        elapsed += segment.seconds
+        # Rounded from the start of the video, so that many short pieces do not drift; at least one
+        # picture in all.
+        frames = max(round(elapsed * FRAMES_PER_SECOND), 1) - done
+        unknown, last = segment.media in sources.unknown, number + 1 == len(timeline.segments)
+        yield _Piece(segment, number, source, unknown, done, frames, last)
+        done += frames
+
+
+def _with_texts(timeline: Timeline, piece: _Piece) -> Iterator[VideoFrame]:
+    """Draw the title, and the subtitle of the moment, on the pictures of a piece."""
+    frames = _pictures(timeline, piece)
+    numbers = range(piece.first_frame, piece.first_frame + piece.frames)
+    for texts, group in groupby(numbers, lambda number: _labels(timeline, number)):
+        count = sum(1 for _ in group)
+        yield from labelled(islice(frames, count), texts)
+
+
+def _labels(timeline: Timeline, frame: int) -> tuple[Label, ...]:
+    """Return the texts that show at a picture of the video."""
+    width, height, now = timeline.width, timeline.height, frame / FRAMES_PER_SECOND
+    title = Label(timeline.title, cell_size(width, height, TITLE_CHARACTERS), top=TITLE_TOP)
+    captions = [
+        Label(caption.text, cell_size(width, height, CAPTION_CHARACTERS), bottom=CAPTION_BOTTOM)
+        for caption in timeline.captions
+        if caption.start <= now < caption.start + caption.seconds
+    ]
+    return tuple(label for label in (title, *captions) if label.text)
 
 
 def _pixel_format(timeline: Timeline) -> str:
@@ -121,19 +202,14 @@ def _pixel_format(timeline: Timeline) -> str:
     return "yuv420p" if timeline.width % 2 == 0 and timeline.height % 2 == 0 else "yuv444p"
 
 
-def _pictures(
-    timeline: Timeline,
-    segment: Segment,
-    number: int,
-    source: Path | None,
-    frames: int,
-    is_unknown: bool,
-) -> Iterator[VideoFrame]:
-    if frames <= 0:
+def _pictures(timeline: Timeline, piece: _Piece) -> Iterator[VideoFrame]:
+    if piece.frames <= 0:
         return iter(())
-    if source is not None:
-        return _clip(timeline, segment, source, frames)
-    return _card(timeline, frames) if is_unknown else _pattern(timeline, number, frames)
+    if piece.source is not None:
+        return _clip(timeline, piece.segment, piece.source, piece.frames)
+    if piece.is_unknown:
+        return _card(timeline, piece.frames)
+    return _pattern(timeline, piece.number, piece.frames)
 
 
 def _card(timeline: Timeline, frames: int) -> Iterator[VideoFrame]:
@@ -178,9 +254,10 @@ def _pattern(timeline: Timeline, number: int, frames: int) -> Iterator[VideoFram
     graph = av.filter.Graph()
     # The gradient is drawn small and scaled up, which looks the same and costs a fraction.
     seed = timeline.index * 31 + number
-    small = f"s={max(width // 8, 16)}x{max(height // 8, 16)}:r={FRAMES_PER_SECOND}:c0={first}:c1={second}:nb_colors=2:speed=0.01"
+    small = f"s={max(width // 8, 16)}x{max(height // 8, 16)}:r={FRAMES_PER_SECOND}"
+    colours = f"c0={first}:c1={second}:nb_colors=2:speed=0.01"
     steps = [
-        graph.add("gradients", f"{small}:seed={seed}"),
+        graph.add("gradients", f"{small}:{colours}:seed={seed}"),
         graph.add("scale", f"{width}:{height}:flags=bilinear"),
         graph.add("format", _pixel_format(timeline)),
         *(_filled(graph, "white@0.85", box) for box in _boxes(timeline, str(timeline.index))),
@@ -272,14 +349,18 @@ def _decoded(timeline: Timeline, source: Path, start: float) -> Iterator[VideoFr
         yield from ready()
 
 
-def _sounds(
-    timeline: Timeline, segment: Segment, number: int, source: Path | None, samples: int
-) -> Iterator[AudioFrame]:
-    if samples <= 0:
+def _sounds(timeline: Timeline, piece: _Piece, sources: Sources) -> Iterator[AudioFrame]:
+    """Return the sound of the clip where it is not silenced, else the music, else a chord."""
+    if piece.samples <= 0:
         return iter(())
+    source, segment = piece.source, piece.segment
     if source is not None and timeline.volume > 0 and _has_sound(source):
-        return _clip_sound(timeline, segment, source, samples)
-    return _chord(timeline, number, samples)
+        return _cut_sound(source, segment.start, timeline.volume, piece.samples)
+    music = sources.music
+    if music is not None and _has_sound(music):
+        start = piece.first_frame / FRAMES_PER_SECOND
+        return _cut_sound(music, start, timeline.music_volume, piece.samples)
+    return _chord(timeline, piece.number, piece.samples)
 
 
 def _has_sound(source: Path) -> bool:
@@ -306,24 +387,22 @@ def _chord(timeline: Timeline, number: int, samples: int) -> Iterator[AudioFrame
     yield from _pull_sound(graph)
 
 
-def _clip_sound(
-    timeline: Timeline, segment: Segment, source: Path, samples: int
-) -> Iterator[AudioFrame]:
-    """Cut the sound that belongs to a piece; silence where the file has no more."""
+def _cut_sound(source: Path, start: float, volume: float, samples: int) -> Iterator[AudioFrame]:
+    """Cut a piece of sound; silence where the file has no more."""
     import av
 
     with av.open(str(source)) as container:
         stream = container.streams.audio[0]
-        _seek(container, segment.start)
+        _seek(container, start)
         graph = av.filter.Graph()
         steps = [
             graph.add_abuffer(template=stream),
-            graph.add("atrim", f"start={segment.start}"),
+            graph.add("atrim", f"start={start}"),
             graph.add("asetpts", "PTS-STARTPTS"),
-            *_sound_filters(graph, timeline.volume, samples),
+            *_sound_filters(graph, volume, samples),
         ]
         graph.link_nodes(*steps).configure()
-        end = segment.start + samples / SAMPLES_PER_SECOND
+        end = start + samples / SAMPLES_PER_SECOND
         for frame in container.decode(stream):
             if frame.time is not None and frame.time > end:
                 break
@@ -357,7 +436,7 @@ def _pull_sound(graph: Any) -> Iterator[AudioFrame]:
 
 
 def _seek(container: InputContainer, start: float) -> None:
-    """Go to the key picture before `start` seconds. A place behind the end is left to the caller, who then finds no picture."""
+    """Go to the key picture before `start` seconds; behind the end the caller finds no picture."""
     import av
 
     if start > 0:

@@ -1,7 +1,9 @@
-"""Renders files beside the server: a few worker threads, since FFmpeg lets go of the interpreter while it works.
+"""Renders files beside the server: a few worker threads, since FFmpeg releases the interpreter's
+lock.
 
-A file is made under another name and moved into place when it is complete, so nobody ever sees half a video. A render that fails
-is told to the sub-job; one that is cut off by the end of the process is made again after a restart.
+A file is made under another name and moved into place when it is complete, so nobody ever sees half
+a video. A render that fails fails its sub-job; one that is cut off by the end of the process is
+made again after a restart.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 
 from airflow_ice.emulator.media.material import MaterialFinder
 from airflow_ice.emulator.media.objects import ObjectName, ObjectStore
-from airflow_ice.emulator.media.render import RenderStoppedError, render
+from airflow_ice.emulator.media.render import RenderStoppedError, Sources, render
 from airflow_ice.emulator.model.jobs import Failure
 from airflow_ice.emulator.model.store import SubJob
 from airflow_ice.emulator.model.timeline import Timeline
@@ -31,7 +33,8 @@ class RenderQueue:
     """The files that are still to be made. Used from the server's event loop only.
 
     :param staging: the folder for unfinished files, on the same disk as the objects.
-    :param report: told, on the event loop, the id of each sub-job whose file is done, and why it could not be made.
+    :param report: told, on the event loop, the id of each sub-job whose file is done, and why it
+        could not be made.
     """
 
     def __init__(
@@ -64,9 +67,12 @@ class RenderQueue:
         if self._workers is None:
             self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="ice-render")
         target = self._objects.path_to_write(ObjectName(sub_job.bucket, sub_job.object_key))
-        sources = [material.path for material in found]
-        unknown = frozenset(self._finder.unknown(segment.media for segment in timeline.segments))
-        self._workers.submit(self._work, sub_job.job_id, timeline, sources, unknown, target)
+        sources = Sources(
+            [material.path for material in found],
+            frozenset(self._finder.unknown(segment.media for segment in timeline.segments)),
+            self._finder.find(timeline.music).path if timeline.music else None,
+        )
+        self._workers.submit(self._work, sub_job.job_id, timeline, sources, target)
 
     def close(self) -> None:
         """Stop the workers; returns when they have."""
@@ -74,30 +80,22 @@ class RenderQueue:
         if self._workers is not None:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _work(
-        self,
-        job_id: str,
-        timeline: Timeline,
-        sources: list[Path | None],
-        unknown: frozenset[str],
-        target: Path,
-    ) -> None:
+    def _work(self, job_id: str, timeline: Timeline, sources: Sources, target: Path) -> None:
         unfinished = self._staging / f"{job_id}.mp4"
         failure = None
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
-            render(timeline, sources, unfinished, self._stopping.is_set, unknown)
+            render(timeline, sources, unfinished, self._stopping.is_set)
             target.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(target)
         except RenderStoppedError:
             unfinished.unlink(missing_ok=True)
             return
-        except (
-            Exception
-        ) as error:  # Whatever went wrong, the sub-job must end Failed and not wait for ever
+        except Exception as error:
+            # Whatever went wrong, the sub-job must end Failed, and not wait for ever.
             unfinished.unlink(missing_ok=True)
             failure = _failure(error)
-            # A clip that is none is the user's own mishap: a line about it, no traceback.
+            # A broken clip is an error in the input: one line in the log, no traceback.
             own_fault = failure.code == "ProduceFailed"
             logger.warning(
                 "rendering sub-job %s failed: %s",

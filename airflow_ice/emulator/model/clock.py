@@ -1,6 +1,6 @@
 """The emulator's clock: jobs and signed URLs live by it, and a test may stop it or move it forward.
 
-Signatures do not: a client signs with its own clock, so `x-acs-date` is always held against real time.
+Signatures do not: a client signs with its own clock, so `x-acs-date` is compared to real time.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Clock:
             self.frozen_at += seconds
 
     def freeze(self) -> None:
-        """Let the clock stand still until it is advanced or let go."""
+        """Stop the clock until it is advanced or runs again."""
         if self.frozen_at is None:
             self.frozen_at = self.now()
 
     def unfreeze(self) -> None:
-        """Let the clock run on from where it stands."""
+        """Start the clock again from where it stands."""
         if self.frozen_at is not None:
             self.offset = self.frozen_at - self._real_time()
             self.frozen_at = None

@@ -76,7 +76,8 @@ def invalid_parameter(name: str) -> ServiceError:
 
 def resource_not_found() -> ServiceError:
     """Say that there is no such job or media."""
-    # Guess: no source shows what an unknown JobId or MediaId gets; this is the entry of the product's error table.
+    # Guess: no source shows what an unknown JobId or MediaId gets; this is the entry of the
+    # product's error table.
     return ServiceError(404, "ResourceNotFound", "Resource not found")
 
 
@@ -99,7 +100,8 @@ def throttled(
 ) -> ServiceError:
     """Say that there were too many requests.
 
-    :param retry_after_ms: sent as `x-acs-retry-after`, which the official SDK looks for; milliseconds.
+    :param retry_after_ms: sent as `x-acs-retry-after`, which the official SDK looks for;
+        milliseconds.
     """
     reasons = {"Throttling.User": "user flow control", "Throttling.Api": "api flow control"}
     message = f"Request was denied due to {reasons.get(code, 'request throttling')}."
@@ -110,7 +112,7 @@ def throttled(
 
 
 def forbidden_by_ram(action: str) -> ServiceError:
-    """Say that the RAM user lacks the permission for an action, with the detail that real replies carry."""
+    """Say that the RAM user lacks the permission for an action, with the detail of real replies."""
     message = (
         "User not authorized to operate on the specified resource, or this API doesn't support RAM."
     )

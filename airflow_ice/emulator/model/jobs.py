@@ -1,8 +1,10 @@
-"""The life cycle of jobs and sub-jobs, as pure functions of their plan, their renders and the clock.
+"""The life cycle of jobs and sub-jobs, as pure functions of their plan, their renders and the
+clock.
 
-What will happen to a job is settled when it is submitted: its plan says when it starts, when it ends and how. Where it stands at
-some instant follows from the plan, from which files are finished by then, and from nothing else; so a job goes on where it was
-after a restart, and a test that moves the clock sees exactly the history that the plan tells.
+What will happen to a job is settled when it is submitted: its plan says when it starts, when it
+ends and how. Its state at any instant follows from the plan and from which files are finished by
+then, and from nothing else; so a job continues after a restart, and a test that moves the clock
+sees exactly the history of the plan.
 """
 
 from __future__ import annotations
@@ -94,9 +96,9 @@ class Render:
 
 
 def sub_job_state(plan: SubJobPlan, render: Render | None, now: float) -> State:
-    """Return where a sub-job stands. It succeeds when its time has come and its file is complete, not before."""
+    """Return the state of a sub-job. It succeeds when its time has come and its file is there."""
     if render is not None and render.done_at > now:
-        # A look at the past, which List takes when it lags: the file was not there yet.
+        # The past is asked for, as a lagging List shows it: the file was not there yet.
         render = None
     if now < plan.begins:
         return State(INIT, plan.begins)
@@ -117,9 +119,10 @@ def sub_job_failure(plan: SubJobPlan, render: Render | None) -> Failure | None:
 
 
 def job_state(plan: JobPlan, sub_jobs: list[State], now: float, created: float) -> State:
-    """Return where a main job stands.
+    """Return the state of a main job.
 
-    It is Finished once all of its sub-jobs have ended, well or not; an error in its input makes it Failed.
+    It is Finished once all of its sub-jobs have ended, well or not; an error in its input makes it
+    Failed.
     """
     if plan.odd_status is not None and now < plan.odd_until:
         return State(plan.odd_status, created)
@@ -139,7 +142,9 @@ def job_state(plan: JobPlan, sub_jobs: list[State], now: float, created: float) 
 def next_change(
     plan: JobPlan, sub_jobs: list[SubJobPlan], renders: list[Render], created: float, now: float
 ) -> float | None:
-    """Return the next instant after `now` at which the clock alone can change what is shown of a job; None when there is none."""
+    """Return the next instant after `now` at which the clock alone can change what is shown of a
+    job; None when there is none.
+    """
     instants = [
         created,
         plan.begins,

@@ -1,4 +1,6 @@
-"""What a local ICE is started with. Checked when made, so a wrong value speaks before a port is opened."""
+"""The settings of a local ICE. They are checked when made, so a wrong value is an error before a
+port is opened.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +26,23 @@ REGIONS: Final = (
 class Settings:
     """The settings of one emulator. Secrets never show in its repr.
 
-    :param host: the address to listen on; only loopback, because the emulator is no server for strangers.
+    :param host: the address to listen on; only loopback, because the emulator has no access control
+        of its own.
     :param port: the TCP port; 0 takes a free one.
-    :param data_dir: the folder that holds the jobs (`ice.sqlite3`) and the objects (`objects/`); made when missing.
+    :param data_dir: the folder that holds the jobs (`ice.sqlite3`) and the objects (`objects/`);
+        made when missing.
     :param access_key_id: the one AccessKey ID that is known.
     :param access_key_secret: its secret.
-    :param security_token: an STS token accepted with that key, beside the plain key; None refuses every token.
+    :param security_token: an STS token accepted with that key, beside the plain key; None refuses
+        every token.
     :param bearer_token: a bearer token accepted in place of a signature; None refuses every one.
     :param job_seconds: how long a batch job takes on the emulator's clock, in seconds.
     :param media_dir: a folder whose files are objects of the emulator's own store.
     :param bucket: the bucket name of the emulator's own store.
     :param render: make real video files; without it jobs end with no files, which is faster.
-    :param callback_auth_key: the key that signs callbacks, 1 to 32 letters and digits; None leaves them unsigned.
-    :param region_id: the region that the emulator plays.
+    :param callback_auth_key: the key that signs callbacks, 1 to 32 letters and digits; None leaves
+        them unsigned.
+    :param region_id: the region that the emulator stands for.
     :param media_lag_seconds: for how long after its sub-job's end a media asset is still Preparing,
         in seconds on the emulator's clock.
     :param media_domains: custom domains of buckets, bucket to host name without a port: loopback,
@@ -67,7 +73,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} is not a loopback address; the emulator listens on 127.0.0.1, ::1 or localhost only"
+                f"host {self.host!r} is not a loopback address; "
+                "the emulator listens on 127.0.0.1, ::1 or localhost only"
             )
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is not between 0 and 65535")

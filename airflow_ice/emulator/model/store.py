@@ -107,7 +107,9 @@ class SubJob:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. Times are seconds since the epoch; `after` is the last seq of the page before."""
+    """Which jobs to list. Times are seconds since the epoch; `after` is the last seq of the page
+    before.
+    """
 
     job_id: str | None = None
     job_type: str | None = None
@@ -119,12 +121,13 @@ class Filter:
 
 
 class StoreError(OSError):
-    """The file of an emulator's memory cannot be used; the text names it and says what to do."""
+    """The file of an emulator's memory is unusable; the text names it and says what to do."""
 
 
 _TABLES: Final[dict[str, type]] = {"jobs": Job, "sub_jobs": SubJob}
 _TO_RENDER: Final = (
-    f"SELECT * FROM sub_jobs WHERE {_RENDERS} = 1 AND render IS NULL ORDER BY {_BEGINS}"  # noqa: S608
+    f"SELECT * FROM sub_jobs WHERE {_RENDERS} = 1 AND render IS NULL"  # noqa: S608
+    f" ORDER BY {_BEGINS}"
 )
 
 
@@ -183,7 +186,7 @@ class Store:
         return (row["ahead"], row["frozen_at"]) if row else (0.0, None)
 
     def save_clock(self, ahead: float, frozen_at: float | None) -> None:
-        """Keep the clock, so that jobs made in an advanced time are not in the future after a restart."""
+        """Store the clock, so that no job is in the future after a restart."""
         self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?)", (ahead, frozen_at))
 
     # Jobs
@@ -198,7 +201,7 @@ class Store:
             self._db.execute("INSERT INTO client_tokens VALUES (?, ?, ?, ?)", row)
 
     def job_of_token(self, action: str, token: str) -> tuple[str, str] | None:
-        """Return the job id and the fingerprint of the parameters that a client token stands for."""
+        """Return the job id and the parameters' fingerprint that a client token stands for."""
         query = "SELECT job_id, fingerprint FROM client_tokens WHERE action = ? AND token = ?"
         row = self._db.execute(query, (action, token)).fetchone()
         return (row["job_id"], row["fingerprint"]) if row else None
@@ -220,7 +223,7 @@ class Store:
         ]
 
     def next_at(self) -> float | None:
-        """Return the next instant at which some job may change; None when the clock changes none."""
+        """Return the next instant at which a job may change; None when the clock changes none."""
         value: float | None = self._db.execute(
             "SELECT min(next_at) FROM jobs WHERE next_at IS NOT NULL"
         ).fetchone()[0]
@@ -251,7 +254,7 @@ class Store:
         ]
 
     def save_job_state(self, job: Job, next_at: float | None) -> None:
-        """Keep where a main job stands."""
+        """Store the state of a main job."""
         job.next_at = next_at
         self._db.execute(
             "UPDATE jobs SET status = ?, listed_status = ?, modified = ?, completed = ?,"
@@ -289,14 +292,14 @@ class Store:
         return [load(SubJob, row) for row in self._db.execute(_TO_RENDER)]
 
     def save_sub_job_state(self, sub_job: SubJob) -> None:
-        """Keep where a sub-job stands."""
+        """Store the state of a sub-job."""
         self._db.execute(
             "UPDATE sub_jobs SET status = ?, modified = ?, completed = ? WHERE job_id = ?",
             (sub_job.status, sub_job.modified, sub_job.completed, sub_job.job_id),
         )
 
     def save_render(self, job_id: str, render: Render) -> None:
-        """Keep how a render ended; its main job is due for a look."""
+        """Store how a render ended; its main job is due."""
         stored = json.dumps(asdict(render))
         with self.transaction():
             self._db.execute("UPDATE sub_jobs SET render = ? WHERE job_id = ?", (stored, job_id))
@@ -307,7 +310,8 @@ class Store:
             )
 
     def _one_sub_job(self, where: str, *values: str) -> SubJob | None:
-        row = self._db.execute(f"SELECT * FROM sub_jobs WHERE {where} LIMIT 1", values).fetchone()  # noqa: S608 - constant text
+        query = f"SELECT * FROM sub_jobs WHERE {where} LIMIT 1"  # noqa: S608 - constant text
+        row = self._db.execute(query, values).fetchone()
         return load(SubJob, row) if row else None
 
 

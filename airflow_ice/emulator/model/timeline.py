@@ -1,6 +1,6 @@
 """The timeline of a video: its size, its clips, its texts and its music, as plain JSON.
 
-It is what the renderer plays, and what a preview project holds.
+The renderer follows it, and a preview project holds it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from typing import Any, Final
 FOUND_BY_SEARCH: Final = "search-result"
 """The clip that a search in a media library finds here; the emulator's own, so never unknown."""
 
-# Guess: where titles and subtitles stand, and how large they are, as shares of the height.
-TITLE_Y: Final = 0.08
-CAPTION_Y: Final = 0.88
-TITLE_SIZE: Final = 0.055
-CAPTION_SIZE: Final = 0.045
+# Guess: where titles and subtitles stand, as shares of the height, and how large they are, as the
+# number of characters that fit across the shorter side.
+TITLE_TOP: Final = 0.06
+CAPTION_BOTTOM: Final = 0.94
+TITLE_CHARACTERS: Final = 22
+CAPTION_CHARACTERS: Final = 30
+# Guess: 0.2, which Alibaba Cloud's own examples set.
+MUSIC_VOLUME: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Timeline:
     :param title: shown from the beginning to the end; empty for none.
     :param captions: the narration, as subtitles.
     :param music: the media id or URL of the background music; empty for none.
+    :param music_volume: how loud the music is.
     """
 
     index: int
@@ -66,6 +70,7 @@ class Timeline:
     title: str = ""
     captions: tuple[Caption, ...] = ()
     music: str = ""
+    music_volume: float = MUSIC_VOLUME
 
     @property
     def seconds(self) -> float:

@@ -1,8 +1,10 @@
-"""Who is asking: signatures, timestamps, nonces, STS tokens and bearer tokens, checked as Alibaba Cloud's gateway does.
+"""Authentication: signatures, timestamps, nonces, STS tokens and bearer tokens, as Alibaba Cloud's
+gateway checks them.
 
-The rules are those of Alibaba Cloud's page "V3 request structure and signature". Any client's choice of SignedHeaders is taken, and
-the query is decoded and encoded again before it is compared: the official SDK's synchronous client writes a space as `+`, its
-asynchronous one leaves `:` and `/` as they are, and both sign the canonical form.
+The rules are those of Alibaba Cloud's page "V3 request structure and signature". Any choice of
+SignedHeaders is accepted, and the query is decoded and encoded again before it is compared: the
+official SDK's synchronous client writes a space as `+`, its asynchronous one leaves `:` and `/` as
+they are, and both sign the canonical form.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ MAX_SKEW_SECONDS: Final = 15 * 60
 
 
 class Authenticator:
-    """Checks requests. Nonces are remembered as long as their timestamps are good, in memory: a restart forgets them."""
+    """Checks requests. Nonces are remembered in memory as long as their timestamps are valid: a
+    restart forgets them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -111,7 +115,8 @@ class Authenticator:
         body: bytes,
     ) -> None:
         signed = authorization.signed_headers
-        # The documentation asks for host and every x-acs-* header to be signed; without that they could be changed on the way.
+        # The documentation asks for host and every x-acs-* header to be signed; without that they
+        # could be changed on the way.
         if "host" not in signed or any(
             name.startswith("x-acs-") and name not in signed for name in headers
         ):
@@ -135,7 +140,8 @@ class Authenticator:
         ):
             message = (
                 "Specified signature does not match our calculation. "
-                f"server StringToSign is [{signature.string_to_sign(request)}] server CanonicalRequest is [{request}]"
+                f"server StringToSign is [{signature.string_to_sign(request)}] "
+                f"server CanonicalRequest is [{request}]"
             )
             raise ServiceError(400, "SignatureDoesNotMatch", message)
 

@@ -1,6 +1,7 @@
 """Dropping a TCP connection without a reply, which ASGI itself has no word for.
 
-The server's protocol class hands each connection's transport to the application in the scope's `state`.
+The server's protocol class hands each connection's transport to the application in the scope's
+`state`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def droppable_protocol() -> type[asyncio.Protocol]:
 async def drop_connection(scope: Scope, receive: Receive) -> None:
     """Close the connection of a request at once, with no reply.
 
-    :raises ConnectionAbortedError: the server is not one of `droppable_protocol`, so nothing could be closed.
+    :raises ConnectionAbortedError: the server is not one of `droppable_protocol`, so nothing could
+        be closed.
     """
     transport = scope.get("state", {}).get(_TRANSPORT)
     if transport is None:

@@ -66,7 +66,8 @@ class Gateway:
             seen["code"] = error.code
             response = self._refusal(error, request_id)
         except Exception:
-            # The last resort: a failure of the emulator is an answer too, and the log has its cause.
+            # The last resort: a failure of the emulator is an answer too, and the log has its
+            # cause.
             logger.exception("the emulator failed at %s", seen["action"])
             seen["code"] = "InternalError"
             message = "The request processing has failed due to some unknown error."

@@ -95,11 +95,13 @@ class JobReads:
         return body
 
     def _oldest(self) -> float:
-        """Return the instant of creation, in seconds since the epoch, before which a job can no longer be read."""
+        """Return the instant of creation, in seconds since the epoch, before which a job can no
+        longer be read.
+        """
         return self._clock.now() - _READABLE_SECONDS
 
     def _token(self, seq: int, order: str) -> str:
-        """Return the opaque name of a place in the list: the number of the last job shown, and a seal on it."""
+        """Return an opaque NextToken: the number of the last job shown, sealed."""
         place = struct.pack(">q", seq)
         return base64.b64encode(self._seal(place, order) + place).decode()
 

@@ -1,4 +1,4 @@
-"""Reading the parameters of an action; one that cannot be used is refused by its name."""
+"""Reading the parameters of an action; an unusable one is refused by its name."""
 
 from __future__ import annotations
 

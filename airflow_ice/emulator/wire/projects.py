@@ -1,8 +1,10 @@
-"""Online editing projects as the service shows them: what a preview is made of, before it is rendered.
+"""Online editing projects as the service shows them: what a preview is made of, before it is
+rendered.
 
-A project holds the timeline that the renderer plays, in the form of Alibaba Cloud's page "Timeline
-configurations": video tracks of clips, subtitle tracks of texts, audio tracks of speech and music.
-All times are seconds: In and Out within the clip, TimelineIn and TimelineOut within the video.
+A project holds the timeline that the renderer follows, in the form of Alibaba Cloud's page
+"Timeline configurations": video tracks of clips, subtitle tracks of texts, audio tracks of speech
+and music. All times are seconds: In and Out within the clip, TimelineIn and TimelineOut within the
+video.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_ice.emulator.media.material import MaterialFinder
+from airflow_ice.emulator.media.text import CELLS_HIGH, cell_size
 from airflow_ice.emulator.model.clock import timestamp
 from airflow_ice.emulator.model.jobs import FAILED, INIT, SUCCESS
 from airflow_ice.emulator.model.store import SubJob
 from airflow_ice.emulator.model.timeline import (
-    CAPTION_SIZE,
-    CAPTION_Y,
-    TITLE_SIZE,
-    TITLE_Y,
+    CAPTION_BOTTOM,
+    CAPTION_CHARACTERS,
+    TITLE_CHARACTERS,
+    TITLE_TOP,
     Caption,
     Timeline,
 )
@@ -89,11 +92,11 @@ def wire_timeline(timeline: Timeline, media_id: Callable[[str], str | None]) -> 
     subtitles = []
     if timeline.title:
         whole = Caption(timeline.title, 0.0, timeline.seconds)
-        subtitles.append([_text(timeline, whole, TITLE_Y, TITLE_SIZE, "TopCenter")])
+        subtitles.append([_text(timeline, whole, TITLE_TOP, TITLE_CHARACTERS, "TopCenter")])
     if timeline.captions:
         subtitles.append(
             [
-                _text(timeline, caption, CAPTION_Y, CAPTION_SIZE, "BottomCenter")
+                _text(timeline, caption, CAPTION_BOTTOM, CAPTION_CHARACTERS, "BottomCenter")
                 for caption in timeline.captions
             ]
         )
@@ -105,7 +108,8 @@ def wire_timeline(timeline: Timeline, media_id: Callable[[str], str | None]) -> 
     music = []
     if timeline.music:
         span = _span(0.0, timeline.seconds)
-        music.append({**_named(timeline.music, media_id), "In": 0.0, **span})
+        volume = {"Type": "Volume", "Gain": timeline.music_volume}
+        music.append({**_named(timeline.music, media_id), "In": 0.0, **span, "Effects": [volume]})
     body["AudioTracks"] = [{"AudioTrackClips": clips} for clips in (speech, music) if clips]
     return body
 
@@ -140,7 +144,7 @@ def _named(media: str, media_id: Callable[[str], str | None]) -> dict[str, str]:
 
 
 def _text(
-    timeline: Timeline, caption: Caption, y: float, size: float, alignment: str
+    timeline: Timeline, caption: Caption, y: float, characters: int, alignment: str
 ) -> dict[str, Any]:
     return {
         "Type": "Text",
@@ -148,7 +152,7 @@ def _text(
         **_span(caption.start, caption.seconds),
         "X": 0,
         "Y": y,
-        "FontSize": round(size * timeline.height),
+        "FontSize": CELLS_HIGH * cell_size(timeline.width, timeline.height, characters),
         "FontColor": "#ffffff",
         "Alignment": alignment,
     }

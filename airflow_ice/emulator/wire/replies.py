@@ -15,10 +15,11 @@ from airflow_ice.emulator.model.store import Job, SubJob
 
 
 def batch_job(job: Job, sub_jobs: list[SubJob], now: float) -> dict[str, Any]:
-    """Return an EditingBatchJob as GetBatchMediaProducingJob shows it. What is not there is left out."""
+    """Return an EditingBatchJob as GetBatchMediaProducingJob shows it, without absent fields."""
     body = _row(job, job.status)
     hidden = job.status == FINISHED and now < job.modified + job.plan.hidden_seconds
-    # Guess: sub-jobs show from the moment the job is Processing, all at once, in the order of {index}.
+    # Guess: sub-jobs show from the moment the job is Processing, all at once, in the order of
+    # {index}.
     shown = [] if hidden or now < job.plan.begins else [_sub_job(sub_job) for sub_job in sub_jobs]
     body["SubJobList"] = None if hidden and job.plan.hidden_as_null else shown
     if job.extend_input is not None:
@@ -63,7 +64,8 @@ def _sub_job(sub_job: SubJob) -> dict[str, Any]:
         "Status": sub_job.status,
         "ProjectId": sub_job.project_id,
     }
-    # Guess: the media is named from the start, as it is for a single media producing job; its length is known in the end.
+    # Guess: the media is named from the start, as it is for a single media producing job; its
+    # length is known in the end.
     if sub_job.media_id is not None:
         body["MediaId"] = sub_job.media_id
         body["MediaURL"] = sub_job.media_url
@@ -75,7 +77,7 @@ def _sub_job(sub_job: SubJob) -> dict[str, Any]:
 
 
 def _with_doc_quirks(body: dict[str, Any]) -> dict[str, Any]:
-    """Make a reply look like the documentation's own sample: everything odd that it shows, at once."""
+    """Give a reply every oddity of the documentation's own sample at once."""
     odd = {**body, "EmulatorExtraField": {"Unknown": [1, 2, 3]}}
     for name in ("JobId", "ModifiedTime", "CompleteTime"):
         if name in odd:
@@ -172,9 +174,16 @@ def media_info(
         basic["UserData"] = user_data
     if cover_url is not None:
         basic["CoverURL"] = cover_url
-    if file_url is None:
-        return {"MediaId": media_id, "MediaBasicInfo": basic, "FileInfoList": []}
-    file_info = {
+    files = []
+    if file_url is not None:
+        files.append({"FileBasicInfo": _file(file_name, file_url, facts, region_id, created)})
+    return {"MediaId": media_id, "MediaBasicInfo": basic, "FileInfoList": files}
+
+
+def _file(
+    file_name: str, file_url: str, facts: MediaFacts, region_id: str, created: float
+) -> dict[str, str]:
+    return {
         "FileName": file_name,
         "FileStatus": "Normal",
         "FileType": "source_file",
@@ -189,15 +198,10 @@ def media_info(
         "CreateTime": timestamp(created),
         "ModifiedTime": timestamp(created),
     }
-    return {
-        "MediaId": media_id,
-        "MediaBasicInfo": basic,
-        "FileInfoList": [{"FileBasicInfo": file_info}],
-    }
 
 
 def facts_without_file(sub_job: SubJob) -> MediaFacts:
-    """Return what is known of a video that was not rendered (render=False): what it was planned to be."""
+    """Return what is known of a video that was not rendered (render=False): its plan."""
     timeline = json.loads(sub_job.timeline)
     kind = (mimetypes.guess_type(sub_job.object_key or "")[0] or "video").split("/")[0]
     size = {"width": str(timeline["width"]), "height": str(timeline["height"])}
