@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from airflow_ice.demo.local_airflow import LocalAirflowError
-    from airflow_ice.demo.run import DemoError, DemoOptions, run_demo
+    from airflow_ice.demo.errors import DemoError, LocalAirflowError
+    from airflow_ice.demo.run import DemoOptions, run_demo
 
     logging.getLogger("airflow_ice.emulator").setLevel(logging.WARNING)
     wanted = DemoOptions(

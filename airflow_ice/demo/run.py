@@ -25,7 +25,8 @@ from airflow_ice.api.endpoints import endpoint
 from airflow_ice.api.errors import IceError
 from airflow_ice.api.signature import Credentials
 from airflow_ice.demo.clips import check_clips, make_clips, media_groups
-from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import DemoError, LocalAirflowError
+from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow
 from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.emulator.objects import ObjectName, object_url
@@ -35,10 +36,6 @@ DAG_ID: Final = "ice_produce_and_publish"
 TASKS: Final = ("submit", "wait", "collect", "publish")
 REGION: Final = "cn-shanghai"  # of a connection that names none, and of the local ICE
 RUN_WITHIN: Final = 300.0
-
-
-class DemoError(Exception):
-    """The demo did not end well; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

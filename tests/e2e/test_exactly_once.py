@@ -25,9 +25,10 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import LocalAirflowError
 from airflow_ice.emulator.local import LocalIce
 from tests.e2e.conftest import SECRET
+from tests.real_airflow import RealAirflow
 
 DAG = "ice_submit"
 BATCH, HIGHLIGHTS = "SubmitBatchMediaProducingJob", "SubmitScreenMediaHighlightsJob"
@@ -39,7 +40,7 @@ POLL = 0.5
 class Board:
     """What the stories share: the task instances of the run, asked for once for all threads, and the one triggerer."""
 
-    def __init__(self, airflow: LocalAirflow, run_id: str) -> None:
+    def __init__(self, airflow: RealAirflow, run_id: str) -> None:
         self.airflow = airflow
         self.run_id = run_id
         self.triggerer_is_back = Event()
@@ -77,7 +78,7 @@ class Task:
 
     name: str
     ice: LocalIce
-    airflow: LocalAirflow
+    airflow: RealAirflow
     run_id: str
     board: Board
 
@@ -440,7 +441,7 @@ Told = Callable[[str], Task]
 
 
 @pytest.fixture(scope="module")
-def told(airflow: LocalAirflow) -> Iterator[Told]:
+def told(airflow: RealAirflow) -> Iterator[Told]:
     """All stories, begun together; called with a name, it waits for the end of that one and returns its task."""
     with ExitStack() as stack:
         ices = {
@@ -858,7 +859,7 @@ def test_a_task_that_a_user_ends_says_that_its_job_goes_on(told: Told, name: str
 
 
 def test_no_two_jobs_share_a_key_and_no_task_is_without_a_story(
-    told: Told, airflow: LocalAirflow
+    told: Told, airflow: RealAirflow
 ) -> None:
     tasks = [told(name) for name in STORIES]
     found = [key for task in tasks for key in keys(task)]

@@ -21,7 +21,8 @@ from rich.console import Console
 from airflow_ice.api.client import IceClient
 from airflow_ice.api.errors import IceTransportError
 from airflow_ice.demo.clips import check_clips, make_clips, media_groups
-from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import LocalAirflowError
+from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
 from airflow_ice.demo.show import published_lines
 from airflow_ice.emulator.objects import parse_object_url
@@ -71,7 +72,7 @@ def test_no_part_goes_through_a_proxy_to_this_machine(
     airflow = LocalAirflow(tmp_path, tmp_path, connections={})
     airflow.stop()
     ask = "import urllib.request as r; assert r.getproxies()['http']; assert r.proxy_bypass('127.0.0.1')"
-    subprocess.run([sys.executable, "-c", ask], env=airflow._environ, check=True)
+    subprocess.run([sys.executable, "-c", ask], env=airflow.processes.environ, check=True)
 
 
 def test_a_look_that_fails_does_not_end_the_demo() -> None:
@@ -108,7 +109,9 @@ def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None
         process = subprocess.Popen(
             [sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True
         )
-        airflow._processes[name] = process  # before anything is read: the fixture then ends it
+        airflow.processes._running[name] = (
+            process  # before anything is read: the fixture then ends it
+        )
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
