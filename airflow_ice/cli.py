@@ -71,8 +71,8 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _emulator(options: argparse.Namespace) -> int:
     from airflow_ice.emulator.banner import banner
+    from airflow_ice.emulator.model.settings import Settings
     from airflow_ice.emulator.server import serve
-    from airflow_ice.emulator.settings import Settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     names = [field.name for field in fields(Settings) if field.name in vars(options)]

@@ -1,4 +1,6 @@
-"""What Airflow discovers of this package. Imports nothing of Airflow: it runs while Airflow itself is being imported."""
+"""What Airflow discovers of this package. Imports nothing of Airflow: it runs while Airflow itself
+is being imported.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,33 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-ice",
         "name": "Alibaba Cloud ICE",
-        "description": "Batch video production with Alibaba Cloud ICE (Intelligent Media Services).",
+        "description": (
+            "Batch video production with Alibaba Cloud ICE (Intelligent Media Services)."
+        ),
         "versions": [__version__],
         "integrations": [
             {
                 "integration-name": "Alibaba Cloud ICE",
                 "external-doc-url": "https://help.aliyun.com/zh/ims/",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "Object storage",
+                "external-doc-url": (
+                    "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/"
+                    "objectstorage.html"
+                ),
+                "tags": ["protocol"],
+            },
         ],
         "hooks": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}
         ],
         "operators": [
-            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.operators"]}
+            {
+                "integration-name": "Alibaba Cloud ICE",
+                "python-modules": ["airflow_ice.operators", "airflow_ice.picking"],
+            }
         ],
         "sensors": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.sensors"]}
@@ -33,6 +48,14 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.triggers"]}
         ],
+        "transfers": [
+            {
+                "source-integration-name": "Alibaba Cloud ICE",
+                "target-integration-name": "Object storage",
+                "python-module": "airflow_ice.transfers",
+            }
+        ],
+        "extra-links": ["airflow_ice.links.IceVideosLink"],
         "connection-types": [
             {
                 "connection-type": "alibaba_ice",
@@ -50,7 +73,10 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "placeholders": {
                         "login": "LTAI...; empty with a role or the default chain",
-                        "host": "empty for the region's own; http://127.0.0.1:8765 for the local emulator",
+                        "host": (
+                            "empty for the region's own; http://127.0.0.1:8765 for the local "
+                            "emulator"
+                        ),
                         "port": "0; left empty, Airflow 3.3 refuses to test it",
                     },
                 },
@@ -75,7 +101,8 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "credential_type": _field(
             "Credential type",
-            "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The others get keys that refresh "
+            "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The "
+            "others get keys that refresh "
             "themselves; default: the environment, a profile or the machine's role.",
             default="access_key",
             enum=[
@@ -122,9 +149,15 @@ def _connection_fields() -> dict[str, Any]:
         "proxy": _field(
             "Proxy", "http://host:port; empty to follow HTTPS_PROXY.", format="password"
         ),
+        "media_domains": _field(
+            "Media domains",
+            'Custom domain of each bucket, for reading videos where OSS refuses its own: {"BUCKET": '
+            '"video.example.com"}.',
+        ),
         "verify": _field(
             "CA file",
-            "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot be turned off.",
+            "Path of a PEM file, for a proxy or gateway with its own certificate. Checks cannot "
+            "be turned off.",
         ),
     }
 

@@ -1,7 +1,7 @@
 """IceHook: from an Airflow connection to a client, in both colours.
 
-Nothing is fetched when a hook is made; the connection is read on the first call. The HTTP and credentials libraries are loaded
-only when a client is built, so that a DAG file pays for neither.
+Nothing is fetched when a hook is made; the connection is read on the first call. The HTTP and
+credentials libraries are loaded only when a client is built, so that a DAG file pays for neither.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import threading
 from collections import OrderedDict
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -22,8 +24,10 @@ from airflow_ice import metrics
 from airflow_ice.api import limits, operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
+from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
-from airflow_ice.api.models import MediaInfo
+from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite
+from airflow_ice.api.models import EditingProject, EditingProjectMaterials, MediaInfo
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.redaction import secrets_of_urls
@@ -34,24 +38,30 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_ice.api.client import AsyncIceClient, ClientSettings, IceClient
+    from airflow_ice.api.media import MediaSource
 
 T = TypeVar("T")
 
 TRIES: Final = 4
 """Sends in all of one call that may be repeated, unless a hook is told otherwise."""
 
+READY_TIMEOUT: Final = 600.0
+DOWNLOAD_TIMEOUT: Final = 3600.0
+
 
 class IceHook(BaseHook, Calls, AsyncCalls):
     """Alibaba Cloud ICE (Intelligent Media Services) through an Airflow connection.
 
-    Every action is a method, and has an async twin with an a-prefix. Used as it is, each call opens a client and closes it; in a
-    `with` (or `async with`) block all calls share one client and its connections:
+    Every action is a method, and has an async twin with an a-prefix. Used as it is, each call opens
+    a client and closes it; in a `with` (or `async with`) block all calls share one client and its
+    connections:
 
         with IceHook() as hook:
             for job in hook.list_batch_media_producing_jobs(status="Processing"):
                 ...
 
-    :param ice_conn_id: a connection of type `alibaba_ice`, or `alibaba_cloud` of the apache provider.
+    :param ice_conn_id: a connection of type `alibaba_ice`, or `alibaba_cloud` of the apache
+        provider.
     :param region_id: for example `cn-shanghai`; None for the connection's own.
     :param tries: sends in all of one call that may be repeated; 1 for no retry.
     """
@@ -74,7 +84,8 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         self.tries = tries
         self._connection: IceConnection | None = None
         self._is_pinned = False
-        # In a with block: what to close at its end, and the client once the first call has opened it.
+        # In a with block: what to close at its end, and the client once the first call has opened
+        # it.
         self._open: ExitStack | None = None
         self._client: IceClient | None = None
         self._async_open: AsyncExitStack | None = None
@@ -97,6 +108,14 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         :param tries: as for a new hook; None for those of this one.
         """
         return type(self).of(self.ice_conn_id, self.connection(), tries=tries or self.tries)
+
+    def in_region(self, region_id: str | None) -> Self:
+        """Return a hook for the connection as this one has read it, in a region.
+
+        :param region_id: None for the same one.
+        """
+        connection = self.connection().in_region(region_id)
+        return type(self).of(self.ice_conn_id, connection, tries=self.tries)
 
     def connection(self) -> IceConnection:
         """Return the connection, read once.
@@ -217,7 +236,9 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             limits.one_region(region, {**operation.query, **operation.form})
 
     def _refused(self) -> None:
-        """Read the connection and ask its source of credentials anew for the next client: either may have changed."""
+        """Read the connection and ask its source of credentials again for the next client: either
+        may have changed.
+        """
         _forget_source(self._connection)
         if not self._is_pinned:
             self._connection = None
@@ -237,15 +258,96 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         return self._read().account()
 
     def longest_send(self) -> float:
-        """Return after how many seconds one send is given up, from the moment that it needs a connection to its reply's last byte.
+        """Return after how many seconds one send is given up, from the moment that it needs a
+        connection to its reply's last byte.
 
         The wait for the rate limit and for credentials comes before it.
         """
         connection = self._read()
         return connection.connect_timeout + connection.read_timeout
 
+    def download_media(
+        self,
+        media_id: str,
+        path: str | PathLike[str],
+        *,
+        overwrite: Overwrite = "if_different",
+        ready_timeout: float = READY_TIMEOUT,
+        timeout: float = DOWNLOAD_TIMEOUT,
+    ) -> Downloaded:
+        """Download the file of a media asset. It appears at `path` whole, or not at all.
+
+        Resumes after a broken connection or an expired signature, and checks length and CRC-64.
+
+        :param path: a file of this machine; its folder is made.
+        :param overwrite: "if_different" (default) keeps an equal file, "never" any, "always" none.
+        :param ready_timeout: seconds that the asset may take to become Normal.
+        :param timeout: seconds for the download.
+        :raises IceInputError: an argument that cannot work; nothing was sent.
+        :raises IceDownloadError: it could not be read.
+        :raises IceError: GetMediaInfo failed for good.
+        """
+        from airflow_ice.api.media import read_media
+
+        with self._local_file(path, overwrite) as sink:
+            if overwrite == "never" and (size := sink.size) is not None:
+                return Downloaded(size, skipped=True)
+            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
+            found = read_media(self, source, sink, self.log)
+            if not found.skipped:
+                sink.commit()
+        return found
+
+    async def adownload_media(
+        self,
+        media_id: str,
+        path: str | PathLike[str],
+        *,
+        overwrite: Overwrite = "if_different",
+        ready_timeout: float = READY_TIMEOUT,
+        timeout: float = DOWNLOAD_TIMEOUT,  # noqa: ASYNC109 - as in the blocking twin
+    ) -> Downloaded:
+        """Download the file of a media asset without blocking the event loop; see
+        `download_media`.
+        """
+        from airflow_ice.api.media import aread_media
+
+        with self._local_file(path, overwrite) as sink:
+            if overwrite == "never" and (size := sink.size) is not None:
+                return Downloaded(size, skipped=True)
+            await self._aread()
+            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
+            found = await aread_media(self, source, sink, self.log)
+            if not found.skipped:
+                await asyncio.to_thread(sink.commit)
+        return found
+
+    def media_source(self, media_id: str, *, ready_timeout: float, timeout: float) -> MediaSource:
+        """Return a media asset, and how this connection reads it: what `api.media` takes.
+
+        :raises IceInputError: a length of time is none, or the connection is not valid.
+        """
+        from airflow_ice.api.media import MediaSource
+
+        connection = self._read()
+        return MediaSource(
+            media_id,
+            self._settings(connection),
+            limits.seconds("ready_timeout", ready_timeout),
+            limits.seconds("timeout", timeout),
+            connection.network,
+            connection.media_domains,
+        )
+
+    @staticmethod
+    def _local_file(path: str | PathLike[str], overwrite: Overwrite) -> LocalFile:
+        checked_overwrite(overwrite)
+        return LocalFile(Path(path), overwrite)
+
     def test_connection(self) -> tuple[bool, str]:
-        """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how it went."""
+        """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how
+        it went.
+        """
         try:
             with self.get_conn() as client:
                 client.call(
@@ -305,16 +407,23 @@ class IceHook(BaseHook, Calls, AsyncCalls):
 
 
 def _secrets_of(result: object) -> set[str]:
-    """Return what Airflow's masker is told of a result: the signatures and tokens that
-    GetMediaInfo's URLs carry.
+    """Return what Airflow's masker is told of a result: the signatures and tokens that its URLs
+    carry.
 
     A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read
     the file until they expire.
     """
-    if not isinstance(result, MediaInfo):
-        return set()
-    urls = [file.file_url for file in result.files]
-    return secrets_of_urls([*urls, result.input_url, result.other_fields])
+    match result:
+        case MediaInfo():
+            urls: list[Any] = [each.file_url for each in result.files]
+            urls += [each.other_fields for each in result.files]
+            return secrets_of_urls([*urls, result.cover_url, result.input_url, result.other_fields])
+        case EditingProject():
+            return secrets_of_urls([result.timeline, result.cover_url, result.other_fields])
+        case EditingProjectMaterials():
+            own = secrets_of_urls([result.project_materials, result.other_fields])
+            return own.union(*map(_secrets_of, result.media))
+    return set()
 
 
 def _conn_id(value: object) -> str:
@@ -346,13 +455,17 @@ _limiters_lock = threading.Lock()
 
 
 def _limiter(ice_conn_id: str, per_second: float) -> RateLimiter:
-    """Return the limiter of a connection: one for the whole process, since the quota is one for the whole account."""
+    """Return the limiter of a connection: one for the whole process, since the quota is one for the
+    whole account.
+    """
     with _limiters_lock:
         return _limiters.setdefault((ice_conn_id, per_second), RateLimiter(per_second))
 
 
 class MaskedCredentials:
-    """A source whose keys are not in the connection, so that Airflow's masker is told of each new set that it hands out."""
+    """A source whose keys are not in the connection, so that Airflow's masker is told of each new
+    set that it hands out.
+    """
 
     def __init__(self, source: CredentialsSource) -> None:
         self._source = source
@@ -389,10 +502,11 @@ _sources_lock = threading.Lock()
 
 
 def _source(connection: IceConnection) -> CredentialsSource:
-    """Return where a connection's credentials come from: one source for the whole process, as long as its settings stay the same.
+    """Return where a connection's credentials come from: one source for the whole process, as long
+    as its settings stay the same.
 
-    A source that is made anew for each call fetches anew for each call, and some of the library's clients start a thread that
-    nobody ends.
+    A source that is made for each call fetches for each call, and some of the library's
+    clients start a thread that nobody ends.
     """
     if connection.has_fixed_credentials:
         return connection.credentials()
@@ -406,7 +520,9 @@ def _source(connection: IceConnection) -> CredentialsSource:
 
 
 def _forget_source(connection: IceConnection | None) -> None:
-    """Let the next client ask a new source: this one's credentials were refused, and it may hold on to them."""
+    """Let the next client ask a new source: this one's credentials were refused, and it may hold on
+    to them.
+    """
     if connection is not None:
         with _sources_lock:
             _sources.pop(connection.credentials_key(), None)

@@ -17,24 +17,6 @@ from airflow_ice.submission.request import SubmitRequest
 _TEMPLATE_MARKS: Final = ("{{", "{%", "{#")
 _KEY: Final = "0" * 49  # as long as the keys that `Wish.key` returns
 
-_PLACEHOLDERS: Final[Mapping[str, Any]] = {
-    "input_config": {
-        "MediaArray": ["placeholder"],
-        "SportsCategory": limits.SPORTS[0],
-        "InputMedia": "placeholder",
-    },
-    "output_config": {"MediaURL": "http://placeholder.example/{index}.mp4"},
-    "editing_config": None,
-    "template_config": None,
-    "media_select_result": {},
-    "project_ids": ["placeholder"],
-}
-_JOB_TYPES: Final[Mapping[Callable[..., Operation[str]], str]] = {
-    # Smart_Mix, whose rules are the wider ones.
-    operations.submit_scene_media_selection_job: limits.SELECTION_JOB_TYPES[0],
-    operations.submit_scene_timeline_organization_job: limits.ORGANIZATION_JOB_TYPES[0],
-}
-
 
 def is_literal(value: object, depth: int = 0) -> bool:
     """Tell whether a value is plain JSON without a template in it."""
@@ -58,18 +40,19 @@ def is_literal(value: object, depth: int = 0) -> bool:
 def check_submit(
     describe: Callable[..., Operation[str]], arguments: Mapping[str, Any], user_data: Any
 ) -> None:
-    """Check the arguments of a submit action that are literal; others are replaced by valid ones.
+    """Check the arguments of a submit action that are literal. In place of each other one stands
+    that of the action's sample, which is valid.
 
     :param describe: one of `operations.submit_...`.
     :param arguments: its arguments without user_data and client_token.
     :raises IceInputError: the service is known to refuse one of them.
     """
-    placeholders = {**_PLACEHOLDERS, "job_type": _JOB_TYPES.get(describe)}
-    plain = {name: is_literal(value) for name, value in arguments.items()}
-    if any(not known and name not in placeholders for name, known in plain.items()):
+    action = operations.SUBMIT_ACTIONS.get(describe.__name__)
+    if action is None:
         return  # an action of the user's own
     checked = {
-        name: value if plain[name] else placeholders[name] for name, value in arguments.items()
+        name: value if is_literal(value) else action.sample.get(name)
+        for name, value in arguments.items()
     }
     SubmitRequest(describe, checked, user_data if is_literal(user_data) else None).operation(_KEY)
 

@@ -1,10 +1,12 @@
 """What this package counts, through Airflow's stats.
 
-airflow_ice.requests       counter  requests sent, tags action, outcome (`ok`, an error code, an exception's name)
-airflow_ice.throttled      counter  requests that the service throttled
-airflow_ice.waits          gauge    waits of one connection and region in this triggerer, tags connection, region
-airflow_ice.oldest_wait    gauge    seconds since the oldest of them began, same tags
-airflow_ice.poll_duration  timing   one poll for all of them, same tags
+* `airflow_ice.requests`, counter: requests sent; tags action, outcome (`ok`, an error code, an
+  exception's name)
+* `airflow_ice.throttled`, counter: requests that the service throttled; tag action
+* `airflow_ice.waits`, gauge: waits of one connection and region in this triggerer; tags connection,
+  region
+* `airflow_ice.oldest_wait`, gauge: seconds since the oldest of them began; same tags
+* `airflow_ice.poll_duration`, timing: one poll for all of them; same tags
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def request(action: str, error: IceError | None) -> None:
 def polled(
     connection: str, region: str | None, waits: int, oldest: float, seconds: float | None
 ) -> None:
-    """Note one poll: how many waits it served, the age of the oldest and what it took, in seconds; None where there was none."""
+    """Note one poll: how many waits it served, the age of the oldest and what it took, in seconds;
+    None where there was none.
+    """
     tags = {"connection": connection, "region": region or "default"}
     with _harmless():
         _stats().gauge("airflow_ice.waits", waits, tags=tags)
@@ -46,7 +50,9 @@ def polled(
 
 @contextmanager
 def _harmless() -> Iterator[None]:
-    """Let no fault of a stats backend reach the caller: it could lose the id of a job that was just paid for."""
+    """Let no fault of a stats backend reach the caller: it could lose the id of a job that was just
+    paid for.
+    """
     try:
         yield
     except Exception:
@@ -55,7 +61,8 @@ def _harmless() -> Iterator[None]:
 
 @functools.cache
 def _stats() -> Any:
-    # Airflow keeps two copies of its stats: core's, which a triggerer sets up, and the Task SDK's, which a task process sets up.
+    # Airflow keeps two copies of its stats: core's, which a triggerer sets up, and the Task SDK's,
+    # which a task process sets up.
     in_triggerer = "airflow.jobs.triggerer_job_runner" in sys.modules
     return import_module(
         "airflow.observability.stats" if in_triggerer else "airflow.sdk.observability.stats"

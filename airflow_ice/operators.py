@@ -1,7 +1,8 @@
 """Operators: submit a batch job exactly once, and collect what a job that has ended has made.
 
-The six submit operators differ in their arguments alone; what they share stands once, in `IceSubmitOperator`. Which job is found,
-reattached or made is decided in `submission`; what lands in XCom is made in `results`.
+The six submit operators differ in their arguments alone; what they share stands once, in
+`IceSubmitOperator`. Which job is found, reattached or made is decided in `submission`; what lands
+in XCom is made in `results`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.links import IceVideosLink
 from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver, push_job
@@ -49,12 +51,14 @@ _LONGEST_WISH: Final = 200
 
 
 class IceGetBatchMediaProducingJobOperator(BaseOperator):
-    """Collects a batch job that has ended: the MediaIds and URLs of its good sub-jobs, and why the others failed.
+    """Collects a batch job that has ended: the MediaIds and URLs of its good sub-jobs, and why the
+    others failed.
 
     Pushes to XCom:
 
-    * `return_value`: `{"job_id", "job_type", "status", "request_id", "create_time", "complete_time", "media": [...],
-      "failed": [...], "extend_output": parsed JSON or null}`, times as ISO 8601 UTC
+    * `return_value`: `{"job_id", "job_type", "status", "request_id", "create_time",
+      "complete_time", "media": [...], "failed": [...], "extend_output": parsed JSON or null}`,
+      times as ISO 8601 UTC
     * `media`: `[{"index", "subjob_id", "media_id", "media_url", "duration", "project_id",
       "job_id"}]`, the good sub-jobs by index
     * `media_ids`, `media_urls`, `project_ids`: lists of text, without the nulls that previews have
@@ -65,15 +69,18 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     Where the job was submitted with UserData of the user's own, each row has it, too: `user_data`,
     a parsed JSON object.
 
-    The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
+    The rows are pushed before the task fails for lack of good videos, so that a clean-up task can
+    still read them.
 
     :param job_id: the batch job (templated).
     :param ice_conn_id: the connection (templated).
     :param region_id: None for the connection's own (templated).
-    :param require: how many sub-jobs must be good: "all" (default), "any", an int (at least so many), or a float in (0, 1] (at
-        least that share). For a selection job, that it has a result (templated).
-    :param returns: what return_value is: `job` (default), or one of the lists, for a mapped task: Airflow maps over return values
-        only, so `publish.expand(media=collect.output)` needs `returns="media"`. The job is then under the key `job`.
+    :param require: how many sub-jobs must be good: "all" (default), "any", an int (at least so
+        many), or a float in (0, 1] (at least that share). For a selection job, that it has a result
+        (templated).
+    :param returns: what return_value is: `job` (default), or one of the lists, for a mapped task:
+        Airflow maps over return values only, so `publish.expand(media=collect.output)` needs
+        `returns="media"`. The job is then under the key `job`.
 
     An argument that is written out in the DAG file, without a template, is checked when the file is
     parsed.
@@ -87,6 +94,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id", "require")
+    operator_extra_links = (IceVideosLink(),)
     ui_color = "#d7efdf"
 
     def __init__(
@@ -118,33 +126,44 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
             return deliver(hook, self.job_id, require, self.returns, context, self.log)
 
 
+def _arguments_of(describe: Callable[..., Operation[str]]) -> tuple[str, ...]:
+    """Return the names of the arguments that an operator of this action has for it alone."""
+    names = inspect.signature(describe).parameters
+    return tuple(name for name in names if name not in {"user_data", "client_token"})
+
+
 class IceSubmitOperator(BaseOperator):
-    """What all submit operators share: one paid job for one intent, and, if asked for, the wait for it and its results.
+    """What all submit operators share: one paid job for one intent, and, if asked for, the wait for
+    it and its results.
 
     Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job`
     as IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
     IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
-    A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the reply was lost, by a key that
-    travels in UserData and, where the action has one, as ClientToken.
+    A retry finds the job of an earlier try: by the id that Airflow's state store holds, or, if the
+    reply was lost, by a key that travels in UserData and, where the action has one, as ClientToken.
 
-    :param user_data: the user's own UserData; 512 bytes with the 68 that this operator adds (templated).
+    :param user_data: the user's own UserData; 512 bytes with the 68 that this operator adds
+        (templated).
     :param ice_conn_id: the connection (templated).
     :param region_id: None for the connection's own (templated).
     :param wait_for_completion: wait for the end of the job and collect it.
     :param deferrable: wait in the triggerer; the default is `[operators] default_deferrable`.
     :param poke_interval: seconds (or timedelta) between looks.
-    :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors] default_timeout`. The job goes on after it.
+    :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors]
+        default_timeout`. The job goes on after it.
     :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
-    :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new, paid job.
+    :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new,
+        paid job.
     :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which
         bills nothing, or "resubmit" a new, paid one from the same inputs. With changed inputs a
         clear submits a new, paid job, unless on_changed_inputs is "reattach".
     :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail"
         (default), "reattach" to the job that is there, also after a clear, or "resubmit" a new,
         paid job beside it.
-    :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does not show the job: "resubmit"
-        (default), or "fail" for a person to look. ICE documents the list for Script and Smart_Mix jobs only.
+    :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does
+        not show the job: "resubmit" (default), or "fail" for a person to look. ICE documents the
+        list for Script and Smart_Mix jobs only.
     :param list_settle_seconds: how long ListBatchMediaProducingJobs may lag behind a submit.
     :param wish: change it to buy again (templated). A text of at most 200 characters; a try that
         finds another one than the last submission had submits a new, paid job, whatever became of
@@ -159,11 +178,14 @@ class IceSubmitOperator(BaseOperator):
     :raises NonRetryableIceAuthenticationError: wrong keys, while no job can exist. So are
         NonRetryableIcePermissionError, NonRetryableIceCredentialsError and
         NonRetryableIceConnectionNotFoundError; where a job may exist, all of these are retried.
-    :raises IceError: refused by the service, or no reply; the message says whether a job may have been made.
+    :raises IceError: refused by the service, or no reply; the message says whether a job may have
+        been made.
     """
 
     describe: ClassVar[Callable[..., Operation[str]]]
-    """The submit action, one of `operations.submit_...`."""
+    """The submit action, one of `operations.submit_...`. Its arguments are attributes of the same
+    names, and templated.
+    """
 
     template_fields: Sequence[str] = ("user_data", "ice_conn_id", "region_id", "require", "wish")
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -172,7 +194,13 @@ class IceSubmitOperator(BaseOperator):
             "json",
         )
     }
+    operator_extra_links = (IceVideosLink(),)
     ui_color = "#fdebd0"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "describe" in cls.__dict__ and "template_fields" not in cls.__dict__:
+            cls.template_fields = (*_arguments_of(cls.describe), *IceSubmitOperator.template_fields)
 
     def __init__(
         self,
@@ -231,11 +259,10 @@ class IceSubmitOperator(BaseOperator):
             check_submit(type(self).describe, self.arguments(), self.user_data)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the submit action, without user_data and client_token: attributes of the same names."""
-        names = inspect.signature(type(self).describe).parameters
-        return {
-            name: getattr(self, name) for name in names if name not in {"user_data", "client_token"}
-        }
+        """Return the arguments of the submit action, without user_data and client_token: attributes
+        of the same names.
+        """
+        return {name: getattr(self, name) for name in _arguments_of(type(self).describe)}
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
@@ -260,7 +287,7 @@ class IceSubmitOperator(BaseOperator):
         :raises IceError: the trigger gave up, or the deadline came.
         """
         self._job_id = str(event.get("job_id") or "") or None
-        return self._after_wait(outcome_of(event), context)
+        return self._after_wait(outcome_of(event), context, seen_in=event.get("region_id"))
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -282,11 +309,24 @@ class IceSubmitOperator(BaseOperator):
                 raise TaskDeferralError(trigger_crashed(job_id, cause)) from cause
             return self._after_wait(outcome, context)
 
-    def _after_wait(self, outcome: JobFinished | GiveUp | TimedOut, context: Context) -> Any:
+    def _after_wait(
+        self,
+        outcome: JobFinished | GiveUp | TimedOut,
+        context: Context,
+        *,
+        seen_in: str | None = None,
+    ) -> Any:
+        """Collect a job, where it was seen: the connection may have been edited while it ran.
+
+        :param seen_in: the region; None for what the task and the connection say.
+        """
         job_id = self._check_ended(outcome)
-        with IceHook(self.ice_conn_id, self.region_id) as hook:
+        with (
+            IceHook(self.ice_conn_id, self.region_id) as hook,
+            hook.in_region(seen_in) as seen_by,
+        ):
             submission = self._submission(hook, context)
-            return self._deliver(hook, job_id, required(self.require), submission, context)
+            return self._deliver(seen_by, job_id, required(self.require), submission, context)
 
     def _check_ended(self, outcome: JobFinished | GiveUp | TimedOut) -> str:
         match outcome:
@@ -302,11 +342,13 @@ class IceSubmitOperator(BaseOperator):
         self._killed = True
         if self._job_id is None:
             self.log.warning(
-                "Task killed before a job id was known. If a job was submitted, a later try of this task finds it by its key."
+                "Task killed before a job id was known. If a job was submitted, a later try of "
+                "this task finds it by its key."
             )
         else:
             self.log.warning(
-                "Task killed. Batch job %s keeps running and will be billed: ICE cannot cancel it. A later try of this task "
+                "Task killed. Batch job %s keeps running and will be billed: ICE cannot cancel "
+                "it. A later try of this task "
                 "reattaches to it.",
                 self._job_id,
             )
@@ -356,7 +398,9 @@ class IceSubmitOperator(BaseOperator):
         )
 
     def _show(self, job_id: str, context: Context) -> None:
-        """Push the id of a job as soon as it is known, so that it shows in the UI whatever happens next."""
+        """Push the id of a job as soon as it is known, so that it shows in the UI whatever happens
+        next.
+        """
         self._job_id = job_id
         if job_id in self._shown:
             return
@@ -396,6 +440,7 @@ class IceSubmitOperator(BaseOperator):
                     ice_conn_id=self.ice_conn_id,
                     region_id=self.region_id,
                     poke_interval=self.poke_interval,
+                    seen_in=poller.region,
                 )
             time.sleep(outcome.seconds)
             outcome = poll_until_over(poller, wait)
@@ -415,7 +460,9 @@ class IceSubmitOperator(BaseOperator):
         return result
 
     def _policy_on(self, error: IceError) -> IceError:
-        """Return a failed job's error as one that Airflow retries only where a retry makes a new job."""
+        """Return a failed job's error as one that Airflow retries only where a retry makes a new
+        job.
+        """
         if not isinstance(error, IceJobFailedError) or self.on_failed_job == "fail":
             return unretried(error)
         return IceJobFailedError(
@@ -430,12 +477,13 @@ class IceSubmitOperator(BaseOperator):
 class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
     """Submits a Script or Smart_Mix batch job. This costs money, once.
 
-    The keys of `input_config` decide: MediaGroupArray makes it Script; MediaArray or MediaSearchInput, Smart_Mix. What the service
-    is known to refuse is refused here, before anything is sent. A config is a dict, or the JSON string of one.
+    The keys of `input_config` decide: MediaGroupArray makes it Script; MediaArray or
+    MediaSearchInput, Smart_Mix. What the service is known to refuse is refused here, before
+    anything is sent. A config is a dict, or the JSON string of one.
 
     :param input_config: the clips, titles and texts (templated).
-    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}`. GeneratePreviewOnly makes
-        projects instead of videos (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain
+        `{index}`. GeneratePreviewOnly makes projects instead of videos (templated).
     :param editing_config: volumes, voices, effects (templated).
     :param template_config: ids of templates, one of which is drawn for each video (templated).
 
@@ -443,13 +491,6 @@ class IceSubmitBatchMediaProducingJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_batch_media_producing_job)
-    template_fields = (
-        "input_config",
-        "output_config",
-        "editing_config",
-        "template_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -472,19 +513,14 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
     """Submits a high-energy mashup of videos. This costs money, once.
 
     :param input_config: MediaArray of videos, openings, endings, titles (templated).
-    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}` (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain
+        `{index}` (templated).
     :param editing_config: volumes, transitions (templated).
 
     The other arguments, and what is raised: IceSubmitOperator.
     """
 
     describe = staticmethod(operations.submit_screen_media_highlights_job)
-    template_fields = (
-        "input_config",
-        "output_config",
-        "editing_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -504,14 +540,15 @@ class IceSubmitScreenMediaHighlightsJobOperator(IceSubmitOperator):
 class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
     """Submits highlights of a sports video. This costs money, once. Offered in cn-shanghai only.
 
-    :param input_config: SportsCategory (basketball, pingpong), InputMedia, faces and names to look for (templated).
-    :param output_config: where the videos go, how many and how large; MediaURL must contain `{index}` (templated).
+    :param input_config: SportsCategory (basketball, pingpong), InputMedia, faces and names to look
+        for (templated).
+    :param output_config: where the videos go, how many and how large; MediaURL must contain
+        `{index}` (templated).
 
     The other arguments, and what is raised: IceSubmitOperator.
     """
 
     describe = staticmethod(operations.submit_sports_highlights_job)
-    template_fields = ("input_config", "output_config", *IceSubmitOperator.template_fields)
 
     def __init__(self, *, input_config: Config, output_config: Config, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -523,7 +560,8 @@ class IceSubmitSportsHighlightsJobOperator(IceSubmitOperator):
 class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
     """Submits the selection of material, first of three steps. This costs money, once.
 
-    With `wait_for_completion`, the result's `extend_output` is what the next step takes as `media_select_result`.
+    With `wait_for_completion`, the result's `extend_output` is what the next step takes as
+    `media_select_result`.
 
     :param job_type: Smart_Mix_Media_Select or Screen_Media_Highlights_Media_Select (templated).
     :param input_config: as for the matching one-step job (templated).
@@ -534,13 +572,6 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_media_selection_job)
-    template_fields = (
-        "job_type",
-        "input_config",
-        "output_config",
-        "editing_config",
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -560,11 +591,13 @@ class IceSubmitSceneMediaSelectionJobOperator(IceSubmitOperator):
 
 
 class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
-    """Submits the arrangement of selected material into projects, second of three steps. This costs money, once.
+    """Submits the arrangement of selected material into projects, second of three steps. This costs
+    money, once.
 
     With `wait_for_completion`, the result's `project_ids` are what the last step takes.
 
-    :param job_type: Smart_Mix_Timeline_Organize or Screen_Media_Highlights_Timeline_Organize (templated).
+    :param job_type: Smart_Mix_Timeline_Organize or Screen_Media_Highlights_Timeline_Organize
+        (templated).
     :param input_config: as for the selection (templated).
     :param media_select_result: the selection's extend_output, edited or not (templated).
     :param output_config: how many videos and how large; needs no destination (templated).
@@ -574,10 +607,6 @@ class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
     """
 
     describe = staticmethod(operations.submit_scene_timeline_organization_job)
-    template_fields = (
-        *("job_type", "input_config", "media_select_result", "output_config", "editing_config"),
-        *IceSubmitOperator.template_fields,
-    )
 
     def __init__(
         self,
@@ -601,14 +630,15 @@ class IceSubmitSceneTimelineOrganizationJobOperator(IceSubmitOperator):
 class IceSubmitSceneBatchEditingJobOperator(IceSubmitOperator):
     """Submits the rendering of editing projects, one video each. This costs money, once.
 
-    :param project_ids: a list, or ids separated by commas; previews and arrangements push them as `project_ids` (templated).
-    :param output_config: where the videos go and how large; MediaURL must contain `{index}`, Count is not supported (templated).
+    :param project_ids: a list, or ids separated by commas; previews and arrangements push them as
+        `project_ids` (templated).
+    :param output_config: where the videos go and how large; MediaURL must contain `{index}`, Count
+        is not supported (templated).
 
     The other arguments, and what is raised: IceSubmitOperator.
     """
 
     describe = staticmethod(operations.submit_scene_batch_editing_job)
-    template_fields = ("project_ids", "output_config", *IceSubmitOperator.template_fields)
 
     def __init__(
         self, *, project_ids: Sequence[str] | str | XComArg, output_config: Config, **kwargs: Any

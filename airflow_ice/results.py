@@ -1,6 +1,7 @@
 """What a batch job that has ended leaves in XCom, and the judgement of it.
 
-Plain JSON, small, and made for publishing tasks: a row for each good sub-job, a row for each other one, no secret and no signed URL.
+Plain JSON, small, and made for publishing tasks: a row for each good sub-job, a row for each other
+one, no secret and no signed URL.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFewVideosError
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
-from airflow_ice.api.redaction import publishable, redact
+from airflow_ice.api.redaction import publishable
 from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
+from airflow_ice.links import push_link
 from airflow_ice.submission.request import USER_DATA_KEY
 from airflow_ice.waiting import (
     JOB_ENDED,
@@ -34,15 +36,24 @@ if TYPE_CHECKING:
     from airflow_ice.hooks import IceHook
 
 SETTLE_PAUSES: Final = (3.0, 6.0, 9.0, 12.0)
-"""Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs around this API wait 3, 6 and 9 s."""
+"""Seconds between re-reads of a Finished job that does not show its whole outcome yet. Programs
+around this API wait 3, 6 and 9 s.
+"""
 
 ICE_JOB: Final = "ice_job"
 """The XCom key of `{"job_id", "ice_conn_id", "region_id"}`, which each task pushes as soon as it
 knows its job.
 """
 
+ICE_PICK: Final = "ice_pick"
+"""The XCom key of what a person is asked: `{"ice_conn_id", "region_id", "none", "body",
+"rows"}`, the rows as under `media`, each with the `option` that names it; see picking.py.
+"""
+
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
-"""What return_value is. Airflow maps over return values only (airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`)."""
+"""What return_value is. Airflow maps over return values only
+(airflow/sdk/definitions/mappedoperator.py, `ensure_xcomarg_return_value`).
+"""
 
 
 def checked_returns(value: str) -> Returns:
@@ -63,7 +74,8 @@ def deliver(
 ) -> Any:
     """Read a job that has ended, push its rows, judge it, and return what return_value is to be.
 
-    The rows are pushed before the task fails for lack of good videos, so that a clean-up task can still read them.
+    The rows are pushed before the task fails for lack of good videos, so that a clean-up task can
+    still read them.
 
     :raises IceJobNotEndedError: the job is still running.
     :raises NonRetryableIceJobFailedError: the job is Failed.
@@ -81,7 +93,8 @@ def deliver(
     if returns != "job":
         pushed["job"] = result
     if result["extend_output"] is not None:
-        # A key of its own, so that the next step of a chain can take `select.output["extend_output"]`.
+        # A key of its own, so that the next step of a chain can take
+        # `select.output["extend_output"]`.
         pushed["extend_output"] = result["extend_output"]
     for key, value in pushed.items():
         context["ti"].xcom_push(key=key, value=value)
@@ -107,14 +120,16 @@ def deliver(
 
 
 def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
-    """Return the job once it shows its whole outcome, or as it is when it does not within the settle time.
+    """Return the job once it shows its whole outcome, or as it is when it does not within the
+    settle time.
 
     :raises IceJobNotEndedError: it is still running.
     """
     job = hook.get_batch_media_producing_job(job_id)
     if job.status not in JOB_ENDED:
         raise IceJobNotEndedError(
-            f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be collected yet",
+            f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be collected "
+            "yet",
             request_id=job.request_id,
             job_id=job.job_id,
         )
@@ -146,7 +161,7 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
         ),
     )
     if job.status == "Finished" and job.error:
-        log.warning("The job is Finished and reports an error: %s", redact(str(job.error)))
+        log.warning("The job is Finished and reports an error: %s", job.error)
     for sub in outcome.bad:
         row = failed_row(sub)
         log.warning(
@@ -156,7 +171,9 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
 
 
 def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
-    """Return what a job has made. It may hold signed URLs: `deliver` pushes what is publishable of it."""
+    """Return what a job has made. It may hold signed URLs: `deliver` pushes what is publishable of
+    it.
+    """
     of_job: dict[str, Any] = {"job_id": job.job_id}
     if own := own_user_data(job):
         of_job["user_data"] = own
@@ -174,7 +191,9 @@ def job_result(job: BatchMediaProducingJob, outcome: Outcome) -> dict[str, Any]:
 
 
 def job_lists(result: Mapping[str, Any], outcome: Outcome) -> dict[str, list[Any]]:
-    """Return what is pushed under keys of its own; previews have no media, and leave no null in media_ids and media_urls."""
+    """Return what is pushed under keys of its own; previews have no media, and leave no null in
+    media_ids and media_urls.
+    """
     return {
         "media": result["media"],
         "media_ids": [sub.media_id for sub in outcome.good if sub.media_id],
@@ -208,6 +227,7 @@ def push_job(
         context["ti"].xcom_push(key=ICE_JOB, value=value)
     except Exception as cause:  # noqa: BLE001 - whatever it is, the job goes first
         log.warning("%s could not be pushed to XCom: %s (JobId=%s)", ICE_JOB, cause, job_id)
+    push_link(context, log)
 
 
 def media_row(sub: SubJob) -> dict[str, Any]:
@@ -224,7 +244,7 @@ def media_row(sub: SubJob) -> dict[str, Any]:
 
 def failed_row(sub: SubJob) -> dict[str, Any]:
     """Return the row of a sub-job that is not good."""
-    message = redact(sub.error_message) if sub.error_message else None
+    message = sub.error_message
     if sub.status not in SUB_JOB_ENDED:
         message = (
             f"the sub-job is still {sub.status or 'in no known state'} although its job has ended"

@@ -60,7 +60,8 @@ def _dressed(method: M, describe: Callable[..., Operation[Any]], name: str) -> M
     editors.
     """
     functools.update_wrapper(method, describe, assigned=("__doc__", "__module__"), updated=())
-    del method.__wrapped__  # type: ignore[attr-defined]  # inspect would take the description's first argument for self
+    # inspect would take the description's first argument for self
+    del method.__wrapped__  # type: ignore[attr-defined]
     method.__name__ = name
     arguments = inspect.signature(describe).parameters.values()
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -101,6 +102,8 @@ class Calls(ABC):
     submit_scene_batch_editing_job = _method(operations.submit_scene_batch_editing_job)
     get_media_info = _method(operations.get_media_info)
     get_media_producing_job = _method(operations.get_media_producing_job)
+    get_editing_project = _method(operations.get_editing_project)
+    get_editing_project_materials = _method(operations.get_editing_project_materials)
 
     def list_batch_media_producing_jobs(
         self, **filters: Unpack[JobFilters]
@@ -154,6 +157,8 @@ class AsyncCalls(ABC):
     asubmit_scene_batch_editing_job = _async_method(operations.submit_scene_batch_editing_job)
     aget_media_info = _async_method(operations.get_media_info)
     aget_media_producing_job = _async_method(operations.get_media_producing_job)
+    aget_editing_project = _async_method(operations.get_editing_project)
+    aget_editing_project_materials = _async_method(operations.get_editing_project_materials)
 
     def alist_batch_media_producing_jobs(
         self, **filters: Unpack[JobFilters]

@@ -41,7 +41,6 @@ from airflow_ice.api.errors import (
 )
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
-from airflow_ice.api.redaction import redact
 from airflow_ice.api.replies import Reply
 from airflow_ice.api.retries import Pause, RetryPolicy, tries
 from airflow_ice.api.signature import Credentials
@@ -110,30 +109,42 @@ class ClientSettings:
         :raises IceInputError: the CA file cannot be read, or the proxy, given or of the
             environment, is not an address.
         """
+        transport = self.blocking_transport()
+        return httpx.Client(transport=transport, timeout=self.timeout(), trust_env=False)
+
+    def blocking_transport(self) -> BoundedTransport:
+        """Return what sends the requests of a blocking client; raises the same."""
         tls, proxy = self._tls_context(), self._proxy()
         try:
-            transport = BoundedTransport(tls, _LIMITS, proxy)
+            return BoundedTransport(tls, _LIMITS, proxy)
         except ImportError:
             _no_socks()
-        return httpx.Client(transport=transport, timeout=self._timeout(), trust_env=False)
 
     def async_http(self) -> httpx.AsyncClient:
         """Return the HTTP client of an async client. Reads the CA file, so it belongs outside an
         event loop; raises the same.
         """
+        transport = self.async_transport()
+        return httpx.AsyncClient(transport=transport, timeout=self.timeout(), trust_env=False)
+
+    def async_transport(self) -> httpx.AsyncHTTPTransport:
+        """Return what sends the requests of an async client. Reads the CA file, so it belongs
+        outside an event loop; raises the same.
+        """
         tls, proxy = self._tls_context(), self._proxy()
         try:
-            return httpx.AsyncClient(
+            return httpx.AsyncHTTPTransport(
+                # Without TLS only for a loopback endpoint, of which `_tls_context` makes None.
                 verify=False if tls is None else tls,
                 proxy=proxy,
                 limits=_LIMITS,
-                timeout=self._timeout(),
                 trust_env=False,
             )
         except ImportError:
             _no_socks()
 
-    def _timeout(self) -> httpx.Timeout:
+    def timeout(self) -> httpx.Timeout:
+        """Return the time-outs of one wait for the network."""
         return httpx.Timeout(self.read_timeout, connect=self.connect_timeout)
 
     def _tls_context(self) -> ssl.SSLContext | None:
@@ -258,7 +269,7 @@ class IceClient(Calls):
     exit.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
@@ -333,7 +344,7 @@ class AsyncIceClient(AsyncCalls):
     """The async client; nothing in it blocks the event loop.
 
     :param settings: how to reach the service.
-    :param credentials: asked anew before each try.
+    :param credentials: asked again before each try.
     """
 
     def __init__(self, settings: ClientSettings, credentials: CredentialsSource) -> None:
@@ -538,7 +549,7 @@ def _way(settings: ClientSettings) -> str:
 
 
 def _cause_in_words(cause: Exception, settings: ClientSettings) -> str:
-    said = redact(str(cause)).strip()
+    said = str(cause).strip()  # the error redacts it
     match cause:
         case httpx.ConnectTimeout():
             return f"no connection within {settings.connect_timeout:g} s"

@@ -1,8 +1,10 @@
-"""Where credentials come from, asked anew before each try, so that a long wait never signs with an expired token.
+"""Where credentials come from, asked again before each try, so that a long wait never signs with an
+expired token.
 
-Fixed keys are a value. Everything else is the business of the alibabacloud-credentials library, which refreshes what it hands
-out; it is loaded (half a second) only when such a source is first asked. What that library logs is dropped: whole replies of
-credentials servers, with tracebacks, and URLs that hold signatures; `IceCredentialsError` says what went wrong without them.
+Fixed keys are a value. Everything else is the business of the alibabacloud-credentials library,
+which refreshes what it hands out; it is loaded (half a second) only when such a source is first
+asked. What that library logs is dropped: whole replies of credentials servers, with tracebacks, and
+URLs that hold signatures; `IceCredentialsError` says what went wrong without them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from airflow_ice.api.errors import IceCredentialsError
-from airflow_ice.api.redaction import redact
 from airflow_ice.api.signature import Credentials
 
 _OUT_OF_REACH = re.compile(
@@ -51,13 +52,17 @@ class FixedCredentials:
 
 
 _LOGGERS: Final = ("credentials", "alibabacloud-tea", "urllib3.connectionpool")
-"""Where the library, the HTTP layer below it and the one below that write (alibabacloud-credentials 1.0.12)."""
+"""Where the library, the HTTP layer below it and the one below that write (alibabacloud-credentials
+1.0.12).
+"""
 
 _asking = threading.local()
 
 
 class _Silence(logging.Filter):
-    """Drops what is written for the sake of credentials, and nothing of what others write to the same loggers."""
+    """Drops what is written for the sake of credentials, and nothing of what others write to the
+    same loggers.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         # Some of the library's clients refresh in threads of their own.
@@ -84,7 +89,8 @@ class LibraryCredentials:
         :raises IceCredentialsError: it has none.
         """
         for name in _LOGGERS:
-            # A filter, which outlives what importing the library and configuring logging do to a logger's handlers and level.
+            # A filter, which outlives what importing the library and configuring logging do to a
+            # logger's handlers and level.
             logging.getLogger(name).addFilter(_SILENCE)
         _asking.now = True
         try:
@@ -92,7 +98,7 @@ class LibraryCredentials:
                 if self._client is None:
                     self._client = self._make_client()
             model = self._client.get_credential()
-        except Exception as cause:  # noqa: BLE001 - the library raises CredentialException, ValueError, and its HTTP layer's own
+        except Exception as cause:  # noqa: BLE001 - the library raises whatever it likes
             raise _credentials_error(cause) from None
         finally:
             _asking.now = False
@@ -110,7 +116,8 @@ class LibraryCredentials:
     async def aget(self) -> Credentials:
         """Return what the library has, from a thread.
 
-        Its async methods take a threading.Lock that a refresh holds for seconds, which would stop a triggerer's event loop.
+        Its async methods take a threading.Lock that a refresh holds for seconds, which would stop a
+        triggerer's event loop.
 
         :raises IceCredentialsError: it has none.
         """
@@ -123,18 +130,23 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]*")
 def usable(credentials: Credentials) -> Credentials:
     """Return credentials that can travel in the headers of a request.
 
-    :raises IceCredentialsError: a part holds a blank, a line end or a letter beyond ASCII; its value is not shown.
+    :raises IceCredentialsError: a part holds a blank, a line end or a letter beyond ASCII; its
+        value is not shown.
     """
     for name in ("access_key_id", "security_token", "bearer_token", "provider_name"):
         if not _HEADER_VALUE.fullmatch(getattr(credentials, name) or ""):
-            rule = "holds a blank, a line end or a character beyond ASCII, which no such value has; copy it again"
+            rule = (
+                "holds a blank, a line end or a character beyond ASCII, which no such value has; "
+                "copy it again"
+            )
             raise IceCredentialsError(f"the {name} {rule}")
     return credentials
 
 
 def _credentials_error(cause: Exception) -> IceCredentialsError:
-    # Some of the library's messages end with the whole reply of the credentials server, keys included: cut before it. The cause
-    # is dropped from the chain for the same reason, and named instead.
+    # Some of the library's messages end with the whole reply of the credentials server, keys
+    # included: cut before it. The cause is dropped from the chain for the same reason, and named
+    # instead.
     said = str(cause).partition("result:")[0].strip().rstrip(",")
     network = any(
         kind.__module__.partition(".")[0] in {"requests", "aiohttp", "urllib3"}
@@ -142,5 +154,5 @@ def _credentials_error(cause: Exception) -> IceCredentialsError:
     )
     transient = network or isinstance(cause, OSError) or _OUT_OF_REACH.search(said) is not None
     return IceCredentialsError(
-        f"no credentials could be had: {type(cause).__name__}: {redact(said)}", transient=transient
+        f"no credentials could be had: {type(cause).__name__}: {said}", transient=transient
     )

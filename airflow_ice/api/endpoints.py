@@ -1,7 +1,8 @@
 """Region to endpoint.
 
-The table is that of the API page "Endpoints" (api-ice-2020-11-09-endpoint): the same six regions, public and VPC. The official
-SDK's own table points most regions at a legacy host and ignores the network, so it is not followed here.
+The table is that of the API page "Endpoints" (api-ice-2020-11-09-endpoint): the same six regions,
+public and VPC. The official SDK's own table points most regions at a legacy host and ignores the
+network, so it is not followed here.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def endpoint(
 ) -> Endpoint:
     """Return where requests go: the given host above all, else the region's endpoint.
 
-    :param host: `ice.cn-beijing.aliyuncs.com`, `127.0.0.1:8765` or a URL of either. Without a scheme it is https, and http for
-        loopback.
+    :param host: `ice.cn-beijing.aliyuncs.com`, `127.0.0.1:8765` or a URL of either. Without a
+        scheme it is https, and http for loopback.
     :param port: a port, where host names none.
     :raises IceInputError: not a host, or plain http to a host that is not loopback.
     """
@@ -123,7 +124,10 @@ def endpoint(
     if scheme not in {"http", "https"}:
         raise IceInputError("host", given, "must be an http or https address")
     if scheme == "http" and not is_loopback(name):
-        rule = "must be https: plain http is for loopback hosts only, since requests carry signatures and tokens"
+        rule = (
+            "must be https: plain http is for loopback hosts only, since requests carry "
+            "signatures and tokens"
+        )
         raise IceInputError("host", given, rule)
     shown = f"[{name}]" if ":" in name else name
     return Endpoint(

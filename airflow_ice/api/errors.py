@@ -12,12 +12,13 @@ error is made once, with all that is known; who knows more makes a copy (`IceErr
     |   `-- IceTimeoutError         no reply in time
     |-- IceServiceError             a reply that says no
     |   |-- IceThrottledError       too many requests
-    |   |-- IceUnavailableError     5xx, or a reply that is not ICE's (a proxy's page, an empty body)
+    |   |-- IceUnavailableError     5xx, or a reply that is not ICE's (a proxy's page, no body)
     |   |-- IceAuthenticationError  AccessKey, token, signature or clock
     |   |-- IcePermissionError      RAM policy, service not opened, subscription
     |   |-- IceNotFoundError        project, media or other resource
     |   |   `-- IceJobNotFoundError no such job (for this account, in this region, within a year)
     |   `-- IceParameterError       a parameter was refused
+    |-- IceDownloadError            a finished video could not be read
     `-- IceJobError                 the job itself, not a request
         |-- IceJobFailedError       the main job has ended in Failed
         |-- IceJobNotEndedError     the job is still running
@@ -133,10 +134,14 @@ class IceError(Exception):
         if self.submitted == "unknown":
             return (
                 "Whether ICE took the job is not known: it may be running and billed. "
-                "Look for it in ListBatchMediaProducingJobs, by its UserData, before submitting it again."
+                "Look for it in ListBatchMediaProducingJobs, by its UserData, before submitting "
+                "it again."
             )
         if _ABOUT_ONE_JOB.fullmatch(self.action or ""):
-            return "The job itself is not touched by this: what was submitted goes on in ICE and stays billed."
+            return (
+                "The job itself is not touched by this: what was submitted goes on in ICE and stays "
+                "billed."
+            )
         # A list may be asked for where no job was ever submitted, as the connection test does.
         return "No job is touched by this." if "Jobs" in (self.action or "") else ""
 
@@ -221,9 +226,9 @@ class IceInputError(IceError, ValueError):
     def __init__(self, field: str, value: object, rule: str, *, advice: str | None = None) -> None:
         shown = "" if value is None else f" is {_short(value)}, but it"
         super().__init__(f"{field}{shown} {rule}", submitted=None, advice=advice)
-        self.field = field
+        self.field = redact(field)
         self.value = value
-        self.rule = rule
+        self.rule = redact(rule)
 
     def consequence(self) -> str:
         """Say that nothing was sent."""
@@ -296,14 +301,20 @@ class IceThrottledError(IceServiceError):
     """Too many requests for this account."""
 
     transient = True
-    _advice = "Lower max_requests_per_second of the connection, or spread the tasks; the quota is shared by the whole account."
+    _advice = (
+        "Lower max_requests_per_second of the connection, or spread the tasks; the quota is "
+        "shared by the whole account."
+    )
 
 
 class IceUnavailableError(IceServiceError):
     """A fault on the service's side, or a reply that is not ICE's: a proxy's page, an empty body."""
 
     transient = True
-    _advice = "This usually passes; if it stays, give the RequestId to support or look at what stands between here and ICE."
+    _advice = (
+        "This usually passes; if it stays, give the RequestId to support or look at what stands "
+        "between here and ICE."
+    )
 
 
 class IceAuthenticationError(IceServiceError):
@@ -326,7 +337,8 @@ class IceJobNotFoundError(IceNotFoundError):
     """The service knows no such job."""
 
     _advice = (
-        "Check the job id, and that the connection's account and region_id are those that submitted it: "
+        "Check the job id, and that the connection's account and region_id are those that "
+        "submitted it: "
         "jobs are regional, and only those of the last year can be read."
     )
 
@@ -341,6 +353,21 @@ class IceParameterError(IceServiceError):
     _advice = (
         "Compare the argument with the API page; an OSS URL must be in the region of the endpoint."
     )
+
+
+class IceDownloadError(IceError):
+    """A finished video could not be read from where it lies. `code` is OSS's where OSS answered.
+
+    It is transient where a later try may read it; not so where the file is gone, or the domain is
+    closed to this account.
+    """
+
+    transient = True
+    _advice = "Let this task retry: it downloads again, which bills no job."
+
+    def consequence(self) -> str:
+        """Say that the video is still there, and nothing partial is left where it was to go."""
+        return "The video stays in its bucket, and nothing partial was left at the destination."
 
 
 class IceJobError(IceError):
@@ -358,7 +385,7 @@ class IceJobError(IceError):
 class IceJobFailedError(IceJobError):
     """The main job has ended in Failed. `code` and `message` are the job's own (its Extend)."""
 
-    _advice = "Read the code, mend the input and submit a new job."
+    _advice = "Read the code, fix the input and submit a new job."
 
     def happened(self) -> str:
         """Name the job and its error."""
@@ -383,31 +410,60 @@ class IceTooFewVideosError(IceJobError):
     """The job has ended, and fewer of its sub-jobs are good than `require` asks for."""
 
     _advice = (
-        "Lower `require` and clear this task to take what is there, which bills nothing. For a new, "
-        "paid job, fix the input and change `wish` of the task that submits."
+        "Lower `require` and clear this task to take what is there, which bills nothing. "
+        "For a new, paid job, fix the input and change `wish` of the task that submits."
     )
 
     def consequence(self) -> str:
         """Say what was kept."""
         return (
-            "The job has ended and its produced videos are billed; the rows of the good and the failed sub-jobs are in XCom "
+            "The job has ended and its produced videos are billed; the rows of the good and the "
+            "failed sub-jobs are in XCom "
             "(keys media and failed)."
         )
 
 
 _ADVICE: Final[Mapping[str, str]] = {
-    "InvalidAccessKeyId.NotFound": "The AccessKey ID of the connection (login) does not exist; check it for typing errors.",
-    "InvalidAccessKeyId.Inactive": "The AccessKey is disabled; enable it in the RAM console or use another one.",
-    "SignatureDoesNotMatch": "The AccessKey secret of the connection (password) is wrong, or a proxy rewrites the request.",
-    "InvalidTimeStamp.Expired": "The clock of this machine is more than 15 minutes off; set it right.",
-    "InvalidSecurityToken.Expired": "The STS token has expired; a credential_type such as ram_role_arn refreshes itself.",
+    "PublicEndpointForbidden": (
+        "OSS refuses its default public domain to this account (mainland buckets, users since "
+        "March 2025): bind a custom domain to the bucket and name it in the connection's extra, "
+        '{"media_domains": {"BUCKET": "video.example.com"}}; or, inside Alibaba Cloud, set network '
+        "to vpc, and the bucket is read through its internal domain."
+    ),
+    "InvalidAccessKeyId.NotFound": (
+        "The AccessKey ID of the connection (login) does not exist; check it for typing errors."
+    ),
+    "InvalidAccessKeyId.Inactive": (
+        "The AccessKey is disabled; enable it in the RAM console or use another one."
+    ),
+    "SignatureDoesNotMatch": (
+        "The AccessKey secret of the connection (password) is wrong, or a proxy rewrites the "
+        "request."
+    ),
+    "InvalidTimeStamp.Expired": (
+        "The clock of this machine is more than 15 minutes off; set it right."
+    ),
+    "InvalidSecurityToken.Expired": (
+        "The STS token has expired; a credential_type such as ram_role_arn refreshes itself."
+    ),
     "InvalidSecurityToken.Malformed": "The STS token of the connection is damaged; copy it again.",
-    "InvalidSecurityToken.MismatchWithAccessKey": "The STS token belongs to another AccessKey; the three values come as one set.",
-    "MissingSecurityToken": "This is a temporary AccessKey (STS.*): set credential_type to sts and give the security_token.",
+    "InvalidSecurityToken.MismatchWithAccessKey": (
+        "The STS token belongs to another AccessKey; the three values come as one set."
+    ),
+    "MissingSecurityToken": (
+        "This is a temporary AccessKey (STS.*): set credential_type to sts and give the "
+        "security_token."
+    ),
     "OperationDenied": "Open Intelligent Media Services for this account in its console.",
-    "OperationDenied.Suspended": "The service is suspended, usually for an overdue bill; settle it in the console.",
-    "Forbidden.SubscriptionRequired": "Batch production needs the IMS subscription; buy it in the console.",
-    "IdempotentParameterMismatch": "The ClientToken was used before with other parameters; use a new one for a new job.",
+    "OperationDenied.Suspended": (
+        "The service is suspended, usually for an overdue bill; settle it in the console."
+    ),
+    "Forbidden.SubscriptionRequired": (
+        "Batch production needs the IMS subscription; buy it in the console."
+    ),
+    "IdempotentParameterMismatch": (
+        "The ClientToken was used before with other parameters; use a new one for a new job."
+    ),
     "InvalidAction.NotFound": "This endpoint does not know the action; check host and region_id.",
     "InvalidApi.NotFound": "This endpoint does not know the action; check host and region_id.",
     "InvalidProduct.NotFound": "This host is not an ICE endpoint; check host and region_id.",

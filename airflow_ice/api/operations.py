@@ -1,24 +1,22 @@
 """One description per API action: arguments to what is sent, reply to typed result. No I/O.
 
-Which parameter travels in the query and which in the form body is what the official SDK does
-(alibabacloud-ice20201109 6.20.2, `client.py`): InputConfig and EditingConfig in the form, all else
-in the query. Every structured argument is a JSON string on the wire; here it may be given as a
-dict, or as a JSON string, which is then sent as it stands.
+A read is a function that returns its Operation. A submit action is a row (`SubmitAction`) on a
+function that declares its arguments; `arguments.SUBMIT` says how each of them travels.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import re
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 import msgspec
 
 from airflow_ice.api import limits, models
+from airflow_ice.api.arguments import CONTROL, SUBMIT, Config, given, one_id, one_of, text, time
 from airflow_ice.api.errors import (
     IceInputError,
     IceJobNotFoundError,
@@ -28,17 +26,16 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import (
     BatchMediaProducingJob,
     BatchMediaProducingJobPage,
+    EditingProject,
+    EditingProjectMaterials,
     JobStatePage,
     MediaInfo,
     MediaProducingJob,
 )
-from airflow_ice.api.signature import DATE_FORMAT
 
 T_co = TypeVar("T_co", covariant=True)
-Config = Mapping[str, Any] | str
-"""A structured argument: a dict, or the JSON string of one."""
+P = ParamSpec("P")
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_PAGE: Final = 100
 MAX_AUTH_TIMEOUT: Final = 86400
 
@@ -93,17 +90,7 @@ def get_batch_media_producing_job(job_id: str) -> Operation[BatchMediaProducingJ
     wanted = limits.job_id("job_id", job_id)
 
     def read(reply: Mapping[str, Any]) -> BatchMediaProducingJob:
-        found = reply.get("EditingBatchJob")
-        if not isinstance(found, Mapping) or not found:
-            # Third-party clients guard against a 200 without a job: an unknown id (no source says
-            # so).
-            raise IceJobNotFoundError(
-                f'the reply holds no EditingBatchJob for the JobId "{wanted}"',
-                http_status=200,
-                request_id=models.text(reply.get("RequestId")),
-                action="GetBatchMediaProducingJob",
-                job_id=wanted,
-            )
+        found = _resource("GetBatchMediaProducingJob", reply, "EditingBatchJob", "JobId", wanted)
         job = models.batch_media_producing_job(found, models.text(reply.get("RequestId")))
         if job.job_id.casefold() not in ("", wanted.casefold()):
             # A cache or a proxy that mixes replies up must not end the wait for another job.
@@ -142,7 +129,7 @@ def list_batch_media_producing_jobs(
     """
     limits.whole_number("page_size", page_size, 1, MAX_PAGE)
     if sort_by is not None:
-        _one_of("sort_by", sort_by, ("asc", "desc"))
+        one_of("sort_by", sort_by, ("asc", "desc"))
 
     def read(reply: Mapping[str, Any]) -> BatchMediaProducingJobPage:
         request_id = models.text(reply.get("RequestId"))
@@ -154,16 +141,16 @@ def list_batch_media_producing_jobs(
         )
 
     query = {
-        "Status": _text("status", status),
-        "JobType": _text("job_type", job_type),
-        "StartTime": _time("start_time", start_time),
-        "EndTime": _time("end_time", end_time),
+        "Status": text("status", status),
+        "JobType": text("job_type", job_type),
+        "StartTime": time("start_time", start_time),
+        "EndTime": time("end_time", end_time),
         "SortBy": sort_by,
-        "JobId": _text("job_id", job_id),
+        "JobId": text("job_id", job_id),
         "MaxResults": str(page_size),
-        "NextToken": _text("next_token", next_token),
+        "NextToken": text("next_token", next_token),
     }
-    return Operation("ListBatchMediaProducingJobs", read, query=_given(query))
+    return Operation("ListBatchMediaProducingJobs", read, query=given(query))
 
 
 def list_job_states(
@@ -232,6 +219,133 @@ class _StatePage(msgspec.Struct, gc=False):
     RequestId: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitAction:
+    """One way to submit a paid job: all that is known about it on this side, in one row.
+
+    Whether it takes a ClientToken is what its signature says.
+
+    :param action: as in `x-acs-action`.
+    :param job_types: the types that its jobs have; one of them is its `job_type`, if it has one.
+    :param check: refuses arguments that the service is known to refuse together; called with each
+        argument that was given, parsed.
+    :param sample: arguments that pass all checks. They stand in where a DAG file leaves one to be
+        known when the task runs.
+    """
+
+    action: str
+    job_types: tuple[str, ...]
+    check: Callable[[Mapping[str, Any]], None]
+    sample: Mapping[str, Any]
+
+    def operation(self, arguments: Mapping[str, Any]) -> Operation[str]:
+        """Return the call for these arguments.
+
+        :raises IceInputError: the service is known to refuse it; nothing was sent.
+        """
+        if "job_type" in arguments:
+            one_of("job_type", arguments["job_type"], self.job_types)
+        parsed: dict[str, Any] = {}
+        query: dict[str, str | None] = {}
+        form: dict[str, str | None] = {}
+        for name, value in arguments.items():
+            parameter = SUBMIT[name]
+            parsed[name], sent = parameter.read(value)
+            (form if parameter.in_form else query)[parameter.name] = sent
+        self.check(parsed)
+        return Operation(
+            self.action,
+            self._job_id,
+            query=given(query),
+            form=given(form),
+            submit=True,
+            repeatable=query.get("ClientToken") is not None,
+            priority=2,
+        )
+
+    def _job_id(self, reply: Mapping[str, Any]) -> str:
+        found = reply.get("JobId")
+        # Text made of a list or a truth value would be stored as the id of the paid job.
+        plain = isinstance(found, str | int) and not isinstance(found, bool)
+        job_id = models.text(found) if plain else None
+        if job_id and not CONTROL.search(job_id):
+            return job_id
+        raise IceUnavailableError(
+            "the reply to a submit holds no JobId",
+            http_status=200,
+            request_id=models.text(reply.get("RequestId")),
+            action=self.action,
+            submitted="unknown",
+        )
+
+
+SUBMIT_ACTIONS: Final[dict[str, SubmitAction]] = {}
+"""Each submit action by the name of its function here, as the functions below declare them."""
+
+
+def _submits(
+    action: str,
+    *job_types: str,
+    check: Callable[[Mapping[str, Any]], None],
+    sample: Mapping[str, Any],
+) -> Callable[[Callable[P, None]], Callable[P, Operation[str]]]:
+    """Make the description of a submit action of a function that declares its arguments."""
+    row = SubmitAction(action, job_types, check, sample)
+
+    def described(declared: Callable[P, None]) -> Callable[P, Operation[str]]:
+        signature = inspect.signature(declared)
+
+        @functools.wraps(declared)
+        def describe(*args: P.args, **kwargs: P.kwargs) -> Operation[str]:
+            return row.operation(signature.bind(*args, **kwargs).arguments)
+
+        SUBMIT_ACTIONS[declared.__name__] = row
+        return describe
+
+    return described
+
+
+def _check_batch(arguments: Mapping[str, Any]) -> None:
+    limits.batch_input(arguments["input_config"])
+    _check_output(arguments)
+
+
+def _check_highlights(arguments: Mapping[str, Any]) -> None:
+    limits.highlights_input(arguments["input_config"])
+    _check_output(arguments)
+
+
+def _check_sports(arguments: Mapping[str, Any]) -> None:
+    limits.sports_input(arguments["input_config"])
+    _check_output(arguments)
+
+
+def _check_scene(arguments: Mapping[str, Any]) -> None:
+    limits.selection_input(arguments["job_type"], arguments["input_config"])
+    _check_output(arguments, needs_destination=False)
+
+
+def _check_output(arguments: Mapping[str, Any], *, needs_destination: bool = True) -> None:
+    limits.output(arguments["output_config"], needs_destination=needs_destination)
+    limits.durations(arguments["input_config"], arguments["output_config"])
+
+
+_CLIPS: Final = {"MediaArray": ["placeholder"]}
+_CLIP: Final = {"mediaId": "placeholder", "startTime": 0, "endTime": 1}
+_SENTENCE: Final = {"text": "placeholder", "duration": 1, "matchClipList": [_CLIP]}
+_SELECTION: Final = {
+    "textMatchMediaOutputList": [{"textMatchMediaSentenceOutputList": [_SENTENCE]}]
+}
+_FILES: Final = {"MediaURL": "http://placeholder.example/{index}.mp4"}
+
+
+@_submits(
+    "SubmitBatchMediaProducingJob",
+    "Script",
+    "Smart_Mix",
+    check=_check_batch,
+    sample={"input_config": _CLIPS, "output_config": _FILES},
+)
 def submit_batch_media_producing_job(
     *,
     input_config: Config,
@@ -240,7 +354,7 @@ def submit_batch_media_producing_job(
     template_config: Sequence[str] | str | None = None,
     user_data: Config | None = None,
     client_token: str | None = None,
-) -> Operation[str]:
+) -> None:
     """Submit a Script or Smart_Mix batch job (SubmitBatchMediaProducingJob) and return its job id.
     This costs money.
 
@@ -253,25 +367,21 @@ def submit_batch_media_producing_job(
     :param client_token: makes repeating this submit harmless; at most 64 ASCII characters.
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    found, given = _config("InputConfig", input_config)
-    limits.batch_input(found)
-    query = {
-        "OutputConfig": _output(output_config, found),
-        "TemplateConfig": _ids_as_json("TemplateConfig", template_config),
-        "UserData": _user_data(user_data),
-        "ClientToken": _client_token(client_token),
-    }
-    form = {"InputConfig": given, "EditingConfig": _editing(editing_config)}
-    return _submit("SubmitBatchMediaProducingJob", query, form, repeatable=client_token is not None)
 
 
+@_submits(
+    "SubmitScreenMediaHighlightsJob",
+    "Screen_Media_Highlights",
+    check=_check_highlights,
+    sample={"input_config": _CLIPS, "output_config": _FILES},
+)
 def submit_screen_media_highlights_job(
     *,
     input_config: Config,
     output_config: Config,
     editing_config: Config | None = None,
     user_data: Config | None = None,
-) -> Operation[str]:
+) -> None:
     """Submit a high-energy mashup of videos (SubmitScreenMediaHighlightsJob) and return its job id.
     This costs money.
 
@@ -279,23 +389,24 @@ def submit_screen_media_highlights_job(
 
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    found, given = _config("InputConfig", input_config)
-    limits.highlights_input(found)
-    query = {"OutputConfig": _output(output_config, found), "UserData": _user_data(user_data)}
-    return _submit(
-        "SubmitScreenMediaHighlightsJob",
-        query,
-        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
-    )
 
 
+@_submits(
+    "SubmitSportsHighlightsJob",
+    "Sports_Highlights",
+    check=_check_sports,
+    sample={
+        "input_config": {"SportsCategory": limits.SPORTS[0], "InputMedia": "placeholder"},
+        "output_config": _FILES,
+    },
+)
 def submit_sports_highlights_job(
     *,
     input_config: Config,
     output_config: Config,
     user_data: Config | None = None,
     client_token: str | None = None,
-) -> Operation[str]:
+) -> None:
     """Submit highlights of a sports video (SubmitSportsHighlightsJob) and return its job id. This
     costs money.
 
@@ -303,21 +414,16 @@ def submit_sports_highlights_job(
 
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    found, given = _config("InputConfig", input_config)
-    limits.sports_input(found)
-    query = {
-        "OutputConfig": _output(output_config, found),
-        "UserData": _user_data(user_data),
-        "ClientToken": _client_token(client_token),
-    }
-    return _submit(
-        "SubmitSportsHighlightsJob",
-        query,
-        {"InputConfig": given},
-        repeatable=client_token is not None,
-    )
 
 
+@_submits(
+    "SubmitSceneMediaSelectionJob",
+    "Smart_Mix_Media_Select",
+    "Screen_Media_Highlights_Media_Select",
+    check=_check_scene,
+    # Smart_Mix, whose rules are the wider ones.
+    sample={"job_type": "Smart_Mix_Media_Select", "input_config": _CLIPS, "output_config": {}},
+)
 def submit_scene_media_selection_job(
     *,
     job_type: str,
@@ -325,7 +431,7 @@ def submit_scene_media_selection_job(
     output_config: Config,
     editing_config: Config | None = None,
     user_data: Config | None = None,
-) -> Operation[str]:
+) -> None:
     """Submit the selection of material (SubmitSceneMediaSelectionJob) and return its job id. This
     costs money.
 
@@ -335,21 +441,20 @@ def submit_scene_media_selection_job(
     :param job_type: Smart_Mix_Media_Select or Screen_Media_Highlights_Media_Select.
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    _one_of("job_type", job_type, limits.SELECTION_JOB_TYPES)
-    found, given = _config("InputConfig", input_config)
-    limits.selection_input(job_type, found)
-    query = {
-        "JobType": job_type,
-        "OutputConfig": _output(output_config, found, needs_destination=False),
-        "UserData": _user_data(user_data),
-    }
-    return _submit(
-        "SubmitSceneMediaSelectionJob",
-        query,
-        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
-    )
 
 
+@_submits(
+    "SubmitSceneTimelineOrganizationJob",
+    "Smart_Mix_Timeline_Organize",
+    "Screen_Media_Highlights_Timeline_Organize",
+    check=_check_scene,
+    sample={
+        "job_type": "Smart_Mix_Timeline_Organize",
+        "input_config": _CLIPS,
+        "media_select_result": _SELECTION,
+        "output_config": {},
+    },
+)
 def submit_scene_timeline_organization_job(
     *,
     job_type: str,
@@ -358,7 +463,7 @@ def submit_scene_timeline_organization_job(
     output_config: Config,
     editing_config: Config | None = None,
     user_data: Config | None = None,
-) -> Operation[str]:
+) -> None:
     """Submit the arrangement of selected material (SubmitSceneTimelineOrganizationJob) and return
     its job id. This costs money.
 
@@ -368,39 +473,23 @@ def submit_scene_timeline_organization_job(
     :param media_select_result: the extend_output of the selection job.
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    _one_of("job_type", job_type, limits.ORGANIZATION_JOB_TYPES)
-    found, given = _config("InputConfig", input_config)
-    limits.selection_input(job_type, found)
-    query = {
-        "JobType": job_type,
-        "MediaSelectResult": _config("MediaSelectResult", media_select_result)[1],
-        "OutputConfig": _output(output_config, found, needs_destination=False),
-        "UserData": _user_data(user_data),
-    }
-    return _submit(
-        "SubmitSceneTimelineOrganizationJob",
-        query,
-        {"InputConfig": given, "EditingConfig": _editing(editing_config)},
-    )
 
 
+@_submits(
+    "SubmitSceneBatchEditingJob",
+    "Scene_Batch_Editing",
+    check=lambda arguments: limits.scene_output(arguments["output_config"]),
+    sample={"project_ids": ["placeholder"], "output_config": _FILES},
+)
 def submit_scene_batch_editing_job(
     *, project_ids: Sequence[str] | str, output_config: Config, user_data: Config | None = None
-) -> Operation[str]:
+) -> None:
     """Submit the rendering of editing projects, one video each (SubmitSceneBatchEditingJob); return
     its job id. This costs money.
 
     :param project_ids: a list, or ids separated by commas.
     :raises IceInputError: the service is known to refuse it; nothing was sent.
     """
-    found, given = _config("OutputConfig", output_config)
-    limits.scene_output(found)
-    query = {
-        "ProjectIds": ",".join(_ids("project_ids", project_ids)),
-        "OutputConfig": given,
-        "UserData": _user_data(user_data),
-    }
-    return _submit("SubmitSceneBatchEditingJob", query, {})
 
 
 def get_media_info(
@@ -415,27 +504,21 @@ def get_media_info(
     :raises IceNotFoundError: no such asset for this account in this region.
     """
     query = {
-        "MediaId": _text("media_id", media_id),
-        "InputURL": _text("input_url", input_url),
+        "MediaId": text("media_id", media_id),
+        "InputURL": text("input_url", input_url),
         "AuthTimeout": None
         if auth_timeout is None
         else str(limits.whole_number("auth_timeout", auth_timeout, 1, MAX_AUTH_TIMEOUT)),
     }
     if not media_id and not input_url:
         raise IceInputError("media_id", media_id, "must be given, or input_url")
+    asked = ("MediaId", media_id) if media_id else ("InputURL", input_url or "")
 
     def read(reply: Mapping[str, Any]) -> MediaInfo:
-        found = reply.get("MediaInfo")
-        if not isinstance(found, Mapping) or not found:
-            raise IceNotFoundError(
-                f"the reply holds no MediaInfo for {media_id or input_url}",
-                http_status=200,
-                request_id=models.text(reply.get("RequestId")),
-                action="GetMediaInfo",
-            )
+        found = _resource("GetMediaInfo", reply, "MediaInfo", *asked)
         return models.media_info(found, models.text(reply.get("RequestId")))
 
-    return Operation("GetMediaInfo", read, query=_given(query))
+    return Operation("GetMediaInfo", read, query=given(query))
 
 
 def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
@@ -447,146 +530,64 @@ def get_media_producing_job(job_id: str) -> Operation[MediaProducingJob]:
     wanted = limits.job_id("job_id", job_id)
 
     def read(reply: Mapping[str, Any]) -> MediaProducingJob:
-        found = reply.get("MediaProducingJob")
-        if not isinstance(found, Mapping) or not found:
-            raise IceJobNotFoundError(
-                f'the reply holds no MediaProducingJob for the JobId "{wanted}"',
-                http_status=200,
-                request_id=models.text(reply.get("RequestId")),
-                action="GetMediaProducingJob",
-                job_id=wanted,
-            )
+        found = _resource("GetMediaProducingJob", reply, "MediaProducingJob", "JobId", wanted)
         return models.media_producing_job(found, models.text(reply.get("RequestId")))
 
     return Operation("GetMediaProducingJob", read, query={"JobId": wanted}, job_id=wanted)
 
 
-def _submit(
-    action: str,
-    query: Mapping[str, str | None],
-    form: Mapping[str, str | None],
-    *,
-    repeatable: bool = False,
-) -> Operation[str]:
-    def read(reply: Mapping[str, Any]) -> str:
-        found = reply.get("JobId")
-        # Text made of a list or a truth value would be stored as the id of the paid job.
-        plain = isinstance(found, str | int) and not isinstance(found, bool)
-        job_id = models.text(found) if plain else None
-        if job_id and not _CONTROL.search(job_id):
-            return job_id
-        raise IceUnavailableError(
-            "the reply to a submit holds no JobId",
-            http_status=200,
-            request_id=models.text(reply.get("RequestId")),
-            action=action,
-            submitted="unknown",
-        )
+def get_editing_project(
+    project_id: str, *, request_source: str | None = None
+) -> Operation[EditingProject]:
+    """Return an online editing project with its timeline (GetEditingProject).
 
+    :param project_id: for example a SubJob's project_id.
+    :param request_source: `WebSDK` for the project of a preview, as the page on OutputConfig says
+        (GeneratePreviewOnly); None for the service's default.
+    :raises IceNotFoundError: no such project for this account in this region.
+    """
+    wanted = one_id("project_id", project_id)
+
+    def read(reply: Mapping[str, Any]) -> EditingProject:
+        found = _resource("GetEditingProject", reply, "Project", "ProjectId", wanted)
+        return models.editing_project(found, models.text(reply.get("RequestId")))
+
+    query = {"ProjectId": wanted, "RequestSource": text("request_source", request_source)}
+    return Operation("GetEditingProject", read, query=given(query))
+
+
+def get_editing_project_materials(project_id: str) -> Operation[EditingProjectMaterials]:
+    """Return the clips of an online editing project, each with a signed, expiring URL of its file
+    (GetEditingProjectMaterials): one call for all of them.
+
+    :param project_id: for example a SubJob's project_id.
+    :raises IceNotFoundError: no such project for this account in this region.
+    """
+    wanted = one_id("project_id", project_id)
     return Operation(
-        action,
-        read,
-        query=_given(query),
-        form=_given(form),
-        submit=True,
-        repeatable=repeatable,
-        priority=2,
+        "GetEditingProjectMaterials",
+        models.editing_project_materials,
+        query={"ProjectId": wanted},
     )
 
 
-def _given(parameters: Mapping[str, str | None]) -> dict[str, str]:
-    # The SDK sends no parameter that is None.
-    return {name: value for name, value in parameters.items() if value is not None}
+def _resource(
+    action: str, reply: Mapping[str, Any], name: str, parameter: str, value: str
+) -> Mapping[str, Any]:
+    """Return the object that a reply is about.
 
-
-def _id(name: str, value: object) -> str:
-    found = value.strip() if isinstance(value, str) else ""
-    if not found or _CONTROL.search(found):
-        raise IceInputError(name, limits.shown(name, value), "must be an id, a text on one line")
-    limits.rendered_id(name, found)
-    return found
-
-
-def _text(name: str, value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise IceInputError(
-            name, limits.shown(name, value), f"must be a text, not {type(value).__name__}"
-        )
-    return value
-
-
-def _ids(name: str, value: object) -> list[str]:
-    if isinstance(value, str):
-        limits.rendered(name, value, "a list of ids")
-        if value.strip().startswith("["):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError) as cause:
-                raise IceInputError(
-                    name, value, f"must be a list of ids; it is not JSON: {cause}"
-                ) from None
-        else:
-            value = value.split(",")
-    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)):
-        raise IceInputError(name, limits.shown(name, value), "must be a list of ids")
-    found = [_id(f"{name}[{place}]", entry) for place, entry in enumerate(value)]
-    if not found:
-        raise IceInputError(name, value, "must name at least one id")
-    if comma := next((entry for entry in found if "," in entry), None):
-        raise IceInputError(name, comma, "must not contain a comma")
-    return found
-
-
-def _ids_as_json(name: str, value: Sequence[str] | str | None) -> str | None:
-    return None if value is None else json.dumps(_ids(name, value))
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise IceInputError(name, limits.shown(name, value), f"must be one of {', '.join(allowed)}")
-
-
-def _time(name: str, value: datetime | str | None) -> str | None:
-    if value is None:
-        return None
-    found: object = models.time(value) if isinstance(value, str) else value
-    if not isinstance(found, datetime):
-        rule = "must be a time, UTC, in the form yyyy-MM-ddTHH:mm:ssZ, or a datetime"
-        raise IceInputError(name, limits.shown(name, value), rule)
-    if found.tzinfo is None:
-        raise IceInputError(name, value, "must have a time zone")
-    try:
-        return found.astimezone(UTC).strftime(DATE_FORMAT)
-    except (ValueError, OverflowError):
-        raise IceInputError(name, value, "must be a time of the years 1 to 9999, UTC") from None
-
-
-def _config(name: str, value: object) -> tuple[dict[str, Any], str]:
-    """Return a structured argument both ways: as an object, to be checked, and as what is sent."""
-    found = limits.json_object(name, value)
-    return found, value if isinstance(value, str) else json.dumps(found, ensure_ascii=False)
-
-
-def _output(
-    value: object, input_config: Mapping[str, Any], *, needs_destination: bool = True
-) -> str:
-    found, given = _config("OutputConfig", value)
-    limits.output(found, needs_destination=needs_destination)
-    limits.durations(input_config, found)
-    return given
-
-
-def _editing(value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    found, given = _config("EditingConfig", value)
-    limits.editing(found)
-    return given
-
-
-def _user_data(value: object) -> str | None:
-    return None if value is None or value == "" else limits.user_data(_config("UserData", value)[1])
-
-
-def _client_token(value: str | None) -> str | None:
-    return None if value is None else limits.client_token(value)
+    :raises IceNotFoundError: a 200 without it. Third-party clients take that for an unknown id; no
+        page says so.
+    """
+    found = reply.get(name)
+    if isinstance(found, Mapping) and found:
+        return found
+    is_job = parameter == "JobId"
+    kind = IceJobNotFoundError if is_job else IceNotFoundError
+    raise kind(
+        f'the reply holds no {name} for the {parameter} "{value}"',
+        http_status=200,
+        request_id=models.text(reply.get("RequestId")),
+        action=action,
+        job_id=value if is_job else None,
+    )

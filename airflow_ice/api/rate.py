@@ -68,7 +68,7 @@ class RateLimiter:
     async def aacquire(self, *, priority: int = 0) -> None:
         """Wait until a request may go, without blocking the event loop; see `acquire`."""
         with self._in_line(priority):
-            while (seconds := self.take(priority=priority)) > 0:  # noqa: ASYNC110 - it is time that is waited for
+            while (seconds := self.take(priority=priority)) > 0:  # noqa: ASYNC110 - for time
                 await asyncio.sleep(seconds)
 
     def take(self, *, priority: int = 0) -> float:

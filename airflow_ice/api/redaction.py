@@ -25,7 +25,9 @@ LONGEST_TEXT: Final = 2_000
 """Characters of a text for people that are kept: enough for any message of the service."""
 
 DEEPEST: Final = 100
-"""Levels of nesting that are published. Airflow's serialisation recurses; ICE's replies have fewer than ten."""
+"""Levels of nesting that are published. Airflow's serialisation recurses; ICE's replies have fewer
+than ten.
+"""
 
 # Any character that may stand in a URL; what ends a URL stays as it is, so that JSON stays JSON.
 _BACKSLASHES: Final = r"(?:(?<!\\)\\++|(?<!%5c)(?<!255c)(?:%(?:25)*+5c)++)"
@@ -68,10 +70,12 @@ _SERVER_SIDE_REQUEST: Final = re.compile(
 
 
 def redact(text: str, *, longest: int | None = LONGEST_TEXT) -> str:
-    """Return a text without what must not be shown: queries and passwords of URLs, tokens, signatures.
+    """Return a text without what must not be shown: queries and passwords of URLs, tokens,
+    signatures.
 
     A SignatureDoesNotMatch reply repeats the whole canonical request, tokens included; that part is
-    cut off. A text that is redacted already comes back as it is, unless it is longer than `longest`.
+    cut off. A text that is redacted already comes back as it is, unless it is longer than
+    `longest`.
 
     :param longest: characters that are read; what follows is cut off, and counted in a note. None
         for all.
@@ -162,7 +166,8 @@ def unsigned_url(url: str | None) -> str | None:
 
 
 def unsigned_text(text: str) -> str:
-    r"""Return a text in which no URL is signed; whatever is not part of a signed URL stays as it is.
+    r"""Return a text in which no URL is signed; whatever is not part of a signed URL stays as it
+    is.
 
     From a signed URL its query is removed, and its fragment. The query is what tells it: it holds
     one of the parameters Signature, OSSAccessKeyId, security-token (OSS V1), x-oss-signature,

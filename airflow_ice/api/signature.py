@@ -1,10 +1,12 @@
 """ACS3-HMAC-SHA256, the signature of every ICE request, as pure functions.
 
-A signature depends on the request, the credentials, the clock and the nonce, and on nothing else; the clock and the nonce
-are arguments, so a captured request can be signed again and compared byte by byte.
+A signature depends on the request, the credentials, the clock and the nonce, and on nothing else;
+the clock and the nonce are arguments, so a captured request can be signed again and compared byte
+by byte.
 
-The rules are those of Alibaba Cloud's page "Request syntax and signature method V3"; which headers are sent and signed follows
-the official SDK (alibabacloud-tea-openapi 0.4.6, `client.py` and `utils.py`), as captured on the wire.
+The rules are those of Alibaba Cloud's page "Request syntax and signature method V3"; which headers
+are sent and signed follows the official SDK (alibabacloud-tea-openapi 0.4.6, `client.py` and
+`utils.py`), as captured on the wire.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ API_VERSION: Final = "2020-11-09"
 FORM_CONTENT_TYPE: Final = "application/x-www-form-urlencoded"
 DATE_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
-# What is signed: these, and everything that starts with x-acs-. The SDK signs accept and user-agent too; leaving user-agent out
-# lets a proxy rewrite it without breaking the signature (the documentation asks only for host, content-type and x-acs-*).
+# What is signed: these, and everything that starts with x-acs-. The SDK signs accept and user-agent
+# too; leaving user-agent out lets a proxy rewrite it without breaking the signature (the
+# documentation asks only for host, content-type and x-acs-*).
 _SIGNED_BESIDE_ACS: Final = frozenset({"host", "content-type", "accept"})
 
 
@@ -35,7 +38,8 @@ class Credentials:
     :param access_key_secret: the AccessKey secret; empty only for a bearer token.
     :param security_token: the STS token of temporary credentials.
     :param bearer_token: a bearer token, which replaces the signature altogether.
-    :param provider_name: where they came from (`static_ak`, `ecs_ram_role`, ...), sent as `x-acs-credentials-provider`.
+    :param provider_name: where they came from (`static_ak`, `ecs_ram_role`, ...), sent as
+        `x-acs-credentials-provider`.
     """
 
     access_key_id: str = ""
@@ -102,7 +106,9 @@ def string_to_sign(request: str) -> str:
 
 
 def signature(access_key_secret: str, request: str) -> str:
-    """Sign a canonical request. The key is the secret as it is, without the trailing `&` of the older RPC signature."""
+    """Sign a canonical request. The key is the secret as it is, without the trailing `&` of the
+    older RPC signature.
+    """
     return hmac.new(
         access_key_secret.encode(), string_to_sign(request).encode(), hashlib.sha256
     ).hexdigest()
@@ -159,7 +165,8 @@ def signed_request_headers(
     if credentials.provider_name:
         headers["x-acs-credentials-provider"] = credentials.provider_name
     if credentials.bearer_token:
-        # A bearer token takes the place of the signature; the query carries SignatureType=BEARERTOKEN (bearer_query below).
+        # A bearer token takes the place of the signature; the query carries
+        # SignatureType=BEARERTOKEN (bearer_query below).
         headers["x-acs-bearer-token"] = credentials.bearer_token
         return headers
     if credentials.security_token:
@@ -184,5 +191,7 @@ def signed_request_headers(
 
 
 def bearer_query(credentials: Credentials) -> dict[str, str]:
-    """Return what a bearer token adds to the query of an RPC-style call such as ICE's; nothing for other credentials."""
+    """Return what a bearer token adds to the query of an RPC-style call such as ICE's; nothing for
+    other credentials.
+    """
     return {"SignatureType": "BEARERTOKEN"} if credentials.bearer_token else {}

@@ -29,7 +29,7 @@ from airflow_ice.demo.errors import DemoError, LocalAirflowError
 from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow
 from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.objects import ObjectName, object_url
+from airflow_ice.emulator.media.objects import ObjectName, object_url
 from airflow_ice.waiting import counted
 
 DAG_ID: Final = "ice_produce_and_publish"

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from airflow_ice.api import limits
+from airflow_ice.api.arguments import Config
 from airflow_ice.api.endpoints import REGIONS
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import BatchMediaProducingJob, parsed
-from airflow_ice.api.operations import Config, Operation
+from airflow_ice.api.operations import Operation
 from airflow_ice.submission.identity import hash_of
 
 USER_DATA_KEY: Final = "airflow_ice"

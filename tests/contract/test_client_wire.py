@@ -1,7 +1,9 @@
-"""What is on the wire: for the same arguments, our requests and the official SDK's are the same, in every action and both colours.
+"""What is on the wire: for the same arguments, our requests and the official SDK's are the same, in
+every action and both colours.
 
-A server on loopback writes down what it gets. The SDK is the judge: it knows which parameter travels in the query and which in
-the form, how values are written, and which headers a credential brings.
+A server on loopback writes down what it gets. The SDK is the judge: it knows which parameter
+travels in the query and which in the form, how values are written, and which headers a credential
+brings.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Request:
 
 @dataclass
 class CaptureServer:
-    """Writes requests down. Answers with the next of `answers` (status, body), and with `body` when there is none."""
+    """Writes requests down. Answers with the next of `answers` (status, body), and with `body` when
+    there is none."""
 
     body: Mapping[str, Any] = field(default_factory=dict)
     answers: list[tuple[int, str]] = field(default_factory=list)
@@ -166,6 +169,18 @@ CALLS: list[tuple[str, dict[str, Any], Any, dict[str, Any]]] = [
         {"input_url": "oss://b/中.mp4"},
         sdk.GetMediaInfoRequest(input_url="oss://b/中.mp4"),
         {"MediaInfo": {"MediaId": "M"}},
+    ),
+    (
+        "get_editing_project",
+        {"project_id": "P", "request_source": "WebSDK"},
+        sdk.GetEditingProjectRequest(project_id="P", request_source="WebSDK"),
+        {"Project": {"ProjectId": "P"}},
+    ),
+    (
+        "get_editing_project_materials",
+        {"project_id": "P"},
+        sdk.GetEditingProjectMaterialsRequest(project_id="P"),
+        {"ProjectId": "P", "MediaInfos": []},
     ),
     (
         "list_batch_media_producing_jobs",

@@ -1,4 +1,5 @@
-"""What is refused before anything is sent: each refusal names the field, the value and the rule; the limit itself passes."""
+"""What is refused before anything is sent: each refusal names the field, the value and the rule;
+the limit itself passes."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
+from airflow_ice.api.limits.keys import EDITING_BLOCKS, INPUT_KEYS, OUTPUT_KEYS
 
 URL = "http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4"
 Check = Callable[..., object]
@@ -582,9 +584,7 @@ ANY = st.recursive(
     ),
     max_leaves=5,
 )
-KEYS = st.sampled_from(
-    [*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, *limits._OBJECTS, "Title", "SpeechText", "count"]
-)
+KEYS = st.sampled_from([*INPUT_KEYS, *OUTPUT_KEYS, *EDITING_BLOCKS, "Title", "SpeechText", "count"])
 
 
 @given(st.dictionaries(KEYS, ANY, max_size=5))

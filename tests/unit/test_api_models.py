@@ -1,4 +1,5 @@
-"""Typed results, read from recorded replies: the documentation's own sample first, then each oddity of the wire."""
+"""Typed results, read from recorded replies: the documentation's own sample first, then each oddity
+of the wire."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ from airflow_ice.api import models
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.api.operations import (
     get_batch_media_producing_job,
+    get_editing_project,
+    get_editing_project_materials,
     get_media_info,
     get_media_producing_job,
     list_batch_media_producing_jobs,
@@ -184,7 +187,8 @@ def test_a_list_of_sub_jobs_that_is_none(value: object) -> None:
 
 
 class TestAnOddReply:
-    """A later service: new states, new fields, a list out of order with holes, strings for numbers, signed URLs."""
+    """A later service: new states, new fields, a list out of order with holes, strings for numbers,
+    signed URLs."""
 
     job = job("get_batch_job_odd.json")
 
@@ -211,7 +215,7 @@ class TestAnOddReply:
         )
         assert not any(leak in repr(self.job) for leak in ("Signature", "c2VjcmV0", "CAISfake"))
 
-    def test_one_slash_is_mended(self) -> None:
+    def test_one_slash_is_completed(self) -> None:
         assert (
             self.job.sub_jobs[1].media_url
             == "http://bucket.oss-cn-shanghai.aliyuncs.com/out/clip_0.mp4"
@@ -352,7 +356,7 @@ def test_a_signed_url_is_cut_and_another_one_is_left(url: str | None, unsigned: 
 
 
 @pytest.mark.parametrize(
-    ("url", "mended"),
+    ("url", "fixed"),
     [
         ("http:/b/x", "http://b/x"),
         ("HTTPS:/b/x", "HTTPS://b/x"),
@@ -364,8 +368,8 @@ def test_a_signed_url_is_cut_and_another_one_is_left(url: str | None, unsigned: 
         ("  ", None),
     ],
 )
-def test_one_slash_is_mended_and_nothing_else(url: object, mended: str | None) -> None:
-    assert models.mended_url(url) == mended
+def test_one_slash_is_completed_and_nothing_else(url: object, fixed: str | None) -> None:
+    assert models.fixed_url(url) == fixed
 
 
 @pytest.mark.parametrize(
@@ -556,3 +560,66 @@ def test_an_asset_without_a_file() -> None:
         }
     )
     assert (found.media_id, found.files, found.source_file, found.file_url) == ("m", (), None, None)
+
+
+def test_an_editing_project_and_its_timeline() -> None:
+    found = get_editing_project("P").read(sample("get_editing_project.json"))
+    assert found.project_id == "****7cc47fe04eaa81bd853acb6a****"
+    assert (found.title, found.description, found.status) == ("preview 0", "d", "Draft")
+    assert (found.duration, found.template_id) == (5.0, None)
+    assert found.modified_time == datetime(2024, 6, 13, 8, 57, 7, tzinfo=UTC)
+    assert found.timeline is not None
+    first, second = found.timeline["VideoTracks"][0]["VideoTrackClips"]
+    assert (first["MediaId"], first["In"], first["Out"]) == ("icepublic-1", 1.5, 4.5)
+    assert second["TimelineIn"] == 3
+    assert found.other_fields == {
+        "CreateSource": "OpenAPI",
+        "TimelineConvertStatus": "Unconverted",
+    }
+    assert found.cover_url is not None
+    assert "Signature" in found.cover_url
+    assert "Signature" not in repr(found)
+
+
+@pytest.mark.parametrize("timeline", [None, "", "not JSON", "[]", "7", 7, []])
+def test_a_timeline_that_is_no_object_is_none(timeline: object) -> None:
+    assert models.editing_project({"ProjectId": "P", "Timeline": timeline}).timeline is None
+
+
+def test_a_timeline_may_come_as_an_object() -> None:
+    found = models.editing_project({"ProjectId": "P", "Timeline": {"VideoTracks": []}})
+    assert found.timeline == {"VideoTracks": []}
+
+
+def test_the_materials_of_a_project() -> None:
+    reply = sample("get_editing_project_materials.json")
+    found = get_editing_project_materials("P").read(reply)
+    assert found.project_id == "****7cc47fe04eaa81bd853acb6a****"
+    assert found.request_id == "8FDE2411-DB8D-4A9A-875B-275798F14A5E"
+    (clip,) = found.media
+    assert (clip.media_id, clip.status, clip.title) == ("icepublic-1", "Normal", "a")
+    assert (clip.duration, clip.file_size) == (216.206667, 30611502)
+    assert clip.file_url is not None
+    assert clip.file_url.startswith("http://example-bucket.oss-cn-shanghai.aliyuncs.com/a.mp4?")
+    assert clip.request_id == found.request_id
+    assert found.project_materials == ('{"Source":"x"}',)
+    assert found.other_fields == {"LiveMaterials": []}
+    assert "Signature" not in repr(found)
+
+
+def test_a_media_asset_without_a_file_has_neither_url_nor_duration() -> None:
+    found = models.media_info({"MediaId": "M"})
+    assert (found.file_url, found.duration, found.file_size) == (None, None, None)
+
+
+def test_fields_that_nobody_knows_yet_are_kept_at_every_level() -> None:
+    found = models.media_info(
+        {
+            "MediaId": "M",
+            "MediaBasicInfo": {"Biz": "b"},
+            "FileInfoList": [{"FileBasicInfo": {"FileType": "source_file", "Codec": "av1"}}],
+            "New": 1,
+        }
+    )
+    assert found.other_fields == {"Biz": "b", "New": 1}
+    assert found.files[0].other_fields == {"Codec": "av1"}

@@ -1,4 +1,5 @@
-"""One description per action: what travels where, what is refused, and what a reply becomes. No I/O."""
+"""One description per action: what travels where, what is refused, and what a reply becomes. No
+I/O."""
 
 from __future__ import annotations
 
@@ -44,6 +45,19 @@ ACTIONS: list[tuple[Operation[Any], str, dict[str, str], dict[str, str]]] = [
     ),
     (operations.get_media_producing_job("J"), "GetMediaProducingJob", {"JobId": "J"}, {}),
     (operations.get_media_info("M"), "GetMediaInfo", {"MediaId": "M"}, {}),
+    (operations.get_editing_project(" P "), "GetEditingProject", {"ProjectId": "P"}, {}),
+    (
+        operations.get_editing_project("P", request_source="WebSDK"),
+        "GetEditingProject",
+        {"ProjectId": "P", "RequestSource": "WebSDK"},
+        {},
+    ),
+    (
+        operations.get_editing_project_materials("P"),
+        "GetEditingProjectMaterials",
+        {"ProjectId": "P"},
+        {},
+    ),
     (
         operations.get_media_info("M", "http://u", auth_timeout=60),
         "GetMediaInfo",
@@ -553,3 +567,20 @@ def test_a_selection_that_does_not_fit_into_a_url_is_refused_before_it_is_sent()
             media_select_result={"textMatchMediaOutputList": ["视" * 8000]},
             output_config=OUTPUT,
         )
+
+
+@pytest.mark.parametrize("reply", [{}, {"Project": None}, {"Project": {}}, {"Project": ["x"]}])
+def test_a_reply_without_the_project_is_an_unknown_project(reply: dict[str, Any]) -> None:
+    with pytest.raises(IceNotFoundError, match='holds no Project for the ProjectId "P"') as caught:
+        operations.get_editing_project("P").read({**reply, "RequestId": "R"})
+    assert (caught.value.request_id, caught.value.action) == ("R", "GetEditingProject")
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize(
+    "describe", [operations.get_editing_project, operations.get_editing_project_materials]
+)
+@pytest.mark.parametrize("project_id", ["", " ", "None", "a\nb", None, 7])
+def test_a_project_id_is_an_id(describe: Callable[..., Any], project_id: Any) -> None:
+    with pytest.raises(IceInputError, match=r"^project_id"):
+        describe(project_id)

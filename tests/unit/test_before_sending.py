@@ -1,5 +1,5 @@
-"""Mistakes are refused before anything is sent, say what to do, and are not retried: when the DAG is
-parsed where the mistake is written out, else when the task runs."""
+"""Mistakes are refused before anything is sent, say what to do, and are not retried: when the DAG
+is parsed where the mistake is written out, else when the task runs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from airflow_ice.api.errors import (
     IceThrottledError,
     error_from_dict,
 )
+from airflow_ice.api.limits.keys import INPUT_KEYS, OUTPUT_KEYS
 from airflow_ice.exceptions import (
     NonRetryableIceAuthenticationError,
     NonRetryableIceConnectionNotFoundError,
@@ -459,8 +460,8 @@ def test_known_keys_are_not_warned_about() -> None:
     from airflow_ice.api import limits
 
     known = {
-        "input_config": {**dict.fromkeys(limits._INPUT_KEYS), "Title": "t"},
-        "output_config": dict.fromkeys(limits._OUTPUT_KEYS),
+        "input_config": {**dict.fromkeys(INPUT_KEYS), "Title": "t"},
+        "output_config": dict.fromkeys(OUTPUT_KEYS),
         "editing_config": {
             "SpeechConfig": {"Voice": "v"},
             "CoverConfig": {},

@@ -11,8 +11,10 @@ import structlog
 from airflow.sdk import BaseHook
 
 from airflow_ice import __version__
+from airflow_ice.api import models
 from airflow_ice.api.errors import IceInputError
-from airflow_ice.hooks import TRIES, IceHook, _limiter
+from airflow_ice.api.models import EditingProject, EditingProjectMaterials
+from airflow_ice.hooks import TRIES, IceHook, _limiter, _secrets_of
 
 SetConnection = Callable[..., None]
 
@@ -125,3 +127,23 @@ async def test_an_unknown_key_of_extra_is_named_once_for_a_process_and_connectio
         "Connection ice_default",
         "Connection other",
     ]
+
+
+def test_every_signed_url_of_a_result_is_masked() -> None:
+    def url(name: str) -> str:
+        return f"http://b.oss-cn-shanghai.aliyuncs.com/{name}?Signature=s1gnature-of-{name}"
+
+    media = models.media_info(
+        {
+            "MediaId": "m",
+            "MediaBasicInfo": {"CoverURL": url("cover"), "Snapshots": url("snapshots")},
+            "FileInfoList": [{"FileBasicInfo": {"FileUrl": url("file"), "New": url("new")}}],
+        }
+    )
+    names = ["cover", "snapshots", "file", "new"]
+    assert _secrets_of(media) == {f"s1gnature-of-{name}" for name in names}
+    materials = EditingProjectMaterials("p", media=(media,), project_materials=(url("material"),))
+    assert _secrets_of(materials) == {f"s1gnature-of-{name}" for name in (*names, "material")}
+    timeline = {"VideoTracks": [{"VideoTrackClips": [{"MediaURL": url("clip")}]}]}
+    project = EditingProject("p", timeline=timeline, cover_url=url("cover"))
+    assert _secrets_of(project) == {"s1gnature-of-clip", "s1gnature-of-cover"}

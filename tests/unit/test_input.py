@@ -1,4 +1,5 @@
-"""Any value for any argument works, or is one IceInputError before anything is sent; nothing else."""
+"""Any value for any argument works, or is one IceInputError before anything is sent; nothing
+else."""
 
 from __future__ import annotations
 
@@ -15,9 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_ice.api import limits, operations
+from airflow_ice.api import operations
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.limits import MAX_DEPTH, MAX_SECONDS, MAX_VALUES, seconds, user_data_object
+from airflow_ice.api.limits.keys import EDITING_BLOCKS, INPUT_KEYS, OUTPUT_KEYS
 from airflow_ice.api.operations import Operation
 from airflow_ice.connections import read_connection
 from airflow_ice.hooks import IceHook
@@ -111,40 +113,32 @@ def refused_or_fine(call: Callable[..., Any], **arguments: Any) -> Any:
 INPUT: dict[str, Any] = {"MediaArray": ["m"], "TitleArray": ["t"], "SportsCategory": "basketball"}
 OUTPUT = {"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4"}
 GOOD: dict[str, Any] = {
-    "input_config": {**INPUT, "InputMedia": "m"},
-    "output_config": OUTPUT,
-    "media_select_result": {},
-    "project_ids": ["p"],
     "job_id": "J",
     "media_id": "M",
+    "project_id": "P",
     "status": "Finished",
 }
-JOB_TYPES = {
-    operations.submit_scene_media_selection_job: "Smart_Mix_Media_Select",
-    operations.submit_scene_timeline_organization_job: "Smart_Mix_Timeline_Organize",
-}
-DESCRIPTIONS: list[Callable[..., Operation[Any]]] = [
+READS: list[Callable[..., Operation[Any]]] = [
     operations.get_batch_media_producing_job,
     operations.get_media_producing_job,
     operations.get_media_info,
+    operations.get_editing_project,
+    operations.get_editing_project_materials,
     operations.list_batch_media_producing_jobs,
     operations.list_job_states,
-    operations.submit_batch_media_producing_job,
-    operations.submit_screen_media_highlights_job,
-    operations.submit_sports_highlights_job,
-    operations.submit_scene_media_selection_job,
-    operations.submit_scene_timeline_organization_job,
-    operations.submit_scene_batch_editing_job,
 ]
-KEYS = sorted(
-    {*limits._INPUT_KEYS, *limits._OUTPUT_KEYS, *limits._OBJECTS, "Title", "SpeechText", "Volume"}
-)
+SUBMITS: list[Callable[..., Operation[Any]]] = [
+    getattr(operations, name) for name in operations.SUBMIT_ACTIONS
+]
+DESCRIPTIONS = [*READS, *SUBMITS]
+KEYS = sorted({*INPUT_KEYS, *OUTPUT_KEYS, *EDITING_BLOCKS, "Title", "SpeechText", "Volume"})
 
 
 def good(describe: Callable[..., Operation[Any]]) -> dict[str, Any]:
+    if action := operations.SUBMIT_ACTIONS.get(describe.__name__):
+        return dict(action.sample)
     names = inspect.signature(describe).parameters
-    found = {name: value for name, value in GOOD.items() if name in names}
-    return found | ({"job_type": JOB_TYPES[describe]} if describe in JOB_TYPES else {})
+    return {name: value for name, value in GOOD.items() if name in names}
 
 
 def test_every_operation_is_tried_here() -> None:
@@ -178,7 +172,7 @@ CONFIGS = ("input_config", "output_config", "editing_config", "user_data", "medi
 @given(st.data())
 @settings(max_examples=500, deadline=None)
 def test_any_value_of_any_key_of_a_config(data: st.DataObject) -> None:
-    describe = data.draw(st.sampled_from(DESCRIPTIONS[5:]))
+    describe = data.draw(st.sampled_from(SUBMITS))
     arguments = good(describe)
     names = [name for name in inspect.signature(describe).parameters if name in CONFIGS]
     name = data.draw(st.sampled_from(names))
@@ -238,7 +232,7 @@ def test_user_data_comes_back_plain() -> None:
 
 
 @pytest.mark.parametrize("value", ["J\nK", "J\x00", "J\u2028K", "J\x7fK", "", 7, b"J", ["J"], None])
-@pytest.mark.parametrize("describe", DESCRIPTIONS[:2])
+@pytest.mark.parametrize("describe", READS[:2])
 def test_a_job_id_is_text_on_one_line(describe: Callable[..., Any], value: Any) -> None:
     with pytest.raises(IceInputError, match="job_id"):
         describe(value)

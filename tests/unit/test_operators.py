@@ -1,4 +1,5 @@
-"""What lands in XCom, and how a job that has ended is judged, without a service: the hook's looks are scripted."""
+"""What lands in XCom, and how a job that has ended is judged, without a service: the hook's looks
+are scripted."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import pytest
 import structlog
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_ice.api import models
 from airflow_ice.api.errors import (
     IceAuthenticationError,
     IceInputError,
@@ -404,9 +406,16 @@ def test_an_error_while_reading_passes_as_it_is(collect: Collect) -> None:
 
 def test_no_signed_url_and_no_secret_reaches_xcom_or_the_log(collect: Collect) -> None:
     leaky = "see http://b.oss/x.mp4?OSSAccessKeyId=i&Signature=c0ffee&Expires=1"
-    run = collect(
-        finished(good(0), bad(1, error_message=leaky), error=JobError("E", leaky)), require="any"
-    )
+    wire = {
+        "JobId": "job-1",
+        "Status": "Finished",
+        "Extend": json.dumps({"ErrorCode": "E", "ErrorMessage": leaky}),
+        "SubJobList": [
+            {"JobId": "sub-0", "Status": "Success", "MediaId": "m", "MediaURL": leaky[4:]},
+            {"JobId": "sub-1", "Status": "Failed", "ErrorCode": "E", "ErrorMessage": leaky},
+        ],
+    }
+    run = collect(models.batch_media_producing_job(wire), require="any")
     with structlog.testing.capture_logs() as lines:
         found = run.run()
     assert "http://b.oss/x.mp4" in json.dumps(found)
