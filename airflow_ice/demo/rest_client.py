@@ -59,7 +59,7 @@ class AirflowRestClient:
         return reply.json()
 
     def ill(self) -> list[str]:
-        """Return the names of the parts that are not healthy; the api-server's where none answers."""
+        """Return the parts that are not healthy; the api-server where none answers."""
         try:
             health = self._http.get("/api/v2/monitor/health").json()
         except (httpx.HTTPError, ValueError):

@@ -1,7 +1,7 @@
 """`airflow-ice demo`: the whole journey of one batch, on this machine and for nothing.
 
-A local ICE and a real Airflow are started, the example DAG is run through Airflow's REST API over real clips, and every process is
-ended afterwards, on Ctrl-C as well.
+It starts a local ICE and a real Airflow, runs the example DAG over real clips through Airflow's
+REST API, and ends every process afterwards, on Ctrl-C as well.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class DemoOptions:
 
 
 def dags_folder() -> Path:
-    """Return the folder of the example DAGs: in the installed package, or beside it in a checkout."""
+    """Return the folder of the example DAGs: in the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "example_dags"
     return installed if installed.is_dir() else package.parent / "dags"

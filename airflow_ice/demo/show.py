@@ -92,7 +92,8 @@ def _line(progress: Progress) -> str:
     )
     states = Counter(status for _, status, _ in progress.sub_jobs)
     videos = ", ".join(f"{count} {status}" for status, count in states.items())
-    return f"{tasks}; batch job {progress.job_status or 'not submitted yet'}{f' ({videos})' if videos else ''}"
+    job = progress.job_status or "not submitted yet"
+    return f"{tasks}; batch job {job}{f' ({videos})' if videos else ''}"
 
 
 def _states(states: Sequence[str]) -> Text:

@@ -70,7 +70,8 @@ def airflow(
         # Seconds after which a frozen worker is given up; its tasks are then retried.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
+        # Seconds after which another triggerer takes over the waits of a killed one.
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
     }
     with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True

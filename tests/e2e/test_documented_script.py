@@ -1,4 +1,4 @@
-"""The script of docs/how-to/test-your-dag.md, run as a reader does: in AIRFLOW_HOME, with Python."""
+"""The script of docs/how-to/test-your-dag.md, run in AIRFLOW_HOME with Python, as a reader does."""
 
 from __future__ import annotations
 

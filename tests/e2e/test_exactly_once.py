@@ -123,7 +123,8 @@ class Task:
                     for row in self.board.rows(self.name)
                 ]
                 raise LocalAirflowError(
-                    f"{self.name}: not {what} after {WITHIN:.0f} s; it is {rows}; logs in {self.airflow.home}"
+                    f"{self.name}: not {what} after {WITHIN:.0f} s; it is {rows}; "
+                    f"logs in {self.airflow.home}"
                 )
             time.sleep(POLL)
 

@@ -1,4 +1,6 @@
-"""The wheel: what is in it, and that it installs and is discovered in an environment that has nothing else."""
+"""The wheel and the sdist: what is in them, and that the wheel installs into an environment that has
+nothing else, where Airflow discovers it.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +161,8 @@ def test_the_wheel_installs_into_a_clean_environment(wheel: Path, tmp_path: Path
 
     imported = run(
         "-c",
-        "import airflow_ice.operators, airflow_ice.sensors, airflow_ice.triggers, airflow_ice.api.client",
+        "import airflow_ice.operators, airflow_ice.sensors, airflow_ice.triggers; "
+        "import airflow_ice.api.client",
     )
     assert imported.returncode == 0, imported.stderr
     listed = run("-m", "airflow", "providers", "hooks", "--output", "plain")

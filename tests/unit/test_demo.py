@@ -1,4 +1,4 @@
-"""The demo without its Airflow: what it asks for, what it shows, and what it says when a run fails."""
+"""The demo without its Airflow: what it asks for and shows, and what it says when a run fails."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def test_no_part_goes_through_a_proxy_to_this_machine(
         monkeypatch.setenv(name, "intranet.example.com")
     airflow = LocalAirflow(tmp_path, tmp_path, connections={})
     airflow.stop()
-    ask = "import urllib.request as r; assert r.getproxies()['http']; assert r.proxy_bypass('127.0.0.1')"
+    ask = (
+        "import urllib.request as r; assert r.getproxies()['http']; "
+        "assert r.proxy_bypass('127.0.0.1')"
+    )
     subprocess.run([sys.executable, "-c", ask], env=airflow.processes.environ, check=True)
 
 

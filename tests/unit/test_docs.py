@@ -254,3 +254,24 @@ def test_the_faults_that_a_page_shows_over_http_are_valid() -> None:
         assert bodies
         for body in bodies:
             ice.fault(**json.loads(body))
+
+
+def test_each_place_that_a_contributor_is_sent_to_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`([\w./*-]+/[\w.*-]*|[\w-]+\.(?:py|md))`", text)
+    assert len(places) > 12
+    for place in places:
+        found = [found for base in (ROOT, ROOT / "airflow_ice", DOCS) for found in base.glob(place)]
+        assert found, place
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (recipe,) = re.findall(r"^lint: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    linted = [
+        line.replace("$(BIN)/", "").strip(" .") for line in recipe.split("\t") if line.strip()
+    ]
+    hooks_file = (ROOT / ".pre-commit-config.yaml").read_text()
+    entries = re.findall(r"entry: \.venv/bin/(.*?)(?: --force-exclude)?$", hooks_file, re.MULTILINE)
+    assert entries == [line.strip().removesuffix(" .") for line in linted]
+    assert set(re.findall(r"language: (.*)", hooks_file)) == {"system"}
