@@ -24,7 +24,7 @@ from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.errors import LocalAirflowError
 from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
-from airflow_ice.demo.show import published_lines
+from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.media.objects import parse_object_url
 from airflow_ice.waiting import counted
 
@@ -262,6 +262,47 @@ def test_the_list_of_videos_fits_80_columns_and_shows_whole_paths(
     # The columns stand below their headings.
     for word in ("video", "length", "picture"):
         assert rows[0][columns.index(word) + len(word)] == " "
+
+
+@pytest.mark.parametrize(
+    ("tasks", "job", "line"),
+    [
+        (
+            {"submit": ["running"], "wait": ["waiting"], "collect": ["waiting"], "publish": []},
+            Progress(),
+            "submit running; job not submitted yet",
+        ),
+        (
+            {"submit": ["success"], "wait": ["deferred"], "collect": ["waiting"]},
+            Progress(job_status="Processing", sub_jobs=[(0, "Success", 1), (1, "Failed", 0)]),
+            "wait deferred; job Processing (1 Success, 1 Failed)",
+        ),
+        (
+            {"collect": ["success"], "publish": ["success", "running", "queued"]},
+            Progress(job_status="Finished"),
+            "publish 1 success, 1 running, 1 queued; job Finished",
+        ),
+        (
+            {"submit": ["success"], "wait": ["waiting"]},
+            Progress(job_status="Init"),
+            "between two tasks; job Init",
+        ),
+        (
+            {"submit": ["success"], "publish": ["success"] * 100},
+            Progress(job_status="Finished", sub_jobs=[(n, "Success", 100) for n in range(100)]),
+            "every task has succeeded; job Finished (100 Success)",
+        ),
+    ],
+)
+def test_a_moment_is_a_line_of_80_columns(
+    tasks: dict[str, list[str]], job: Progress, line: str
+) -> None:
+    shown = io.StringIO()
+    with Show(Console(file=shown, width=80)) as show:
+        for _ in range(2):  # a moment like the one before is not printed again
+            show.update(Progress(tasks, "job-1", job.job_status, job.sub_jobs))
+    assert shown.getvalue().splitlines() == [line]
+    assert len(line) <= 80
 
 
 def test_a_path_that_is_longer_than_the_terminal_stays_whole(tmp_path: Path) -> None:
