@@ -1,20 +1,24 @@
 # Everything from nothing but python3 and make: each target makes .venv from pyproject.toml and
 # constraints.txt when needed. `make test PYTHON=python3.12` makes it with another Python.
 PYTHON ?= python3
+# The interpreter itself: within the recipes, a plain python3 is that of .venv.
+FOUND := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)')
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(VERSION)
 BENCH := .venv/bench/installed-$(VERSION)
+PIP_INSTALL := python -m pip install --quiet --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: install demo test unit e2e docs bench lint fmt clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("airflow-ice needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python$(VERSION) || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[emulator]'
+	$(FOUND) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	    "airflow-ice needs Python 3.11 or newer")'
+	test -x $(BIN)/python$(VERSION) || $(FOUND) -m venv --clear .venv
+	$(BIN)/$(PIP_INSTALL) "pip>=25.1"
+	$(BIN)/$(PIP_INSTALL) --group dev --editable '.[emulator]'
 	touch $@
 
 install: $(INSTALLED)
@@ -38,9 +42,9 @@ docs: $(INSTALLED)
 # An environment of its own: the providers that are measured beside this one are heavy, and
 # nothing else needs them.
 $(BENCH): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv/bench
-	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
-	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt --group bench --editable .
+	$(FOUND) -m venv .venv/bench
+	.venv/bench/bin/$(PIP_INSTALL) "pip>=25.1"
+	.venv/bench/bin/$(PIP_INSTALL) --group bench --editable .
 	touch $@
 
 bench: $(BENCH)

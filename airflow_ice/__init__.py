@@ -1,4 +1,4 @@
-"""Apache Airflow provider for Alibaba Cloud ICE (Intelligent Media Services) batch video production."""
+"""Batch video production with Alibaba Cloud ICE (Intelligent Media Services) for Airflow."""
 
 from __future__ import annotations
 

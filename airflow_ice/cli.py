@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from airflow_ice.demo.local_airflow import LocalAirflowError
-    from airflow_ice.demo.run import DemoError, DemoOptions, run_demo
+    from airflow_ice.demo.errors import DemoError, LocalAirflowError
+    from airflow_ice.demo.run import DemoOptions, run_demo
 
     logging.getLogger("airflow_ice.emulator").setLevel(logging.WARNING)
     wanted = DemoOptions(
@@ -179,45 +179,54 @@ def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         ),
         formatter_class=_HelpFormatter,
     )
-    emulator.add_argument(
+    _add_place_options(emulator)
+    _add_job_options(emulator)
+    _add_key_options(emulator)
+
+
+def _add_place_options(emulator: argparse.ArgumentParser) -> None:
+    group = emulator.add_argument_group("where it listens and what it keeps")
+    group.add_argument(
         "--host",
         default="127.0.0.1",
         help="the loopback address to listen on; e.g. --host ::1 (default: %(default)s)",
     )
-    emulator.add_argument(
+    group.add_argument(
         "--port",
         type=int,
         default=8765,
         help="the TCP port, 0 for a free one; e.g. --port 9000 (default: %(default)s)",
     )
-    emulator.add_argument(
+    group.add_argument(
+        "--region-id",
+        default="cn-shanghai",
+        metavar="REGION",
+        help="the region it stands for; e.g. --region-id cn-beijing (default: %(default)s)",
+    )
+    group.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
         help="a folder that keeps jobs and videos across restarts; e.g. --data-dir ./ice-data "
         "(default: a temporary folder, removed at the end)",
     )
-    emulator.add_argument(
-        "--access-key-id",
-        default="testid",
-        metavar="ID",
-        help="the one AccessKey ID that is accepted; e.g. --access-key-id me "
-        "(default: %(default)s)",
+
+
+def _add_job_options(emulator: argparse.ArgumentParser) -> None:
+    group = emulator.add_argument_group("clips and jobs")
+    group.add_argument(
+        "--media-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder of clips that jobs can name; e.g. --media-dir ./clips (default: none)",
     )
-    emulator.add_argument(
-        "--access-key-secret",
-        default="testsecret",
-        metavar="SECRET",
-        help="its secret, which is printed at the start, so not a real one; "
-        "e.g. --access-key-secret mine (default: %(default)s)",
+    group.add_argument(
+        "--bucket",
+        default="ice-emulator",
+        metavar="NAME",
+        help="the bucket that holds those clips; e.g. --bucket my-clips (default: %(default)s)",
     )
-    emulator.add_argument(
-        "--security-token",
-        metavar="TOKEN",
-        help="an STS token that is accepted beside the plain key; e.g. --security-token tok "
-        "(default: none is accepted)",
-    )
-    emulator.add_argument(
+    group.add_argument(
         "--job-seconds",
         type=float,
         default=10.0,
@@ -225,35 +234,41 @@ def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="how many seconds a job takes at least; rendering may take longer; "
         "e.g. --job-seconds 60 (default: %(default)g)",
     )
-    emulator.add_argument(
-        "--media-dir",
-        type=Path,
-        metavar="DIR",
-        help="a folder of clips that jobs can name; e.g. --media-dir ./clips (default: none)",
-    )
-    emulator.add_argument(
-        "--bucket",
-        default="ice-emulator",
-        metavar="NAME",
-        help="the bucket that holds those clips; e.g. --bucket my-clips (default: %(default)s)",
-    )
-    emulator.add_argument(
-        "--region-id",
-        default="cn-shanghai",
-        metavar="REGION",
-        help="the region it stands for; e.g. --region-id cn-beijing (default: %(default)s)",
-    )
-    emulator.add_argument(
-        "--callback-auth-key",
-        metavar="KEY",
-        help="sign callbacks with this key, 1 to 32 letters and digits; "
-        "e.g. --callback-auth-key abc123 (default: callbacks are not signed)",
-    )
-    emulator.add_argument(
+    group.add_argument(
         "--no-render",
         dest="render",
         action="store_false",
         help="make no video files: jobs end sooner, and there is nothing to download",
+    )
+
+
+def _add_key_options(emulator: argparse.ArgumentParser) -> None:
+    group = emulator.add_argument_group("keys, none of them real")
+    group.add_argument(
+        "--access-key-id",
+        default="testid",
+        metavar="ID",
+        help="the one AccessKey ID that is accepted; e.g. --access-key-id me "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--access-key-secret",
+        default="testsecret",
+        metavar="SECRET",
+        help="its secret, which is printed at the start, so not a real one; "
+        "e.g. --access-key-secret mine (default: %(default)s)",
+    )
+    group.add_argument(
+        "--security-token",
+        metavar="TOKEN",
+        help="an STS token that is accepted beside the plain key; e.g. --security-token tok "
+        "(default: none is accepted)",
+    )
+    group.add_argument(
+        "--callback-auth-key",
+        metavar="KEY",
+        help="sign callbacks with this key, 1 to 32 letters and digits; "
+        "e.g. --callback-auth-key abc123 (default: callbacks are not signed)",
     )
 
 

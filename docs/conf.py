@@ -12,6 +12,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 # Autodoc imports the package, and that imports Airflow, which writes its configuration where
 # AIRFLOW_HOME says.
@@ -30,18 +31,36 @@ html_theme = "furo"
 html_title = "airflow-ice"
 html_show_sphinx = False
 default_role = "literal"  # docstrings write `name` as Markdown does
-myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
-myst_substitutions = {"fault_table": fault_table()}
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
-_PUBLIC = "operators|sensors|triggers|transfers|hooks|results|exceptions|api.errors|api.models|emulator.local"
+_PUBLIC = "operators|picking|sensors|triggers|transfers|hooks|results|exceptions|api.errors|api.models|emulator.local"
 # Signatures also name types of other packages, whose documentation is out of reach without a
 # network, and internal ones, which have no page.
 nitpick_ignore_regex = [(r"py:.*", rf"(?!airflow_ice\.({_PUBLIC})\.(?!T$)).*")]
+
+
+class FaultTable(SphinxDirective):
+    """Shows the faults of the emulator, as their own classes describe them."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table for each moment at which faults hit."""
+        _heading, _rule, *rows = fault_table().strip().splitlines()
+        by_moment: dict[str, list[str]] = {}
+        for row in rows:
+            kind, moment, options, effect = (cell.strip() for cell in row.strip("|").split(" | "))
+            shown = f"`{options}`" if options else ""
+            by_moment.setdefault(moment, []).append(f"| {kind} | {shown} | {effect} |")
+        text = "\n".join(
+            f"\n**On {moment}**\n\n| kind | options | what happens |\n|---|---|---|\n"
+            + "\n".join(lines)
+            for moment, lines in by_moment.items()
+        )
+        return list(self.parse_text_to_nodes(text))
 
 
 class CommandHelp(Directive):
@@ -78,7 +97,7 @@ def mark_literal_blocks(
     lines[:] = marked
 
 
-_ONLY_CLASSES = {"reference/operators", "reference/sensors", "reference/triggers"}
+_ONLY_CLASSES = {f"reference/{page}" for page in ("operators", "sensors", "triggers", "transfers")}
 
 
 def skip_member(
@@ -93,5 +112,6 @@ def skip_member(
 def setup(app: Sphinx) -> None:
     """Add what the pages use beside Sphinx's own."""
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("fault-table", FaultTable)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-docstring", mark_literal_blocks)

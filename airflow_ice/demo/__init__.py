@@ -1,1 +1,1 @@
-"""The demonstration: a local ICE, a real Airflow, a DAG that produces videos and publishes them, and nothing left running."""
+"""The demo: a local ICE, a real Airflow, a DAG that makes and publishes videos; all of it ends."""

@@ -1,7 +1,7 @@
 """`airflow-ice demo`: the whole journey of one batch, on this machine and for nothing.
 
-A local ICE and a real Airflow are started, the example DAG is run through Airflow's REST API over real clips, and every process is
-ended afterwards, on Ctrl-C as well.
+It starts a local ICE and a real Airflow, runs the example DAG over real clips through Airflow's
+REST API, and ends every process afterwards, on Ctrl-C as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from airflow_ice.api.endpoints import endpoint
 from airflow_ice.api.errors import IceError
 from airflow_ice.api.signature import Credentials
 from airflow_ice.demo.clips import check_clips, make_clips, media_groups
-from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import DemoError, LocalAirflowError
+from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow
 from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.emulator.media.objects import ObjectName, object_url
@@ -35,10 +36,6 @@ DAG_ID: Final = "ice_produce_and_publish"
 TASKS: Final = ("submit", "wait", "collect", "publish")
 REGION: Final = "cn-shanghai"  # of a connection that names none, and of the local ICE
 RUN_WITHIN: Final = 300.0
-
-
-class DemoError(Exception):
-    """The demo did not end well; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class DemoOptions:
 
 
 def dags_folder() -> Path:
-    """Return the folder of the example DAGs: in the installed package, or beside it in a checkout."""
+    """Return the folder of the example DAGs: in the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "example_dags"
     return installed if installed.is_dir() else package.parent / "dags"

@@ -87,12 +87,23 @@ def _picture(progress: Progress) -> RenderableType:
 
 
 def _line(progress: Progress) -> str:
-    tasks = ", ".join(
-        f"{task_id} {_states(states).plain}" for task_id, states in progress.tasks.items()
-    )
-    states = Counter(status for _, status, _ in progress.sub_jobs)
-    videos = ", ".join(f"{count} {status}" for status, count in states.items())
-    return f"{tasks}; batch job {progress.job_status or 'not submitted yet'}{f' ({videos})' if videos else ''}"
+    """Return the moment in at most 80 columns: only the tasks that are neither done nor waiting."""
+    going = {
+        task_id: states
+        for task_id, states in progress.tasks.items()
+        if set(states) - {"success", "waiting"}
+    }
+    if progress.tasks and {state for states in progress.tasks.values() for state in states} == {
+        "success"
+    }:
+        tasks = "every task has succeeded"
+    else:
+        shown = [f"{task_id} {_states(states).plain}" for task_id, states in going.items()]
+        tasks = ", ".join(shown) or "between two tasks"
+    counts = Counter(status for _, status, _ in progress.sub_jobs)
+    videos = ", ".join(f"{count} {status}" for status, count in counts.items())
+    job = progress.job_status or "not submitted yet"
+    return f"{tasks}; job {job}{f' ({videos})' if videos else ''}"
 
 
 def _states(states: Sequence[str]) -> Text:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.emulator.local import LocalIce
+from tests.real_airflow import RealAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,7 @@ def ices() -> Iterator[dict[str, LocalIce]]:
 @pytest.fixture(scope="session")
 def airflow(
     ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalAirflow]:
+) -> Iterator[RealAirflow]:
     """A real Airflow with the example DAGs and those of the tests."""
     folder = tmp_path_factory.mktemp("airflow")
     dags = folder / "dags"
@@ -70,9 +70,10 @@ def airflow(
         # Seconds after which a frozen worker is given up; its tasks are then retried.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # seconds after which a killed triggerer's waits are taken over
+        # Seconds after which another triggerer takes over the waits of a killed one.
+        "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
     }
-    with LocalAirflow(
+    with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True
     ) as airflow:
         yield airflow

@@ -17,24 +17,25 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import LocalAirflowError
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.get_provider_info import get_provider_info
 from tests.e2e.conftest import SECRET
+from tests.real_airflow import RealAirflow
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/how-to/connection.md").read_text()
 WRONG = "wr0ng-s3cret"
 KEYS = pytest.mark.parametrize(("secret", "good"), [(SECRET, True), (WRONG, False)])
 
 
-def form_of(airflow: LocalAirflow) -> dict[str, Any]:
+def form_of(airflow: RealAirflow) -> dict[str, Any]:
     forms = {row["connection_type"]: row for row in airflow.ui("connections/hook_meta")}
     found: dict[str, Any] = forms["alibaba_ice"]
     return found
 
 
 def save_as_the_form_does(
-    airflow: LocalAirflow, conn_id: str, ice: LocalIce, secret: str, **port: int
+    airflow: RealAirflow, conn_id: str, ice: LocalIce, secret: str, **port: int
 ) -> None:
     """Send what Save sends of a form whose extra fields are left as they are."""
     fields = form_of(airflow)["extra_fields"]
@@ -49,7 +50,7 @@ def save_as_the_form_does(
     airflow.api("POST", "connections", json=body | port)
 
 
-def press_the_test_button(airflow: LocalAirflow, conn_id: str) -> dict[str, Any]:
+def press_the_test_button(airflow: RealAirflow, conn_id: str) -> dict[str, Any]:
     """Send what the Test button sends, made from the row that the page shows."""
     rows = airflow.api("GET", "connections", params={"limit": 100})["connections"]
     (row,) = [row for row in rows if row["connection_id"] == conn_id]
@@ -77,19 +78,19 @@ def check(answer: dict[str, Any], good: bool) -> None:
 
 
 def command_line(
-    airflow: LocalAirflow, *arguments: str, **environ: str
+    airflow: RealAirflow, *arguments: str, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `airflow ARGUMENTS` to its end."""
     return subprocess.run(
         [sys.executable, "-m", "airflow", *arguments],
-        env=airflow._environ | environ,
+        env=airflow.environ() | environ,
         capture_output=True,
         text=True,
         timeout=120,
     )
 
 
-def test_the_connection_form_is_the_one_of_the_provider_info(airflow: LocalAirflow) -> None:
+def test_the_connection_form_is_the_one_of_the_provider_info(airflow: RealAirflow) -> None:
     form = form_of(airflow)
     assert form["hook_name"] == "Alibaba Cloud ICE"
     described = get_provider_info()["connection-types"][0]
@@ -104,7 +105,7 @@ def test_the_connection_form_is_the_one_of_the_provider_info(airflow: LocalAirfl
 
 @KEYS
 def test_the_button_tests_a_connection_made_in_the_form(
-    airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
+    airflow: RealAirflow, ices: dict[str, LocalIce], secret: str, good: bool
 ) -> None:
     conn_id = f"from_the_form_{good}"
     save_as_the_form_does(airflow, conn_id, ices["default"], secret, port=0)
@@ -112,7 +113,7 @@ def test_the_button_tests_a_connection_made_in_the_form(
 
 
 def test_airflow_refuses_to_test_a_connection_without_a_port(
-    airflow: LocalAirflow, ices: dict[str, LocalIce]
+    airflow: RealAirflow, ices: dict[str, LocalIce]
 ) -> None:
     # Where this fails, Airflow is fixed, and Port can be hidden again (the page, the form).
     save_as_the_form_does(airflow, "without_a_port", ices["default"], SECRET)
@@ -122,7 +123,7 @@ def test_airflow_refuses_to_test_a_connection_without_a_port(
 
 @KEYS
 def test_the_button_tests_a_connection_made_with_the_documented_command(
-    airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
+    airflow: RealAirflow, ices: dict[str, LocalIce], secret: str, good: bool
 ) -> None:
     unfolded = re.sub(r"\\\n *", "", PAGE)
     (line,) = re.findall(r"^ *airflow (connections add ice_default .*)$", unfolded, re.MULTILINE)
@@ -136,7 +137,7 @@ def test_the_button_tests_a_connection_made_with_the_documented_command(
 
 @KEYS
 def test_the_command_line_tests_a_connection_of_the_environment(
-    airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
+    airflow: RealAirflow, ices: dict[str, LocalIce], secret: str, good: bool
 ) -> None:
     (text,) = re.findall(r"^ *export (AIRFLOW_CONN_\w+='[^']*')$", PAGE, re.MULTILINE)
     (setting,) = shlex.split(text)
@@ -150,6 +151,6 @@ def test_the_command_line_tests_a_connection_of_the_environment(
     assert secret not in done.stdout
 
 
-def test_the_page_does_not_list_connections_of_the_environment(airflow: LocalAirflow) -> None:
+def test_the_page_does_not_list_connections_of_the_environment(airflow: RealAirflow) -> None:
     rows = airflow.api("GET", "connections", params={"limit": 100})["connections"]
     assert "ice_default" not in {row["connection_id"] for row in rows}

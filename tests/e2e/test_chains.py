@@ -14,10 +14,10 @@ from typing import Any
 import av
 import pytest
 
-from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.submission.identity import Wish
 from airflow_ice.submission.request import USER_DATA_KEY
+from tests.real_airflow import RealAirflow
 
 REVIEW = "ice_preview_review_render"
 SCENES = "ice_select_organize_render"
@@ -33,7 +33,7 @@ PICKED = (2, 0)
 class Run:
     """A run of an example DAG."""
 
-    airflow: LocalAirflow
+    airflow: RealAirflow
     ice: LocalIce
     dag_id: str
     run_id: str
@@ -104,7 +104,7 @@ def pictures(file: Path) -> tuple[int, int, int]:
 
 @pytest.fixture(scope="module")
 def runs(
-    airflow: LocalAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
+    airflow: RealAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Run]:
     """All chains, begun together, by name. Each test waits for its own."""
     ice = ices["default"]
@@ -283,7 +283,7 @@ def test_each_submitting_task_made_one_job_that_holds_its_key(
 
 @pytest.mark.usefixtures("question")
 def test_the_videos_that_failed_are_named_and_only_they_are_produced_again(
-    runs: dict[str, Run], airflow: LocalAirflow, ices: dict[str, LocalIce]
+    runs: dict[str, Run], airflow: RealAirflow, ices: dict[str, LocalIce]
 ) -> None:
     for run in runs.values():
         run.ended()  # the fault is for the next job

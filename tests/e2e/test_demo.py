@@ -51,7 +51,7 @@ def cleared(folder: Path) -> Iterator[None]:
 
 
 def processes_of(folder: Path) -> dict[int, str]:
-    """Return the command lines of all processes whose environment names the folder, by their ids."""
+    """Return the command lines of all processes whose environment names the folder, by id."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -129,7 +129,10 @@ def test_a_terminal_that_closes_ends_everything(tmp_path: Path) -> None:
     master, slave = os.openpty()
     # A process without a terminal takes the first one that it opens for its own, and hears when
     # that closes.
-    code = "import os, sys; os.open(os.ttyname(0), os.O_RDWR); from airflow_ice.cli import main; sys.exit(main())"
+    code = (
+        "import os, sys; os.open(os.ttyname(0), os.O_RDWR); "
+        "from airflow_ice.cli import main; sys.exit(main())"
+    )
     command = [sys.executable, "-c", code, "demo", "--output", str(tmp_path / "out")]
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     with (

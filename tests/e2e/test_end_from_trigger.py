@@ -3,12 +3,12 @@ resumes it."""
 
 from __future__ import annotations
 
-from airflow_ice.demo.local_airflow import LocalAirflow
+from tests.real_airflow import RealAirflow
 
 DAG_ID = "ice_end_from_trigger"
 
 
-def test_the_task_succeeds_without_a_second_worker(airflow: LocalAirflow) -> None:
+def test_the_task_succeeds_without_a_second_worker(airflow: RealAirflow) -> None:
     run_id = airflow.trigger(DAG_ID)
     assert airflow.wait_for_run(DAG_ID, run_id) == "success"
     job_id = airflow.xcom(DAG_ID, run_id, "submit")

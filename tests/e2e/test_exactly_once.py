@@ -26,9 +26,10 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import LocalAirflowError
 from airflow_ice.emulator.local import LocalIce
 from tests.e2e.conftest import SECRET
+from tests.real_airflow import RealAirflow
 
 DAG = "ice_submit"
 BATCH, HIGHLIGHTS = "SubmitBatchMediaProducingJob", "SubmitScreenMediaHighlightsJob"
@@ -41,7 +42,7 @@ class Board:
     """What the stories share: the task instances of the run, asked for once for all threads, and
     the one triggerer."""
 
-    def __init__(self, airflow: LocalAirflow, run_id: str) -> None:
+    def __init__(self, airflow: RealAirflow, run_id: str) -> None:
         self.airflow = airflow
         self.run_id = run_id
         self.triggerer_is_back = Event()
@@ -80,7 +81,7 @@ class Task:
 
     name: str
     ice: LocalIce
-    airflow: LocalAirflow
+    airflow: RealAirflow
     run_id: str
     board: Board
 
@@ -122,7 +123,8 @@ class Task:
                     for row in self.board.rows(self.name)
                 ]
                 raise LocalAirflowError(
-                    f"{self.name}: not {what} after {WITHIN:.0f} s; it is {rows}; logs in {self.airflow.home}"
+                    f"{self.name}: not {what} after {WITHIN:.0f} s; it is {rows}; "
+                    f"logs in {self.airflow.home}"
                 )
             time.sleep(POLL)
 
@@ -443,7 +445,7 @@ Told = Callable[[str], Task]
 
 
 @pytest.fixture(scope="module")
-def told(airflow: LocalAirflow) -> Iterator[Told]:
+def told(airflow: RealAirflow) -> Iterator[Told]:
     """All stories, begun together; called with a name, it waits for the end of that one and returns
     its task."""
     with ExitStack() as stack:
@@ -862,7 +864,7 @@ def test_a_task_that_a_user_ends_says_that_its_job_goes_on(told: Told, name: str
 
 
 def test_no_two_jobs_share_a_key_and_no_task_is_without_a_story(
-    told: Told, airflow: LocalAirflow
+    told: Told, airflow: RealAirflow
 ) -> None:
     tasks = [told(name) for name in STORIES]
     found = [key for task in tasks for key in keys(task)]

@@ -16,10 +16,11 @@ import av
 import pytest
 from rich.console import Console
 
-from airflow_ice.demo.local_airflow import LocalAirflow
-from airflow_ice.demo.run import DemoError, DemoOptions, _client, _conf, _follow
+from airflow_ice.demo.errors import DemoError
+from airflow_ice.demo.run import DemoOptions, _client, _conf, _follow
 from airflow_ice.emulator.local import LocalIce
 from tests.e2e.conftest import SECRET
+from tests.real_airflow import RealAirflow
 
 EXAMPLE = "ice_produce_and_publish"
 SCENARIOS = "ice_scenarios"
@@ -35,7 +36,7 @@ TICKET = "t1cket-in-the-uri"
 
 
 @pytest.fixture(scope="module")
-def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
+def issued(airflow: RealAirflow) -> Iterator[LocalIce]:
     """Run an ICE that knows issued keys only, one that issues them, and make a connection to both:
     `ice_issued`."""
 
@@ -76,7 +77,7 @@ def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
 
 @pytest.fixture(scope="module")
 def runs(
-    airflow: LocalAirflow,
+    airflow: RealAirflow,
     ices: dict[str, LocalIce],
     issued: LocalIce,
     tmp_path_factory: pytest.TempPathFactory,
@@ -117,7 +118,7 @@ def runs(
     return begun
 
 
-def states(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
+def states(airflow: RealAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
     """Return task id to state; for a mapped task, the list of states."""
     found: dict[str, Any] = {}
     for row in airflow.tasks(dag_id, run_id):
@@ -129,7 +130,7 @@ def states(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
 
 
 def test_the_example_dag_publishes_playable_videos(
-    airflow: LocalAirflow, runs: dict[str, str]
+    airflow: RealAirflow, runs: dict[str, str]
 ) -> None:
     run_id = runs[EXAMPLE]
     assert airflow.wait_for_run(EXAMPLE, run_id) == "success"
@@ -147,7 +148,7 @@ def test_the_example_dag_publishes_playable_videos(
 
 
 def test_a_failed_job_is_red_at_once_in_both_modes_and_is_not_retried(
-    airflow: LocalAirflow, runs: dict[str, str]
+    airflow: RealAirflow, runs: dict[str, str]
 ) -> None:
     run_id = runs["failing"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "failed"
@@ -166,7 +167,7 @@ def test_a_failed_job_is_red_at_once_in_both_modes_and_is_not_retried(
 
 
 def test_a_half_failed_job_delivers_its_rows_and_fails_when_all_are_required(
-    airflow: LocalAirflow, runs: dict[str, str]
+    airflow: RealAirflow, runs: dict[str, str]
 ) -> None:
     run_id = runs["half"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "failed"
@@ -186,7 +187,7 @@ def test_a_half_failed_job_delivers_its_rows_and_fails_when_all_are_required(
 
 
 def test_a_half_failed_job_publishes_what_is_good_when_any_is_enough(
-    airflow: LocalAirflow, runs: dict[str, str]
+    airflow: RealAirflow, runs: dict[str, str]
 ) -> None:
     run_id = runs["half_any"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "success"
@@ -196,7 +197,7 @@ def test_a_half_failed_job_publishes_what_is_good_when_any_is_enough(
 
 
 def test_the_demo_follows_a_run_that_fails_and_says_why(
-    airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
+    airflow: RealAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
 ) -> None:
     shown = io.StringIO()
     with (
@@ -208,7 +209,7 @@ def test_the_demo_follows_a_run_that_fails_and_says_why(
 
 
 def test_a_throttled_account_only_takes_longer(
-    airflow: LocalAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
+    airflow: RealAirflow, runs: dict[str, str], ices: dict[str, LocalIce]
 ) -> None:
     run_id = runs["throttled"]
     assert airflow.wait_for_run(SCENARIOS, run_id) == "success"
@@ -218,21 +219,21 @@ def test_a_throttled_account_only_takes_longer(
 
 
 @pytest.fixture
-def ended(airflow: LocalAirflow, runs: dict[str, str]) -> None:
+def ended(airflow: RealAirflow, runs: dict[str, str]) -> None:
     """All runs have ended."""
     for name, run_id in runs.items():
         airflow.wait_for_run(EXAMPLE if name in {EXAMPLE, "no_clip"} else SCENARIOS, run_id)
 
 
 def test_issued_keys_serve_a_whole_run(
-    airflow: LocalAirflow, runs: dict[str, str], issued: LocalIce
+    airflow: RealAirflow, runs: dict[str, str], issued: LocalIce
 ) -> None:
     assert airflow.wait_for_run(SCENARIOS, runs["issued"]) == "success"
     assert len(issued.jobs()) == 1
 
 
 @pytest.mark.usefixtures("ended")
-def test_no_secret_and_no_signature_is_in_any_log_or_xcom(airflow: LocalAirflow) -> None:
+def test_no_secret_and_no_signature_is_in_any_log_or_xcom(airflow: RealAirflow) -> None:
     logs = [file for file in airflow.home.rglob("*.log*") if file.is_file()]
     assert any("task_id=wait" in str(file) for file in logs)
     marks = (

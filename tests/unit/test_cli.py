@@ -16,7 +16,7 @@ import pytest
 
 from airflow_ice.cli import _parser, main
 from airflow_ice.demo import run
-from airflow_ice.demo.local_airflow import LocalAirflowError
+from airflow_ice.demo.errors import DemoError, LocalAirflowError
 from airflow_ice.emulator import server
 from airflow_ice.emulator.model.settings import Settings
 
@@ -56,7 +56,7 @@ def test_a_count_that_can_be_is_handed_on(count: int, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "error",
     [
-        run.DemoError("task collect failed: no"),
+        DemoError("task collect failed: no"),
         LocalAirflowError("it is ill"),
         OSError("disk full"),
         ValueError("no clips"),

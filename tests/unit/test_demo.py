@@ -1,4 +1,4 @@
-"""The demo without its Airflow: what it asks for, what it shows, and what it says when a run fails."""
+"""The demo without its Airflow: what it asks for and shows, and what it says when a run fails."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from rich.console import Console
 from airflow_ice.api.client import IceClient
 from airflow_ice.api.errors import IceTransportError
 from airflow_ice.demo.clips import check_clips, make_clips, media_groups
-from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
+from airflow_ice.demo.errors import LocalAirflowError
+from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
-from airflow_ice.demo.show import published_lines
+from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.media.objects import parse_object_url
 from airflow_ice.waiting import counted
 
@@ -70,8 +71,11 @@ def test_no_part_goes_through_a_proxy_to_this_machine(
         monkeypatch.setenv(name, "intranet.example.com")
     airflow = LocalAirflow(tmp_path, tmp_path, connections={})
     airflow.stop()
-    ask = "import urllib.request as r; assert r.getproxies()['http']; assert r.proxy_bypass('127.0.0.1')"
-    subprocess.run([sys.executable, "-c", ask], env=airflow._environ, check=True)
+    ask = (
+        "import urllib.request as r; assert r.getproxies()['http']; "
+        "assert r.proxy_bypass('127.0.0.1')"
+    )
+    subprocess.run([sys.executable, "-c", ask], env=airflow.processes.environ, check=True)
 
 
 def test_a_look_that_fails_does_not_end_the_demo() -> None:
@@ -108,7 +112,9 @@ def test_a_second_ctrl_c_leaves_no_process_behind(airflow: LocalAirflow) -> None
         process = subprocess.Popen(
             [sys.executable, "-c", stubborn], stdout=subprocess.PIPE, start_new_session=True
         )
-        airflow._processes[name] = process  # before anything is read: the fixture then ends it
+        airflow.processes._running[name] = (
+            process  # before anything is read: the fixture then ends it
+        )
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
@@ -256,6 +262,47 @@ def test_the_list_of_videos_fits_80_columns_and_shows_whole_paths(
     # The columns stand below their headings.
     for word in ("video", "length", "picture"):
         assert rows[0][columns.index(word) + len(word)] == " "
+
+
+@pytest.mark.parametrize(
+    ("tasks", "job", "line"),
+    [
+        (
+            {"submit": ["running"], "wait": ["waiting"], "collect": ["waiting"], "publish": []},
+            Progress(),
+            "submit running; job not submitted yet",
+        ),
+        (
+            {"submit": ["success"], "wait": ["deferred"], "collect": ["waiting"]},
+            Progress(job_status="Processing", sub_jobs=[(0, "Success", 1), (1, "Failed", 0)]),
+            "wait deferred; job Processing (1 Success, 1 Failed)",
+        ),
+        (
+            {"collect": ["success"], "publish": ["success", "running", "queued"]},
+            Progress(job_status="Finished"),
+            "publish 1 success, 1 running, 1 queued; job Finished",
+        ),
+        (
+            {"submit": ["success"], "wait": ["waiting"]},
+            Progress(job_status="Init"),
+            "between two tasks; job Init",
+        ),
+        (
+            {"submit": ["success"], "publish": ["success"] * 100},
+            Progress(job_status="Finished", sub_jobs=[(n, "Success", 100) for n in range(100)]),
+            "every task has succeeded; job Finished (100 Success)",
+        ),
+    ],
+)
+def test_a_moment_is_a_line_of_80_columns(
+    tasks: dict[str, list[str]], job: Progress, line: str
+) -> None:
+    shown = io.StringIO()
+    with Show(Console(file=shown, width=80)) as show:
+        for _ in range(2):  # a moment like the one before is not printed again
+            show.update(Progress(tasks, "job-1", job.job_status, job.sub_jobs))
+    assert shown.getvalue().splitlines() == [line]
+    assert len(line) <= 80
 
 
 def test_a_path_that_is_longer_than_the_terminal_stays_whole(tmp_path: Path) -> None:

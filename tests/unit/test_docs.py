@@ -12,6 +12,7 @@ import re
 import shlex
 import tempfile
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +23,9 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, task
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_ice import exceptions, hooks, metrics, operators, sensors
+from airflow_ice import exceptions, hooks, metrics, operators, picking, sensors, transfers
 from airflow_ice.api import errors
 from airflow_ice.cli import _parser
-from airflow_ice.emulator.control import fault_table
 from airflow_ice.emulator.local import LocalIce
 from airflow_ice.get_provider_info import get_provider_info
 
@@ -71,12 +71,18 @@ def frame() -> dict[str, Any]:
 
     public = {
         name: value
-        for module in (operators, sensors, hooks)
+        for module in (operators, picking, sensors, transfers, hooks)
         for name, value in vars(module).items()
         if name[0] != "_"
     }
     modules = {module.__name__: module for module in (hashlib, hmac, httpx, tempfile)}
-    given = {"DAG": DAG, "Asset": Asset, "EmptyOperator": EmptyOperator, "task": task}
+    given = {
+        "DAG": DAG,
+        "Asset": Asset,
+        "EmptyOperator": EmptyOperator,
+        "task": task,
+        "timedelta": timedelta,
+    }
     return {**public, **modules, **given, "Path": Path, "LocalIce": LocalIce, "publish": publish}
 
 
@@ -240,17 +246,32 @@ def test_the_reference_holds_every_metric() -> None:
     assert set(first_cells(DOCS / "reference/metrics.md")) == set(names) - {"airflow_ice.api"}
 
 
-def test_the_reference_holds_every_fault_and_the_shown_ones_are_valid() -> None:
-    page = DOCS / "reference/emulator.md"
+def test_the_faults_that_a_page_shows_over_http_are_valid() -> None:
     with LocalIce(render=False) as ice:
-        with pytest.raises(ValueError, match="known are") as refused:
-            ice.fault("no such fault")
-        known = set(str(refused.value).partition("known are ")[2].split(", "))
-        assert "{{ fault_table }}" in page.read_text()  # docs/conf.py puts the table there
-        assert set(re.findall(r"^\| `(\w+)` \|", fault_table(), re.MULTILINE)) == known
         bodies = re.findall(
             r"/_control/faults -d '([^']+)'", text_of(DOCS / "how-to/test-your-dag.md")
         )
         assert bodies
         for body in bodies:
             ice.fault(**json.loads(body))
+
+
+def test_each_place_that_a_contributor_is_sent_to_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"`([\w./*-]+/[\w.*-]*|[\w-]+\.(?:py|md))`", text)
+    assert len(places) > 12
+    for place in places:
+        found = [found for base in (ROOT, ROOT / "airflow_ice", DOCS) for found in base.glob(place)]
+        assert found, place
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (recipe,) = re.findall(r"^lint: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    linted = [
+        line.replace("$(BIN)/", "").strip(" .") for line in recipe.split("\t") if line.strip()
+    ]
+    hooks_file = (ROOT / ".pre-commit-config.yaml").read_text()
+    entries = re.findall(r"entry: \.venv/bin/(.*?)(?: --force-exclude)?$", hooks_file, re.MULTILINE)
+    assert entries == [line.strip().removesuffix(" .") for line in linted]
+    assert set(re.findall(r"language: (.*)", hooks_file)) == {"system"}
