@@ -10,18 +10,17 @@ the real service and against the local emulator alike: only the connection `ice_
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
     IceSubmitBatchMediaProducingJobOperator,
 )
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -111,33 +110,14 @@ def ice_many_campaigns() -> None:
         """Return the videos of all campaigns in one list."""
         return [media for batch in batches for media in batch]
 
-    @task(
+    publish = IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
+        name="{user_data.campaign}-{index}-{media_id}.mp4",
         retries=3,
         retry_delay=timedelta(seconds=30),
-        map_index_template=(
-            "{{ task.op_kwargs.media.user_data.campaign }} {{ task.op_kwargs.media.index }}"
-        ),
-    )
-    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
-        """Download one video to a folder: a stand-in for your own channel."""
-        import httpx
-
-        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
-        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
-        if info.status != "Normal" or info.file_url is None:
-            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / (
-            f"{media['user_data']['campaign']}-{media['index']}-{media['media_id']}.mp4"
-        )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
-            if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(
-                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
-                )
-            for chunk in reply.iter_bytes():
-                file.write(chunk)
-        return str(target)
+        map_index_template="{{ task.media.user_data.campaign }} {{ task.media.index }}",
+    ).expand(media=flatten(collect.output))
 
     @task(trigger_rule="one_failed")
     def some_failed() -> None:
@@ -146,7 +126,7 @@ def ice_many_campaigns() -> None:
             "Some campaign failed; its red task says why. Start a new run with that campaign alone: a clear would publish all again."
         )
 
-    [submit, wait, collect, publish.expand(media=flatten(collect.output))] >> some_failed()
+    [submit, wait, collect, publish] >> some_failed()
 
 
 ice_many_campaigns()

@@ -9,17 +9,15 @@ the real service and against the local emulator alike: only the connection `ice_
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Param, dag, task
+from airflow.sdk import Param, dag
 
-from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceSubmitBatchMediaProducingJobOperator,
     IceSubmitSceneBatchEditingJobOperator,
 )
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -107,27 +105,13 @@ def ice_preview_review_render() -> None:
         timeout=timedelta(hours=2),
     )
 
-    @task(retries=3, retry_delay=timedelta(seconds=30))
-    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
-        """Download one video to a folder: a stand-in for your own channel."""
-        import httpx
-
-        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
-        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
-        if info.status != "Normal" or info.file_url is None:
-            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
-            if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(
-                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
-                )
-            for chunk in reply.iter_bytes():
-                file.write(chunk)
-        return str(target)
-
-    publish.expand(media=render.output)
+    IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
+        name="video-{index}-{media_id}.mp4",
+        retries=3,
+        retry_delay=timedelta(seconds=30),
+    ).expand(media=render.output)
 
 
 ice_preview_review_render()

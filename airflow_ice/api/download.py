@@ -34,7 +34,7 @@ class DownloadPolicy:
     """How long and how often a download is tried.
 
     :param timeout: seconds for all of it.
-    :param tries: requests without one byte, in a row, after which it is given up.
+    :param tries: failures without a byte in between, after which it is given up.
     :param restarts: how often it may begin from the first byte again.
     :param first_pause: seconds before the second try; each further one waits twice as long.
     :param longest_pause: seconds.
@@ -177,7 +177,9 @@ class Download:
         # Jittered, so that tasks do not retry together.
         pause *= random.uniform(0.75, 1.0)  # noqa: S311
         if self._failures >= self._policy.tries:
-            raise self._error(f"{cause}; {self._failures} requests in a row brought nothing")
+            raise self._error(
+                f"{cause}; it failed {self._failures} times without a byte in between"
+            )
         if now + pause >= self._deadline:
             raise self._error(f"{cause}; its {self._policy.timeout:g} s are over")
         return pause

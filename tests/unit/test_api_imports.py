@@ -36,6 +36,7 @@ def test_no_module_knows_airflow_or_the_rest_of_the_package(module: str) -> None
 def test_only_the_client_speaks_http() -> None:
     assert [module for module in MODULES if "httpx" in imported(module)] == [
         "client",
+        "fetch",
         "transport",
     ]
     assert not [
