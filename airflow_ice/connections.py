@@ -12,14 +12,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_ice.api import limits
 from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
-from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
+from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint, region_endpoint
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.rate import DEFAULT_REQUESTS_PER_SECOND
 from airflow_ice.api.redaction import redact
@@ -169,6 +169,16 @@ class IceConnection:
         """The region whose endpoint the requests go to; None for any other host."""
         regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
         return regional[1] if regional else None
+
+    def in_region(self, region_id: str | None) -> IceConnection:
+        """Return what leads to the same account in a region, by the same network.
+
+        :param region_id: None for no other than its own. A host that is no region's endpoint stays.
+        """
+        if region_id is None or self.region in {None, region_id}:
+            return self
+        network = "vpc" if self.endpoint.host.startswith("ice-vpc.") else "public"
+        return replace(self, endpoint=region_endpoint(region_id, network))
 
     def account(self) -> dict[str, str]:
         """Return where jobs run and who pays, as texts that differ where either does. No secret is

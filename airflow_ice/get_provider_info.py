@@ -37,7 +37,10 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}
         ],
         "operators": [
-            {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.operators"]}
+            {
+                "integration-name": "Alibaba Cloud ICE",
+                "python-modules": ["airflow_ice.operators", "airflow_ice.picking"],
+            }
         ],
         "sensors": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.sensors"]}
@@ -52,6 +55,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_ice.transfers",
             }
         ],
+        "extra-links": ["airflow_ice.links.IceVideosLink"],
         "connection-types": [
             {
                 "connection-type": "alibaba_ice",

@@ -109,6 +109,14 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """
         return type(self).of(self.ice_conn_id, self.connection(), tries=tries or self.tries)
 
+    def in_region(self, region_id: str | None) -> Self:
+        """Return a hook for the connection as this one has read it, in a region.
+
+        :param region_id: None for the same one.
+        """
+        connection = self.connection().in_region(region_id)
+        return type(self).of(self.ice_conn_id, connection, tries=self.tries)
+
     def connection(self) -> IceConnection:
         """Return the connection, read once.
 

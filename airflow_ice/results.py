@@ -15,6 +15,7 @@ from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFew
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable
 from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
+from airflow_ice.links import push_link
 from airflow_ice.submission.request import USER_DATA_KEY
 from airflow_ice.waiting import (
     JOB_ENDED,
@@ -42,6 +43,11 @@ around this API wait 3, 6 and 9 s.
 ICE_JOB: Final = "ice_job"
 """The XCom key of `{"job_id", "ice_conn_id", "region_id"}`, which each task pushes as soon as it
 knows its job.
+"""
+
+ICE_PICK: Final = "ice_pick"
+"""The XCom key of what a person is asked: `{"ice_conn_id", "region_id", "none", "body",
+"rows"}`, the rows as under `media`, each with the `option` that names it; see picking.py.
 """
 
 Returns = Literal["job", "media", "media_ids", "media_urls", "project_ids", "failed"]
@@ -221,6 +227,7 @@ def push_job(
         context["ti"].xcom_push(key=ICE_JOB, value=value)
     except Exception as cause:  # noqa: BLE001 - whatever it is, the job goes first
         log.warning("%s could not be pushed to XCom: %s (JobId=%s)", ICE_JOB, cause, job_id)
+    push_link(context, log)
 
 
 def media_row(sub: SubJob) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.exceptions import not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.links import IceVideosLink
 from airflow_ice.literals import check_job_id
 from airflow_ice.polling.worker import WorkerPoller, last_poll
 from airflow_ice.results import push_job
@@ -75,6 +76,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "ice_conn_id", "region_id")
+    operator_extra_links = (IceVideosLink(),)
     ui_color = "#e8f1fb"
 
     def __init__(
@@ -264,6 +266,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             exponential_backoff=self.exponential_backoff,
             max_wait=self._longest_interval(),
             silent_fail=self.silent_fail,
+            seen_in=self._poller.region if self._poller else None,
             end_from_trigger=self.end_from_trigger,
         )
 

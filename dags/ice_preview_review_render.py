@@ -2,30 +2,26 @@
 
     preview --> pick (a person) --> render --> publish (one task a video)
 
-The person answers in Airflow: Browse > Required Actions, or the task's own page. Nobody's slot is held meanwhile. It runs against
-the real service and against the local emulator alike: only the connection `ice_default` differs.
+The person watches the previews on the task's tab "ICE videos" and ticks the good ones there, or
+answers in Airflow's own form: Browse > Required Actions. No worker slot is held meanwhile. It runs
+against the real service and against the local emulator alike: only the connection `ice_default`
+differs.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, dag
 
 from airflow_ice.operators import (
     IceSubmitBatchMediaProducingJobOperator,
     IceSubmitSceneBatchEditingJobOperator,
 )
+from airflow_ice.picking import IcePickOperator
 from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
-
-
-class PickOperator(HITLOperator):
-    """Asks a person; what there is to choose from comes from the task before."""
-
-    template_fields = (*HITLOperator.template_fields, "options")
 
 
 @dag(
@@ -81,21 +77,17 @@ def ice_preview_review_render() -> None:
             hours=2
         ),  # your decision: when to stop waiting; the job itself goes on and stays billed
     )
-    pick = PickOperator(
+    pick = IcePickOperator(
         task_id="pick",
+        media=preview.output["media"],
+        returns="project_ids",
         subject="Which previews are to be rendered?",
-        # Each preview is an editing project: the ICE console plays it under its id.
-        body='{% for row in ti.xcom_pull("preview", key="media") %}\n- preview {{ row.index }}: `{{ row.project_id }}`{% endfor %}',
-        options=preview.output["project_ids"],  # one option for each preview
-        multiple=True,
-        response_timeout=timedelta(
-            days=3
-        ),  # your decision: with no answer by then the task fails, and nothing is rendered
-        multiple_outputs=True,  # so that chosen_options can be taken below
+        # your decision: with no answer by then the task fails, and nothing is rendered
+        response_timeout=timedelta(days=3),
     )
     render = IceSubmitSceneBatchEditingJobOperator(
         task_id="render",
-        project_ids=pick.output["chosen_options"],
+        project_ids=pick.output,
         output_config="{{ params.render_config | tojson }}",
         require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
         returns="media",  # the rows of the good videos, for publish.expand below

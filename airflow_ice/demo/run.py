@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
@@ -28,7 +29,7 @@ from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LOGIN, LocalAirflow, LocalAirflowError
 from airflow_ice.demo.show import Progress, Show, published_lines
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.objects import ObjectName, object_url
+from airflow_ice.emulator.media.objects import ObjectName, object_url
 from airflow_ice.waiting import counted
 
 DAG_ID: Final = "ice_produce_and_publish"
@@ -207,9 +208,13 @@ def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress
 def _published(airflow: LocalAirflow, run_id: str) -> list[tuple[dict[str, Any], Path]]:
     rows = airflow.xcom(DAG_ID, run_id, "collect")
     return [
-        (row, Path(airflow.xcom(DAG_ID, run_id, "publish", map_index=place)))
+        (row, _file_of(airflow.xcom(DAG_ID, run_id, "publish", map_index=place)))
         for place, row in enumerate(rows)
     ]
+
+
+def _file_of(published: Mapping[str, Any]) -> Path:
+    return Path(unquote(urlsplit(published["uri"]).path))
 
 
 def _picture_size(file: Path) -> str:

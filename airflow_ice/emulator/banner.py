@@ -7,9 +7,9 @@ import mimetypes
 import shlex
 from typing import Final
 
-from airflow_ice.emulator.objects import ObjectStore, object_url
+from airflow_ice.emulator.media.objects import ObjectStore, object_url
+from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.emulator.server import url_host
-from airflow_ice.emulator.settings import Settings
 
 _DEFAULT_REGION: Final = "cn-shanghai"  # of a connection that names none
 _MOST_CLIPS: Final = 100

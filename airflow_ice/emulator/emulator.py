@@ -7,17 +7,19 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from airflow_ice.emulator.actions import Actions
-from airflow_ice.emulator.callbacks import Callbacks
-from airflow_ice.emulator.clock import Clock
-from airflow_ice.emulator.faults import Faults
-from airflow_ice.emulator.gateway import Gateway
-from airflow_ice.emulator.lifecycle import Lifecycle
-from airflow_ice.emulator.material import MaterialFinder
-from airflow_ice.emulator.objects import ObjectStore
-from airflow_ice.emulator.render_queue import RenderQueue
-from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.store import STORE_FILE, Store
+from airflow_ice.emulator.engine.callbacks import Callbacks
+from airflow_ice.emulator.engine.lifecycle import Lifecycle
+from airflow_ice.emulator.engine.making import JobMaker
+from airflow_ice.emulator.media.material import MaterialFinder
+from airflow_ice.emulator.media.objects import ObjectStore
+from airflow_ice.emulator.media.render_queue import RenderQueue
+from airflow_ice.emulator.model.clock import Clock
+from airflow_ice.emulator.model.faults import Faults
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.model.store import STORE_FILE, Store
+from airflow_ice.emulator.wire.actions import Actions
+from airflow_ice.emulator.wire.gateway import Gateway
+from airflow_ice.emulator.wire.object_server import ObjectServer
 
 
 class Emulator:
@@ -31,13 +33,13 @@ class Emulator:
         self.finder = MaterialFinder(self.store, self.objects)
         self.faults = Faults()
         self.callbacks = Callbacks(settings.callback_auth_key)
-        self.lifecycle = Lifecycle(
-            settings, self.store, self.clock, self.faults, self.finder, self.callbacks
-        )
-        actions = Actions(
+        maker = JobMaker(settings, self.store, self.clock, self.faults, self.finder)
+        self.lifecycle = Lifecycle(self.store, self.clock, maker, self.callbacks)
+        self.actions = Actions(
             settings, self.store, self.clock, self.objects, self.finder, self.lifecycle
         )
-        self.gateway = Gateway(settings, actions, self.faults)
+        self.gateway = Gateway(settings, self.actions, self.faults)
+        self.object_server = ObjectServer(settings, self.objects, self.clock, self.faults)
         self.renders: RenderQueue | None = None
         self._background: asyncio.Task[None] | None = None
 

@@ -41,6 +41,7 @@ class Backoff:
         self.error: IceError | None = None
         """What the service fails with; None while it works."""
         self._failed_at = float("-inf")
+        self._opened_at = float("-inf")
         self.not_before = float("-inf")
         """Monotonic seconds of the next probe."""
 
@@ -49,9 +50,18 @@ class Backoff:
         """Whether all hold back."""
         return self.error is not None
 
+    @property
+    def probes_at_once(self) -> int:
+        """How many jobs to ask for: two after two that failed, which may be failures of theirs."""
+        return 1 if self._probes < 2 else 2
+
     def is_news(self, now: float) -> bool:
         """Tell whether the last failure is so recent that a wait may end by it."""
         return now - self._failed_at <= NEWS
+
+    def probe_now(self, now: float) -> None:
+        """Make the next probe due, because a wait must end and may end only by fresh news."""
+        self.not_before = min(self.not_before, now)
 
     def worked(self, now: float) -> bool:
         """Note a poll that worked, and tell whether all were held back until now."""
@@ -60,16 +70,19 @@ class Backoff:
         self.error, self._failures, self._probes = None, 0, 0
         return was_open
 
-    def failed(self, error: IceError, now: float, *, before: int, shortest: float) -> bool:
+    def failed(
+        self, error: IceError, now: float, *, began: float, before: int, shortest: float
+    ) -> bool:
         """Note a failed poll, and tell whether all hold back because of it.
 
-        :param before: failed polls of the same job in a row before this one.
+        :param began: monotonic seconds at which the poll began.
+        :param before: failures in a row, before this one, that the job has met or heard of.
         :param shortest: the shortest interval of all waits, in seconds.
         """
         of_credentials = isinstance(error, CREDENTIAL_ERRORS)
         if not (error.transient or of_credentials):
             return False
-        if self.is_open and now < self.not_before:
+        if self.is_open and began < self._opened_at:
             return True  # a poll from before all were held back
         if not self.is_open:
             if before > 0 and now - self._worked_at <= WORKED_LATELY:
@@ -77,6 +90,7 @@ class Backoff:
             self._failures += FAILURES_OF_ALL if of_credentials else 1
             if self._failures < FAILURES_OF_ALL:
                 return False
+            self._opened_at = now
         self.error = error
         self._failed_at = now
         self._probes += 1

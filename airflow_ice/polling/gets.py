@@ -1,7 +1,7 @@
 """Polls single jobs with GetBatchMediaProducingJob, a few at a time.
 
-A job whose last poll failed or was slow goes into a lane of its own, and a poll that turns out to be
-slow makes room for others, so that slow and failing jobs hold up each other only.
+A job whose last poll failed or was slow goes into a lane of its own, and a poll that turns out to
+be slow makes room for others, so that slow and failing jobs hold up each other only.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Gets:
 
     :param on_doubt: called with an error of all, or of an unknown job: the connection may have been
         edited, or its credentials be refused.
-    :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved the
-        wait to where the job was seen.
+    :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved
+        the wait to where the job was seen.
     """
 
     def __init__(
@@ -97,6 +97,11 @@ class Gets:
     def is_busy(self) -> bool:
         """Whether a job is being asked for."""
         return bool(self._asked)
+
+    @property
+    def is_answer_near(self) -> bool:
+        """Whether a job is being asked for whose answer does not take long yet."""
+        return len(self._asked) > self._slow
 
     def is_asked(self, job_id: str) -> bool:
         """Tell whether a job is being asked for, so that its waits hear of it."""
@@ -146,6 +151,8 @@ class Gets:
 
         self._slow += 1
         asking.add_done_callback(ended)
+        # A probe that hangs is an answer too: another one may get a reply.
+        self._watches.note_due(float("-inf"))
 
     async def _ask_for(self, job_id: str) -> None:
         began = self._watches.clock()
@@ -175,10 +182,11 @@ class Gets:
         if not any(map(self._watches.is_due, watches)) and not (watches and job_id in self._checks):
             return
         assert self._calls is not None  # noqa: S101 - it is open while this runs
+        began = self._watches.clock()
         try:
             job = await self._calls.aget_batch_media_producing_job(job_id)
         except Exception as cause:  # noqa: BLE001 - whatever goes wrong in a poll is its error
-            await self._failed(poll_error(cause), job_id)
+            await self._failed(poll_error(cause), job_id, began)
         else:
             self._worked(job, job_id)
 
@@ -190,7 +198,7 @@ class Gets:
             self._accelerator.note_ended(job_id)
         for watch in self._watches.of(job_id):
             watch.failures = 0
-            watch.told_down = watch.refused = False
+            watch.told_down = watch.held_back = watch.refused = False
             watch.checked_at = now
             watch.tell(watch.wait.on_job, job, wall, now=now)
 
@@ -203,14 +211,16 @@ class Gets:
                 watch.due = min(watch.due, now)
         self._watches.note_due(now)
 
-    async def _failed(self, error: IceError, job_id: str) -> None:
+    async def _failed(self, error: IceError, job_id: str, began: float) -> None:
         watches = self._watches.of(job_id)
         if isinstance(error, IceJobNotFoundError):
             watches = [watch for watch in watches if not self._on_unknown(watch)]
         concerns_all = self._backoff.failed(
             error,
             self._watches.clock(),
-            before=min((watch.failures for watch in watches), default=0),
+            began=began,
+            # Where a wait was held back and others work since, its failure is its own.
+            before=min((watch.failures + watch.held_back for watch in watches), default=0),
             shortest=self._watches.shortest_interval(),
         )
         if concerns_all or isinstance(error, IceJobNotFoundError):

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import heapq
 import logging
 import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_ice import metrics
 from airflow_ice.api.calls import AsyncCalls
@@ -32,6 +33,9 @@ from airflow_ice.polling.gets import Gets
 from airflow_ice.polling.listing import Listing
 from airflow_ice.polling.watch import EARLY, Watch, Watches
 from airflow_ice.waiting import CREDENTIAL_ERRORS, PollOutcome, Wait
+
+if TYPE_CHECKING:
+    from airflow_ice.connections import IceConnection
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +115,7 @@ class Poller:
     ) -> None:
         self._open_client = open_client
         self._name = name
-        self._region = region
+        self.region = region
         self._draw = draw
         self._on_idle = on_idle
         self._following = Following(name, follow)
@@ -131,20 +135,28 @@ class Poller:
         self._reopen = False
 
     async def watch(
-        self, wait: Wait, interval: float, *, region_id: str | None = None
+        self,
+        wait: Wait,
+        interval: float,
+        *,
+        region_id: str | None = None,
+        seen_by: IceConnection | None = None,
     ) -> PollOutcome:
         """Poll until a wait is over, and return how it ended.
 
         :param interval: seconds within which each poll follows the last one.
         :param region_id: as the wait was given it.
+        :param seen_by: the connection that led to the job before, if that is another one.
         """
         due = self.watches.first_due(wait, interval, self._draw())
         watch = Watch(wait, interval, due=due, region_id=region_id)
+        watch.seen_by = seen_by
         self.join(watch)
         try:
             return await watch.over
         finally:
             if watch.poller is not None:
+                wait.region = watch.poller.region
                 watch.poller.leave(watch)
 
     def join(self, watch: Watch) -> None:
@@ -180,7 +192,7 @@ class Poller:
         self.watches.remove(watch)
         if not self.watches.count:
             self._on_idle()
-            metrics.polled(self._name, self._region, 0, 0.0, None)
+            metrics.polled(self._name, self.region, 0, 0.0, None)
             if self._task is not None:
                 self._task.cancel()
 
@@ -232,25 +244,39 @@ class Poller:
         due = self._due(watches, now)
         self._listing.begin(calls, len(due))
         ready = [watch for watch in due if self._listing.held_until(watch) <= now]
+        has_news = self._backoff.is_news(now)
+        wall = self.watches.wall_clock()
+        if not has_news and any(watch.wait.is_at_its_end(wall) for watch in ready):
+            self._backoff.probe_now(now)
         if not self._backoff.is_open:
             for watch in ready:
                 self._gets.ask(watch)
         elif now >= self._backoff.not_before:
-            if ready and not self._gets.is_busy:
-                # One that has failed least, due or not: a job that fails on its own proves nothing.
-                self._gets.ask(min(watches, key=lambda watch: watch.failures), check=True)
+            if ready and not self._gets.is_answer_near:
+                self._probe(watches, now)
         elif self._backoff.error is not None:
             await self.watches.tell_error(
                 self._backoff.error,
                 ready,
                 told_down=True,
-                poll_first=None if self._backoff.is_news(now) else self._backoff.not_before,
+                poll_first=None if has_news else self._backoff.not_before,
             )
         self._schedule(watches)
         now = self.watches.wall_clock()
         oldest = now - min((watch.wait.started_at for watch in watches), default=now)
         took = self.watches.clock() - began
-        metrics.polled(self._name, self._region, len(watches), oldest, took)
+        metrics.polled(self._name, self.region, len(watches), oldest, took)
+
+    def _probe(self, watches: list[Watch], now: float) -> None:
+        """Ask for a job or two while all others hold back."""
+        if self._gets.is_busy:  # one beside a probe that hangs, and the next an interval later
+            self._backoff.not_before = now + self.watches.shortest_interval()
+        free = [watch for watch in watches if not self._gets.is_asked(watch.wait.job_id)]
+        # Any that have failed least, due or not: a job that fails on its own proves nothing, and
+        # those that do may stand side by side.
+        number = self._backoff.probes_at_once
+        for watch in heapq.nsmallest(number, free, key=lambda one: (one.failures, self._draw())):
+            self._gets.ask(watch, check=True)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
         """Return the waits to poll now: if one is due, also those that are due soon."""
@@ -265,7 +291,7 @@ class Poller:
     def _schedule(self, watches: list[Watch]) -> None:
         """Find out when the next turn is."""
         now = self.watches.clock()
-        probing = self._backoff.is_open and self._gets.is_busy
+        probing = self._backoff.is_open and self._gets.is_answer_near
         next_due = shortest = math.inf
         for watch in watches:
             shortest = min(shortest, watch.interval)

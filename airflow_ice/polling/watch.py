@@ -47,6 +47,7 @@ class Watch:
         "context",
         "due",
         "failures",
+        "held_back",
         "interval",
         "listed",
         "over",
@@ -76,6 +77,8 @@ class Watch:
         """The last poll of this job took long."""
         self.told_down = False
         """It was told of a failure of the service, without a poll of its own."""
+        self.held_back = False
+        """It was told so since its job was last shown."""
         self.listed = False
         self.unlisted = 0
         """Complete lists in a row that did not show the job although it runs."""
@@ -203,6 +206,7 @@ class Watches:
         drop_frames(error)
         async for watch in in_turns(list(watches)):
             watch.told_down = told_down
+            watch.held_back = watch.held_back or told_down
             watch.tell(
                 watch.wait.on_error,
                 error,

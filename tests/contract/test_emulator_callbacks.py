@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_ice.emulator.callbacks import may_be_called
+from airflow_ice.emulator.engine.callbacks import may_be_called
 from airflow_ice.emulator.local import LocalIce
 from tests.contract.conftest import Sdk
 

@@ -15,8 +15,8 @@ from alibabacloud_ice20201109 import models
 from alibabacloud_tea_openapi.exceptions import ClientException
 
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.planning import Segment, Timeline
-from airflow_ice.emulator.render import render
+from airflow_ice.emulator.media.render import render
+from airflow_ice.emulator.model.timeline import Segment, Timeline
 from tests.contract.conftest import Sdk
 
 SMALL = {"Width": 192, "Height": 128}

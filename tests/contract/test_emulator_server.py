@@ -24,7 +24,7 @@ PROGRAM = """
 import logging, sys
 from pathlib import Path
 from airflow_ice.emulator.server import serve
-from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.model.settings import Settings
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 serve(Settings(data_dir=Path(sys.argv[1]), port=0))
 print("stopped cleanly")
@@ -115,7 +115,7 @@ async def test_many_requests_at_once(ice: LocalIce, sdk: Sdk) -> None:
 def test_a_failure_of_the_emulator_is_an_answer(
     ice: LocalIce, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_ice.emulator import replies
+    from airflow_ice.emulator.wire import replies
 
     monkeypatch.setattr(replies, "list_row", lambda job: 1 / 0)
     Sdk(ice).submit()

@@ -1,4 +1,5 @@
-"""The chains that the API is made for, each an example DAG, on a real Airflow against the emulator."""
+"""The chains that the API is made for, each an example DAG, on a real Airflow against the
+emulator."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import av
 import pytest
@@ -73,7 +75,8 @@ class Run:
         return [job for job in self.ice.jobs() if key_of(job).startswith(f"{prefix}-")]
 
     def published(self, count: int) -> list[Path]:
-        return [Path(self.xcom("publish", map_index=place)) for place in range(count)]
+        rows = [self.xcom("publish", map_index=place) for place in range(count)]
+        return [Path(unquote(urlsplit(row["uri"]).path)) for row in rows]
 
 
 def key_of(job: dict[str, Any]) -> str:
@@ -139,7 +142,8 @@ def runs(
             CAMPAIGNS,
             {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]},
         ),
-        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as the service does.
+        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as
+        # the service does.
         "one_bad": (
             CAMPAIGNS,
             {

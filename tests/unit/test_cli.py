@@ -18,7 +18,7 @@ from airflow_ice.cli import _parser, main
 from airflow_ice.demo import run
 from airflow_ice.demo.local_airflow import LocalAirflowError
 from airflow_ice.emulator import server
-from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.model.settings import Settings
 
 
 @pytest.fixture(autouse=True)

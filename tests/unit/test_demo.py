@@ -24,7 +24,7 @@ from airflow_ice.demo.clips import check_clips, make_clips, media_groups
 from airflow_ice.demo.local_airflow import LocalAirflow, LocalAirflowError
 from airflow_ice.demo.run import DAG_ID, DemoOptions, _conf, _keep, _last_error, _progress, _why
 from airflow_ice.demo.show import published_lines
-from airflow_ice.emulator.objects import parse_object_url
+from airflow_ice.emulator.media.objects import parse_object_url
 from airflow_ice.waiting import counted
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_ice.emulator.banner import banner
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.emulator.settings import Settings
+from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.hooks import IceHook
 
 SETTINGS = Settings(data_dir=Path("unused"), port=4711)

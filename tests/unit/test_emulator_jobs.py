@@ -11,9 +11,18 @@ from hypothesis import example, given
 from hypothesis import settings as run
 from hypothesis import strategies as st
 
-from airflow_ice.emulator.clock import Clock, parse_timestamp, timestamp
-from airflow_ice.emulator.config_values import parse_json
-from airflow_ice.emulator.jobs import (
+from airflow_ice.emulator.engine.config_values import parse_json
+from airflow_ice.emulator.engine.planning import sentences_of, videos
+from airflow_ice.emulator.engine.validation import submission
+from airflow_ice.emulator.media.objects import (
+    ObjectName,
+    ObjectStore,
+    is_safe_key,
+    object_url,
+    parse_object_url,
+)
+from airflow_ice.emulator.model.clock import Clock, parse_timestamp, timestamp
+from airflow_ice.emulator.model.jobs import (
     Failure,
     JobPlan,
     Render,
@@ -23,16 +32,8 @@ from airflow_ice.emulator.jobs import (
     next_change,
     sub_job_state,
 )
-from airflow_ice.emulator.objects import (
-    ObjectName,
-    ObjectStore,
-    is_safe_key,
-    object_url,
-    parse_object_url,
-)
-from airflow_ice.emulator.planning import Timeline, sentences_of, videos
-from airflow_ice.emulator.settings import Settings
-from airflow_ice.emulator.validation import submission
+from airflow_ice.emulator.model.settings import Settings
+from airflow_ice.emulator.model.timeline import Timeline
 
 ORDER = {"Init": 0, "Processing": 1, "Success": 2, "Failed": 2, "Finished": 2}
 instants = st.floats(0, 1000)
@@ -92,11 +93,6 @@ def test_a_list_that_lags_shows_the_past() -> None:
     assert sub_job_state(plan, render, 79).status == "Processing"
     assert sub_job_state(plan, render, 80) == State("Success", 80)
     assert next_change(JobPlan(begins=10, ends=60, list_lag=100), [plan], [render], 0, 170) == 180
-
-
-def test_a_plan_survives_json() -> None:
-    plan = JobPlan(1, None, Failure("c", "m"), odd_status="x", odd_until=3)
-    assert JobPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
 def planned(inputs: Any, output: Any = None, editing: Any = None) -> list[Any]:

@@ -7,6 +7,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,35 @@ def test_imports_point_one_way(path: Path) -> None:
                 ("airflow_ice.sensors", "airflow_ice.operators", "airflow_ice.transfers")
             )
         }
+
+
+ROOMS = ("", "wire", "engine", "media", "model")  # the doors first; each may use those behind it
+EMULATOR_FILES = [path for path in SOURCES if path.parts[0] == "emulator"]
+
+
+def room(parts: Sequence[str]) -> str:
+    return parts[0] if parts and parts[0] in ROOMS else ""
+
+
+@pytest.mark.parametrize("path", EMULATOR_FILES, ids=str)
+def test_the_rooms_of_the_emulator_import_one_way(path: Path) -> None:
+    inside = room(path.parts[1:-1])
+    for name in imported(path):
+        if name.startswith("airflow_ice.emulator"):
+            used = room(name.split(".")[2:])
+            assert ROOMS.index(used) >= ROOMS.index(inside), f"{path} imports {name}"
+        elif name.startswith("airflow") and name != "airflow_ice.api":  # from it, not all of it
+            allowed = (
+                "airflow_ice.api.signature",
+                "airflow_ice.api.models",
+                "airflow_ice.api.errors",
+            )
+            assert name.startswith(allowed), f"{path} imports {name}"
+
+
+def test_each_file_of_the_emulator_is_in_a_room_or_is_a_door() -> None:
+    doors = {path.name for path in EMULATOR_FILES if len(path.parts) == 2}
+    assert doors == {
+        *("__init__.py", "banner.py", "control.py", "emulator.py", "local.py", "server.py")
+    }
+    assert {path.parts[1] for path in EMULATOR_FILES if len(path.parts) == 3} == set(ROOMS[1:])

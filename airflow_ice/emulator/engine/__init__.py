@@ -1,0 +1,1 @@
+"""What the emulator does with a submit: checks, plans, the life cycle of jobs, callbacks."""

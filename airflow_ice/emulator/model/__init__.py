@@ -1,0 +1,1 @@
+"""What the emulator is made of: settings, clock, errors, faults, jobs and their store."""
