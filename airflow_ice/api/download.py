@@ -27,6 +27,10 @@ _CHANGED: Final = frozenset({412, 416})
 _GONE: Final = frozenset({404, 410})
 _PASSING: Final = frozenset({408, 425, 429})
 _REFUSED: Final = frozenset({401, 403})
+_ADVICE: Final = {
+    True: "It was deleted or moved in its bucket: put it back, or render the video again.",
+    False: "Look the code up on OSS's page of error codes; a retry gets the same answer.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,7 @@ class Download:
                 code=code,
                 http_status=status,
                 request_id=request_id,
+                advice=None if code == "PublicEndpointForbidden" else _ADVICE[status in _GONE],
                 transient=False,
             )
         raise DownloadInterruptedError(said)

@@ -177,6 +177,7 @@ def test_a_file_that_is_gone_is_final(read: Reader) -> None:
         read()
     assert not caught.value.transient
     assert (caught.value.http_status, caught.value.request_id) == (404, "R-1")
+    assert "Let this task retry" not in str(caught.value)
     assert len(read.bucket.requests) == 1
 
 
