@@ -19,8 +19,9 @@ from airflow_ice.api import limits
 from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceDownloadError, IceInputError
 from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite, is_equal
+from airflow_ice.downloads import DOWNLOAD_TIMEOUT, READY_TIMEOUT
 from airflow_ice.exceptions import not_retried, unretried
-from airflow_ice.hooks import DOWNLOAD_TIMEOUT, READY_TIMEOUT, IceHook
+from airflow_ice.hooks import IceHook
 from airflow_ice.literals import is_literal
 
 if TYPE_CHECKING:

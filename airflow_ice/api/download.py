@@ -1,8 +1,8 @@
 """One download, as decisions: what to ask for next, what a reply means, when it is over. No I/O and
 no clock: `fetch` does what this says, in both colours.
 
-A download goes on where it broke off: `Range` with `If-Match`, so that two versions of an object are
-never mixed. A changed object starts over, and so does one that does not match its length or its
+A download goes on where it broke off: `Range` with `If-Match`, so that two versions of an object
+are never mixed. A changed object starts over, and so does one that does not match its length or its
 checksum. A refused signature (403) is signed again. What keeps failing ends after a bounded number
 of tries without a byte, and all of it at a deadline.
 """
