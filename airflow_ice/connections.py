@@ -369,8 +369,7 @@ def _media_domains(extra: Mapping[str, Any]) -> dict[str, str]:
     for bucket, domain in found.items():
         if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
             rule = "must be a host name such as video.example.com, without a path"
-            field = f"media_domains.{bucket}"[: limits.MAX_PATH]
-            raise IceInputError(field, limits.shown("media_domains", domain), rule)
+            raise IceInputError(f"media_domains.{bucket}"[: limits.MAX_PATH], None, rule)
     return found
 
 
