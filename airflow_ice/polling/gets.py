@@ -232,7 +232,9 @@ class Gets:
                 # Where the connection leads now is the only place left, even if the job was not
                 # known there: that may have been a reply of the moment.
                 watch.refused, watch.rejected = True, None
-        await self._watches.tell_error(error, watches)
+        # A probe may come before a wait is due: its minute of doubt is counted by its own pauses.
+        due = [watch for watch in watches if self._watches.is_due(watch)]
+        await self._watches.tell_error(error, due)
         if concerns_all:
             await self._drop_queued(error)
 
