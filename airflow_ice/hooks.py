@@ -131,7 +131,7 @@ class IceHook(BaseHook, MediaDownloads):
     def get_conn(self) -> IceClient:
         """Return a client of its own, to be used in a `with` block.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         from airflow_ice.api.client import IceClient
 
@@ -141,7 +141,7 @@ class IceHook(BaseHook, MediaDownloads):
     async def aget_conn(self) -> AsyncIceClient:
         """Return an async client of its own, to be used in an `async with` block.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         from airflow_ice.api.client import AsyncIceClient
 
@@ -241,7 +241,7 @@ class IceHook(BaseHook, MediaDownloads):
     def endpoint_host(self) -> str:
         """Return the host that requests go to, with its port where that is not the scheme's own.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         return self._read().endpoint.host
 

@@ -1,10 +1,12 @@
-"""Produce many campaigns at once with Alibaba Cloud ICE, one batch job each, and publish every good video.
+"""Produce many campaigns at once with Alibaba Cloud ICE, one batch job each, and publish every good
+video.
 
     campaigns --> submit --> wait --> collect --> flatten --> publish
                   (one task a campaign each)                  (one task a video)
 
-A campaign that fails does not hold up the others: their videos are published, and the run turns red all the same. It runs against
-the real service and against the local emulator alike: only the connection `ice_default` differs.
+A campaign that fails does not hold up the others: their videos are published, and the run turns red
+all the same. It runs against the real service and against the local emulator alike: only the
+connection `ice_default` differs.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ def campaign_of(job_id: str, ti: Any) -> str:
     tags=["ice", "example"],
     user_defined_macros={"campaign_of": campaign_of},
     params={
-        # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one campaign overwrites another's files.
+        # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one
+        # campaign overwrites another's files.
         "campaigns": Param(
             [
                 {
@@ -95,11 +98,13 @@ def ice_many_campaigns() -> None:
         timeout=timedelta(
             hours=2
         ),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
-        trigger_rule="all_done",  # your decision: go on with the campaigns that were submitted, not only if all were
+        # your decision: go on with the campaigns that were submitted, not only if all were
+        trigger_rule="all_done",
     ).expand(job_id=submit.output)
     collect = IceGetBatchMediaProducingJobOperator.partial(
         task_id="collect",
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",
         map_index_template="{{ campaign_of(task.job_id, ti) }}",
         trigger_rule="all_done",
@@ -123,7 +128,7 @@ def ice_many_campaigns() -> None:
     def some_failed() -> None:
         """Turn the run red: with the others published, it would end green."""
         raise AirflowFailException(
-            "Some campaign failed; its red task says why. Start a new run with that campaign alone: a clear would publish all again."
+            "Some campaign failed; its red task says why. Start a new run with that campaign alone."
         )
 
     [submit, wait, collect, publish] >> some_failed()

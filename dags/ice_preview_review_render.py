@@ -1,4 +1,5 @@
-"""Make previews with Alibaba Cloud ICE, let a person pick the good ones, render and publish only those.
+"""Make previews with Alibaba Cloud ICE, let a person pick the good ones, render and publish only
+those.
 
     preview --> pick (a person) --> render --> publish (one task a video)
 
@@ -73,9 +74,8 @@ def ice_preview_review_render() -> None:
         wait_for_completion=True,
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(
-            hours=2
-        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(hours=2),
     )
     pick = IcePickOperator(
         task_id="pick",
@@ -89,7 +89,8 @@ def ice_preview_review_render() -> None:
         task_id="render",
         project_ids=pick.output,
         output_config="{{ params.render_config | tojson }}",
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",  # the rows of the good videos, for publish.expand below
         wait_for_completion=True,
         deferrable=True,

@@ -75,16 +75,17 @@ def ice_produce_and_publish() -> None:
     wait = IceBatchMediaProducingJobSensor(
         task_id="wait",
         job_id=submit.output,
-        deferrable=True,  # waits in the triggerer: no worker slot is held for the hour that a batch may take
+        # waits in the triggerer: no worker slot is held for the hour that a batch may take
+        deferrable=True,
         poke_interval=10,
-        timeout=timedelta(
-            hours=2
-        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(hours=2),
     )
     collect = IceGetBatchMediaProducingJobOperator(
         task_id="collect",
         job_id=wait.output,
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",  # the rows of the good videos, for publish.expand below
     )
 

@@ -1,9 +1,11 @@
-"""Make videos with Alibaba Cloud ICE in three steps, with a look into the material between the first and the second.
+"""Make videos with Alibaba Cloud ICE in three steps, with a look into the material between the
+first and the second.
 
     select --> edit --> organize --> render --> publish (one task a video)
 
-`select` matches clips to the sentences of your texts, `organize` lays the matches out as editing projects, `render` makes a video of
-each project. It runs against the real service and against the local emulator alike: only the connection `ice_default` differs.
+`select` matches clips to the sentences of your texts, `organize` lays the matches out as editing
+projects, `render` makes a video of each project. It runs against the real service and against the
+local emulator alike: only the connection `ice_default` differs.
 """
 
 from __future__ import annotations
@@ -65,14 +67,15 @@ def ice_select_organize_render() -> None:
         wait_for_completion=True,
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(
-            hours=2
-        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(hours=2),
     )
 
     @task
     def edit(selection: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-        """Leave sentences out. Your decision: change the selection here, or pass `select.output["extend_output"]` on as it is."""
+        """Leave sentences out. Your decision: change the selection here, or pass
+        `select.output["extend_output"]` on as it is.
+        """
         for script in selection["textMatchMediaOutputList"]:
             sentences = script["textMatchMediaSentenceOutputList"]
             script["textMatchMediaSentenceOutputList"] = [
@@ -95,7 +98,8 @@ def ice_select_organize_render() -> None:
         task_id="render",
         project_ids=organize.output["project_ids"],
         output_config="{{ params.render_config | tojson }}",
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",  # the rows of the good videos, for publish.expand below
         wait_for_completion=True,
         deferrable=True,

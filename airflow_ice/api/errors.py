@@ -1,4 +1,4 @@
-"""The exception tree of the ICE client: errors speak.
+"""The exception tree of the ICE client.
 
 Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`,
 `job_id`), and its text says what happened, what that means for the paid job, and what to do. None

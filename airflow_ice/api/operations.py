@@ -299,6 +299,9 @@ def _submits(
         def describe(*args: P.args, **kwargs: P.kwargs) -> Operation[str]:
             return row.operation(signature.bind(*args, **kwargs).arguments)
 
+        # What help() and the documentation show: the call it returns, not the declaration's None.
+        shown = signature.replace(return_annotation="Operation[str]")
+        describe.__signature__ = shown  # type: ignore[attr-defined]
         SUBMIT_ACTIONS[declared.__name__] = row
         return describe
 

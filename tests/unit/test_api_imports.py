@@ -57,9 +57,11 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_descriptions_errors_and_models_cost_next_to_nothing() -> None:
     loaded = loaded_after(
-        "import airflow_ice.api.calls, airflow_ice.api.credentials, airflow_ice.api.endpoints, airflow_ice.api.errors, "
-        "airflow_ice.api.limits, airflow_ice.api.models, airflow_ice.api.operations, airflow_ice.api.rate, "
-        "airflow_ice.api.redaction, airflow_ice.api.replies, airflow_ice.api.retries"
+        "import airflow_ice.api.calls, airflow_ice.api.credentials, airflow_ice.api.endpoints, "
+        "airflow_ice.api.download, airflow_ice.api.errors, airflow_ice.api.files, "
+        "airflow_ice.api.limits, airflow_ice.api.models, airflow_ice.api.operations, "
+        "airflow_ice.api.rate, airflow_ice.api.redaction, airflow_ice.api.replies, "
+        "airflow_ice.api.retries"
     )
     assert not loaded & {
         "airflow",
