@@ -297,24 +297,51 @@ def read_connection(
         than region_id; its message holds no secret.
     """
     extra = {name: value for name, value in checked_extra(extra).items() if value not in (None, "")}
-    for name, value in (("host", host), ("schema", schema), ("region_id", region_id)):
-        if not isinstance(value, (str, NoneType)):
-            raise IceInputError(name, limits.shown(name, value), "must be a text")
-    if port is not None:
-        limits.whole_number("port", port, 0, 65535)
-    address = (
-        f"{schema}://{host}" if host and schema in {"http", "https"} and "://" not in host else host
-    )
+    _check_text("region_id", region_id)
+    address = _address(host, port, schema)
     region = (
         (region_id or "").strip() or _text(extra, "region_id") or _text(extra, "region") or None
     )
-    where = endpoint(
-        region_id=region or DEFAULT_REGION,
-        network=_text(extra, "network") or "public",
-        host=address,
-        port=port,
-    )
+    network = _text(extra, "network") or "public"
+    where = endpoint(region_id=region or DEFAULT_REGION, network=network, host=address, port=port)
     _one_region(region, where)
+    settings = _credential_settings(extra, login, password)
+    return IceConnection(
+        endpoint=where,
+        credential_type=_credential_type(extra, settings),
+        connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT, *TIMEOUTS),
+        read_timeout=_number(extra, "read_timeout", READ_TIMEOUT, *TIMEOUTS),
+        proxy=_proxy(extra),
+        verify=_verify(extra, where),
+        max_requests_per_second=_number(
+            extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND, *RATES
+        ),
+        network=network,
+        media_domains=_media_domains(extra),
+        warnings=tuple(_unknown_settings(extra, conn_type)),
+        settings=settings,
+    )
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, (str, NoneType)):
+        raise IceInputError(name, limits.shown(name, value), "must be a text")
+
+
+def _address(host: str | None, port: int | None, schema: str | None) -> str | None:
+    """Return the endpoint override with its scheme, if it has one."""
+    _check_text("host", host)
+    _check_text("schema", schema)
+    if port is not None:
+        limits.whole_number("port", port, 0, 65535)
+    is_bare = host and "://" not in host
+    return f"{schema}://{host}" if is_bare and schema in {"http", "https"} else host
+
+
+def _credential_settings(
+    extra: Mapping[str, Any], login: str | None, password: str | None
+) -> dict[str, Any]:
+    """Return what credentials are made of, without what is not given."""
     settings: dict[str, Any] = {
         "access_key_id": _key(_there("access_key_id"), login or extra.get("access_key_id")),
         "access_key_secret": _key(
@@ -328,22 +355,7 @@ def read_connection(
         settings["role_session_expiration"] = int(
             _number(extra, "role_session_expiration", 0, *ROLE_SESSION)
         )
-    settings = {name: value for name, value in settings.items() if value not in (None, "")}
-    return IceConnection(
-        endpoint=where,
-        credential_type=_credential_type(extra, settings),
-        connect_timeout=_number(extra, "connect_timeout", CONNECT_TIMEOUT, *TIMEOUTS),
-        read_timeout=_number(extra, "read_timeout", READ_TIMEOUT, *TIMEOUTS),
-        proxy=_proxy(extra),
-        verify=_verify(extra, where),
-        max_requests_per_second=_number(
-            extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND, *RATES
-        ),
-        network=_text(extra, "network") or "public",
-        media_domains=_media_domains(extra),
-        warnings=tuple(_unknown_settings(extra, conn_type)),
-        settings=settings,
-    )
+    return {name: value for name, value in settings.items() if value not in (None, "")}
 
 
 def _media_domains(extra: Mapping[str, Any]) -> dict[str, str]:
@@ -357,8 +369,7 @@ def _media_domains(extra: Mapping[str, Any]) -> dict[str, str]:
     for bucket, domain in found.items():
         if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
             rule = "must be a host name such as video.example.com, without a path"
-            field = f"media_domains.{bucket}"[: limits.MAX_PATH]
-            raise IceInputError(field, limits.shown("media_domains", domain), rule)
+            raise IceInputError(f"media_domains.{bucket}"[: limits.MAX_PATH], None, rule)
     return found
 
 

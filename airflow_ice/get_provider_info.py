@@ -56,37 +56,42 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": ["airflow_ice.links.IceVideosLink"],
-        "connection-types": [
-            {
-                "connection-type": "alibaba_ice",
-                "hook-class-name": "airflow_ice.hooks.IceHook",
-                "hook-name": "Alibaba Cloud ICE",
-                "ui-field-behaviour": {
-                    # Port stays: Airflow 3.3's page sends port 0 with a test where none is
-                    # stored, and its server refuses the difference (apache/airflow#73298).
-                    "hidden-fields": ["schema"],
-                    "relabeling": {
-                        "login": "AccessKey ID",
-                        "password": "AccessKey Secret",
-                        "host": "Endpoint override",
-                        "port": "Port (0: the default)",
-                    },
-                    "placeholders": {
-                        "login": "LTAI...; empty with a role or the default chain",
-                        "host": (
-                            "empty for the region's own; http://127.0.0.1:8765 for the local "
-                            "emulator"
-                        ),
-                        "port": "0; left empty, Airflow 3.3 refuses to test it",
-                    },
-                },
-                "conn-fields": _connection_fields(),
-            }
-        ],
+        "connection-types": [_connection_type()],
+    }
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "alibaba_ice",
+        "hook-class-name": "airflow_ice.hooks.IceHook",
+        "hook-name": "Alibaba Cloud ICE",
+        "ui-field-behaviour": {
+            # Port stays: Airflow 3.3's page sends port 0 with a test where none is
+            # stored, and its server refuses the difference (apache/airflow#73298).
+            "hidden-fields": ["schema"],
+            "relabeling": {
+                "login": "AccessKey ID",
+                "password": "AccessKey Secret",
+                "host": "Endpoint override",
+                "port": "Port (0: the default)",
+            },
+            "placeholders": {
+                "login": "LTAI...; empty with a role or the default chain",
+                "host": (
+                    "empty for the region's own; http://127.0.0.1:8765 for the local emulator"
+                ),
+                "port": "0; left empty, Airflow 3.3 refuses to test it",
+            },
+        },
+        "conn-fields": _connection_fields(),
     }
 
 
 def _connection_fields() -> dict[str, Any]:
+    return {**_place_fields(), **_credential_fields(), **_request_fields()}
+
+
+def _place_fields() -> dict[str, Any]:
     return {
         "region_id": _field(
             "Region",
@@ -99,6 +104,11 @@ def _connection_fields() -> dict[str, Any]:
             default="public",
             enum=["public", "vpc"],
         ),
+    }
+
+
+def _credential_fields() -> dict[str, Any]:
+    return {
         "credential_type": _field(
             "Credential type",
             "access_key: AccessKey ID and Secret above. sts: the same and an STS token. The "
@@ -139,6 +149,11 @@ def _connection_fields() -> dict[str, Any]:
             "Credentials URI",
             "For credentials_uri: a local service that answers with STS credentials.",
         ),
+    }
+
+
+def _request_fields() -> dict[str, Any]:
+    return {
         "connect_timeout": _number("Connect time-out (s)", "Seconds to make a connection.", 5),
         "read_timeout": _number(
             "Read time-out (s)", "Seconds without a byte before a request is given up.", 10
@@ -151,8 +166,8 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "media_domains": _field(
             "Media domains",
-            'Custom domain of each bucket, for reading videos where OSS refuses its own: {"BUCKET": '
-            '"video.example.com"}.',
+            "Custom domain of each bucket, for reading videos where OSS refuses its own: "
+            '{"BUCKET": "video.example.com"}.',
         ),
         "verify": _field(
             "CA file",

@@ -12,8 +12,6 @@ import threading
 from collections import OrderedDict
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -22,17 +20,15 @@ from airflow.sdk.log import amask_secret, mask_secret
 
 from airflow_ice import metrics
 from airflow_ice.api import limits, operations
-from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
-from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
-from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite
 from airflow_ice.api.models import EditingProject, EditingProjectMaterials, MediaInfo
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
 from airflow_ice.api.redaction import secrets_of_urls
 from airflow_ice.api.signature import Credentials
 from airflow_ice.connections import IceConnection, read_connection
+from airflow_ice.downloads import MediaDownloads
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -45,11 +41,10 @@ T = TypeVar("T")
 TRIES: Final = 4
 """Sends in all of one call that may be repeated, unless a hook is told otherwise."""
 
-READY_TIMEOUT: Final = 600.0
-DOWNLOAD_TIMEOUT: Final = 3600.0
 
-
-class IceHook(BaseHook, Calls, AsyncCalls):
+# Longer than other classes here: Airflow finds a hook's methods on one class, and each has two
+# colours. What they do lies in `connections`, `api` and `downloads`.
+class IceHook(BaseHook, MediaDownloads):
     """Alibaba Cloud ICE (Intelligent Media Services) through an Airflow connection.
 
     Every action is a method, and has an async twin with an a-prefix. Used as it is, each call opens
@@ -136,7 +131,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     def get_conn(self) -> IceClient:
         """Return a client of its own, to be used in a `with` block.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         from airflow_ice.api.client import IceClient
 
@@ -146,7 +141,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     async def aget_conn(self) -> AsyncIceClient:
         """Return an async client of its own, to be used in an `async with` block.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         from airflow_ice.api.client import AsyncIceClient
 
@@ -246,7 +241,7 @@ class IceHook(BaseHook, Calls, AsyncCalls):
     def endpoint_host(self) -> str:
         """Return the host that requests go to, with its port where that is not the scheme's own.
 
-        :raises IceInputError: the connection cannot be.
+        :raises IceInputError: the connection is not valid.
         """
         return self._read().endpoint.host
 
@@ -266,62 +261,6 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         connection = self._read()
         return connection.connect_timeout + connection.read_timeout
 
-    def download_media(
-        self,
-        media_id: str,
-        path: str | PathLike[str],
-        *,
-        overwrite: Overwrite = "if_different",
-        ready_timeout: float = READY_TIMEOUT,
-        timeout: float = DOWNLOAD_TIMEOUT,
-    ) -> Downloaded:
-        """Download the file of a media asset. It appears at `path` whole, or not at all.
-
-        Resumes after a broken connection or an expired signature, and checks length and CRC-64.
-
-        :param path: a file of this machine; its folder is made.
-        :param overwrite: "if_different" (default) keeps an equal file, "never" any, "always" none.
-        :param ready_timeout: seconds that the asset may take to become Normal.
-        :param timeout: seconds for the download.
-        :raises IceInputError: an argument that cannot work; nothing was sent.
-        :raises IceDownloadError: it could not be read.
-        :raises IceError: GetMediaInfo failed for good.
-        """
-        from airflow_ice.api.media import read_media
-
-        with self._local_file(path, overwrite) as sink:
-            if overwrite == "never" and (size := sink.size) is not None:
-                return Downloaded(size, skipped=True)
-            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
-            found = read_media(self, source, sink, self.log)
-            if not found.skipped:
-                sink.commit()
-        return found
-
-    async def adownload_media(
-        self,
-        media_id: str,
-        path: str | PathLike[str],
-        *,
-        overwrite: Overwrite = "if_different",
-        ready_timeout: float = READY_TIMEOUT,
-        timeout: float = DOWNLOAD_TIMEOUT,  # noqa: ASYNC109 - as in the blocking twin
-    ) -> Downloaded:
-        """Download the file of a media asset without blocking the event loop; see
-        `download_media`.
-        """
-        from airflow_ice.api.media import aread_media
-
-        with self._local_file(path, overwrite) as sink:
-            if overwrite == "never" and (size := sink.size) is not None:
-                return Downloaded(size, skipped=True)
-            await self._aread()
-            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
-            found = await aread_media(self, source, sink, self.log)
-            if not found.skipped:
-                await asyncio.to_thread(sink.commit)
-        return found
-
     def media_source(self, media_id: str, *, ready_timeout: float, timeout: float) -> MediaSource:
         """Return a media asset, and how this connection reads it: what `api.media` takes.
 
@@ -338,11 +277,6 @@ class IceHook(BaseHook, Calls, AsyncCalls):
             connection.network,
             connection.media_domains,
         )
-
-    @staticmethod
-    def _local_file(path: str | PathLike[str], overwrite: Overwrite) -> LocalFile:
-        checked_overwrite(overwrite)
-        return LocalFile(Path(path), overwrite)
 
     def test_connection(self) -> tuple[bool, str]:
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how

@@ -60,7 +60,7 @@ def check_submit(
 def check_job_id(job_id: object) -> None:
     """Check the id of a batch job, where it is literal.
 
-    :raises IceInputError: it cannot be the id of a job.
+    :raises IceInputError: it is not the id of a job.
     """
     if is_literal(job_id):
         limits.job_id("job_id", job_id)

@@ -132,6 +132,8 @@ def _arguments_of(describe: Callable[..., Operation[str]]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in {"user_data", "client_token"})
 
 
+# Longer than other classes here: the arguments of six operators are documented once, and what
+# Airflow calls must be methods of it. What it decides is in `submission`, `polling` and `results`.
 class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for
     it and its results.

@@ -128,8 +128,8 @@ def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:
     job = hook.get_batch_media_producing_job(job_id)
     if job.status not in JOB_ENDED:
         raise IceJobNotEndedError(
-            f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be collected "
-            "yet",
+            f"Batch job {job.job_id} is {job.status or 'in no known state'}, so it cannot be "
+            "collected yet",
             request_id=job.request_id,
             job_id=job.job_id,
         )

@@ -240,7 +240,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             raise
 
     def _waiting_since(self, context: Context) -> float | None:
-        """Return when a rescheduled sensor began to wait, epoch seconds; None where it begins now."""
+        """Return when a rescheduled sensor began to wait, epoch seconds; None if it begins now."""
         if self.reschedule and not self.deferrable:
             first = context["ti"].get_first_reschedule_date(context)
             if isinstance(first, datetime):

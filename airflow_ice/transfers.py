@@ -19,8 +19,9 @@ from airflow_ice.api import limits
 from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceDownloadError, IceInputError
 from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite, is_equal
+from airflow_ice.downloads import DOWNLOAD_TIMEOUT, READY_TIMEOUT
 from airflow_ice.exceptions import not_retried, unretried
-from airflow_ice.hooks import DOWNLOAD_TIMEOUT, READY_TIMEOUT, IceHook
+from airflow_ice.hooks import IceHook
 from airflow_ice.literals import is_literal
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class IceMediaToObjectStorageOperator(BaseOperator):
     connection id.
 
     Waits until the media is `Normal`; resumes after a broken connection, a 5xx or an expired
-    signature; checks length and CRC-64; holds about 1 MB at a time, and what the store buffers.
+    signature; checks length and CRC-64; holds less than 1 MB at a time, and what the
+    store buffers.
     A retry finds an equal file and skips it. To tell whether one in a store is equal, a file of the
     same size is read back where OSS sent a checksum.
 
@@ -175,7 +177,8 @@ class IceMediaToObjectStorageOperator(BaseOperator):
             file = StoreFile(target, self.overwrite)
         except (ValueError, ImportError) as cause:
             rule = f"cannot be written here: {cause}"
-            raise IceInputError("destination", given, rule) from cause
+            advice = "The store needs its provider, for s3 apache-airflow-providers-amazon[s3fs]."
+            raise IceInputError("destination", given, rule, advice=advice) from cause
         if target.protocol in _LOCAL:
             path = Path(target.path)
             return LocalFile(path, self.overwrite), path.as_uri()

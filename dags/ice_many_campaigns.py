@@ -1,27 +1,28 @@
-"""Produce many campaigns at once with Alibaba Cloud ICE, one batch job each, and publish every good video.
+"""Produce many campaigns at once with Alibaba Cloud ICE, one batch job each, and publish every good
+video.
 
     campaigns --> submit --> wait --> collect --> flatten --> publish
                   (one task a campaign each)                  (one task a video)
 
-A campaign that fails does not hold up the others: their videos are published, and the run turns red all the same. It runs against
-the real service and against the local emulator alike: only the connection `ice_default` differs.
+A campaign that fails does not hold up the others: their videos are published, and the run turns red
+all the same. It runs against the real service and against the local emulator alike: only the
+connection `ice_default` differs.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
     IceSubmitBatchMediaProducingJobOperator,
 )
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -44,7 +45,8 @@ def campaign_of(job_id: str, ti: Any) -> str:
     tags=["ice", "example"],
     user_defined_macros={"campaign_of": campaign_of},
     params={
-        # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one campaign overwrites another's files.
+        # The arguments of the submit operator, for each campaign. MediaURLs must differ, or one
+        # campaign overwrites another's files.
         "campaigns": Param(
             [
                 {
@@ -96,11 +98,13 @@ def ice_many_campaigns() -> None:
         timeout=timedelta(
             hours=2
         ),  # your decision: when to stop waiting; the jobs themselves go on and stay billed
-        trigger_rule="all_done",  # your decision: go on with the campaigns that were submitted, not only if all were
+        # your decision: go on with the campaigns that were submitted, not only if all were
+        trigger_rule="all_done",
     ).expand(job_id=submit.output)
     collect = IceGetBatchMediaProducingJobOperator.partial(
         task_id="collect",
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",
         map_index_template="{{ campaign_of(task.job_id, ti) }}",
         trigger_rule="all_done",
@@ -111,42 +115,23 @@ def ice_many_campaigns() -> None:
         """Return the videos of all campaigns in one list."""
         return [media for batch in batches for media in batch]
 
-    @task(
+    publish = IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
+        name="{user_data.campaign}-{index}-{media_id}.mp4",
         retries=3,
         retry_delay=timedelta(seconds=30),
-        map_index_template=(
-            "{{ task.op_kwargs.media.user_data.campaign }} {{ task.op_kwargs.media.index }}"
-        ),
-    )
-    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
-        """Download one video to a folder: a stand-in for your own channel."""
-        import httpx
-
-        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
-        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
-        if info.status != "Normal" or info.file_url is None:
-            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / (
-            f"{media['user_data']['campaign']}-{media['index']}-{media['media_id']}.mp4"
-        )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
-            if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(
-                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
-                )
-            for chunk in reply.iter_bytes():
-                file.write(chunk)
-        return str(target)
+        map_index_template="{{ task.media.user_data.campaign }} {{ task.media.index }}",
+    ).expand(media=flatten(collect.output))
 
     @task(trigger_rule="one_failed")
     def some_failed() -> None:
         """Turn the run red: with the others published, it would end green."""
         raise AirflowFailException(
-            "Some campaign failed; its red task says why. Start a new run with that campaign alone: a clear would publish all again."
+            "Some campaign failed; its red task says why. Start a new run with that campaign alone."
         )
 
-    [submit, wait, collect, publish.expand(media=flatten(collect.output))] >> some_failed()
+    [submit, wait, collect, publish] >> some_failed()
 
 
 ice_many_campaigns()

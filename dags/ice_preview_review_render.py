@@ -1,4 +1,5 @@
-"""Make previews with Alibaba Cloud ICE, let a person pick the good ones, render and publish only those.
+"""Make previews with Alibaba Cloud ICE, let a person pick the good ones, render and publish only
+those.
 
     preview --> pick (a person) --> render --> publish (one task a video)
 
@@ -11,17 +12,15 @@ differs.
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import Param, dag
 
-from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceSubmitBatchMediaProducingJobOperator,
     IceSubmitSceneBatchEditingJobOperator,
 )
 from airflow_ice.picking import IcePickOperator
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -75,9 +74,8 @@ def ice_preview_review_render() -> None:
         wait_for_completion=True,
         deferrable=True,  # waits in the triggerer: no worker slot is held
         poke_interval=10,
-        timeout=timedelta(
-            hours=2
-        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(hours=2),
     )
     pick = IcePickOperator(
         task_id="pick",
@@ -91,7 +89,8 @@ def ice_preview_review_render() -> None:
         task_id="render",
         project_ids=pick.output,
         output_config="{{ params.render_config | tojson }}",
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",  # the rows of the good videos, for publish.expand below
         wait_for_completion=True,
         deferrable=True,
@@ -99,27 +98,13 @@ def ice_preview_review_render() -> None:
         timeout=timedelta(hours=2),
     )
 
-    @task(retries=3, retry_delay=timedelta(seconds=30))
-    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
-        """Download one video to a folder: a stand-in for your own channel."""
-        import httpx
-
-        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
-        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
-        if info.status != "Normal" or info.file_url is None:
-            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
-            if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(
-                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
-                )
-            for chunk in reply.iter_bytes():
-                file.write(chunk)
-        return str(target)
-
-    publish.expand(media=render.output)
+    IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
+        name="video-{index}-{media_id}.mp4",
+        retries=3,
+        retry_delay=timedelta(seconds=30),
+    ).expand(media=render.output)
 
 
 ice_preview_review_render()

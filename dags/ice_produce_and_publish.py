@@ -2,24 +2,23 @@
 
     submit --> wait --> collect --> publish (one task a video)
 
-Copy this file, put your clips and your bucket into the parameters, and replace the body of `publish` by your own channel. It runs
-against the real service and against the local emulator alike: only the connection `ice_default` differs.
+Copy this file, put your clips and your bucket into the parameters, and a bucket or folder of your
+own into `publish_folder`. It runs against the real service and against the local emulator alike:
+only the connection `ice_default` differs.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import Param, dag
 
-from airflow_ice.hooks import IceHook
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
     IceSubmitBatchMediaProducingJobOperator,
 )
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
 
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
@@ -76,40 +75,27 @@ def ice_produce_and_publish() -> None:
     wait = IceBatchMediaProducingJobSensor(
         task_id="wait",
         job_id=submit.output,
-        deferrable=True,  # waits in the triggerer: no worker slot is held for the hour that a batch may take
+        # waits in the triggerer: no worker slot is held for the hour that a batch may take
+        deferrable=True,
         poke_interval=10,
-        timeout=timedelta(
-            hours=2
-        ),  # your decision: when to stop waiting; the job itself goes on and stays billed
+        # your decision: when to stop waiting; the job itself goes on and stays billed
+        timeout=timedelta(hours=2),
     )
     collect = IceGetBatchMediaProducingJobOperator(
         task_id="collect",
         job_id=wait.output,
-        require="any",  # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share such as 0.8
+        # your decision: publish what is good ("any"), or nothing unless all are ("all"), or a share
+        require="any",
         returns="media",  # the rows of the good videos, for publish.expand below
     )
 
-    @task(retries=3, retry_delay=timedelta(seconds=30))
-    def publish(media: dict[str, Any], params: dict[str, Any]) -> str:
-        """Download one video to a folder: a stand-in for your own channel."""
-        import httpx
-
-        # Output buckets are usually private, and signed URLs expire: ask for one when it is needed, and never log it.
-        info = IceHook().get_media_info(media["media_id"], auth_timeout=900)
-        if info.status != "Normal" or info.file_url is None:
-            raise RuntimeError(f"media {media['media_id']} is not ready yet: {info.status}")
-        target = Path(params["publish_folder"]) / f"video-{media['index']}-{media['media_id']}.mp4"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with httpx.stream("GET", info.file_url, timeout=60) as reply, target.open("wb") as file:
-            if reply.status_code != httpx.codes.OK:
-                raise RuntimeError(
-                    f"media {media['media_id']} could not be downloaded: HTTP {reply.status_code}"
-                )
-            for chunk in reply.iter_bytes():
-                file.write(chunk)
-        return str(target)
-
-    publish.expand(media=collect.output)
+    IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
+        name="video-{index}-{media_id}.mp4",
+        retries=3,
+        retry_delay=timedelta(seconds=30),
+    ).expand(media=collect.output)
 
 
 ice_produce_and_publish()

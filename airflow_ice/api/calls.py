@@ -114,7 +114,7 @@ class Calls(ABC):
         Rows have no sub-jobs, and each job comes once. The filters: status, job_type, start_time,
         end_time, sort_by (`desc`, `asc`), job_id, page_size.
 
-        :raises IceInputError: at once, for a filter that cannot be.
+        :raises IceInputError: at once, for a filter that is not valid.
         :raises IceError: while iterating.
         """
         first = operations.list_batch_media_producing_jobs(**filters)
@@ -166,7 +166,7 @@ class AsyncCalls(ABC):
         """Iterate asynchronously over all batch jobs that pass the filters; see
         `list_batch_media_producing_jobs`.
 
-        :raises IceInputError: at once, for a filter that cannot be.
+        :raises IceInputError: at once, for a filter that is not valid.
         :raises IceError: while iterating.
         """
         first = operations.list_batch_media_producing_jobs(**filters)

@@ -1,10 +1,10 @@
-"""The checksum of an object on OSS: CRC-64 as in `x-oss-hash-crc64ecma` (document 31980, PutObject).
+"""The checksum of an object on OSS: CRC-64 as in `x-oss-hash-crc64ecma` (page PutObject).
 
 Polynomial ECMA-182, reflected, beginning and ending inverted: oss2's `Crc64`, and the check of the
-XZ container. That is why Python's own liblzma can do it at the speed of C, with no package more: the
-bytes are passed through an XZ decoder as stored, uncompressed chunks, and the decoder is asked at
-the end whether a checksum is theirs. It cannot be asked what theirs is, which nobody needs here: a
-service that tells none has nothing to compare.
+XZ container. That is why Python's own liblzma can do it at the speed of C, without another package:
+the bytes are passed through an XZ decoder as stored, uncompressed chunks, and the decoder is asked
+at the end whether a checksum is theirs. It cannot be asked what theirs is, which nobody needs here:
+a service that tells none has nothing to compare.
 
 Measured on one core: 3,700 MB/s, where a table in Python does 7.
 """

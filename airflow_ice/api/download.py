@@ -1,8 +1,8 @@
 """One download, as decisions: what to ask for next, what a reply means, when it is over. No I/O and
 no clock: `fetch` does what this says, in both colours.
 
-A download goes on where it broke off: `Range` with `If-Match`, so that two versions of an object are
-never mixed. A changed object starts over, and so does one that does not match its length or its
+A download goes on where it broke off: `Range` with `If-Match`, so that two versions of an object
+are never mixed. A changed object starts over, and so does one that does not match its length or its
 checksum. A refused signature (403) is signed again. What keeps failing ends after a bounded number
 of tries without a byte, and all of it at a deadline.
 """
@@ -27,6 +27,10 @@ _CHANGED: Final = frozenset({412, 416})
 _GONE: Final = frozenset({404, 410})
 _PASSING: Final = frozenset({408, 425, 429})
 _REFUSED: Final = frozenset({401, 403})
+_ADVICE: Final = {
+    True: "It was deleted or moved in its bucket: put it back, or render the video again.",
+    False: "Look the code up on OSS's page of error codes; a retry gets the same answer.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class DownloadPolicy:
     """How long and how often a download is tried.
 
     :param timeout: seconds for all of it.
-    :param tries: requests without one byte, in a row, after which it is given up.
+    :param tries: failures without a byte in between, after which it is given up.
     :param restarts: how often it may begin from the first byte again.
     :param first_pause: seconds before the second try; each further one waits twice as long.
     :param longest_pause: seconds.
@@ -177,7 +181,9 @@ class Download:
         # Jittered, so that tasks do not retry together.
         pause *= random.uniform(0.75, 1.0)  # noqa: S311
         if self._failures >= self._policy.tries:
-            raise self._error(f"{cause}; {self._failures} requests in a row brought nothing")
+            raise self._error(
+                f"{cause}; it failed {self._failures} times without a byte in between"
+            )
         if now + pause >= self._deadline:
             raise self._error(f"{cause}; its {self._policy.timeout:g} s are over")
         return pause
@@ -209,6 +215,7 @@ class Download:
                 code=code,
                 http_status=status,
                 request_id=request_id,
+                advice=None if code == "PublicEndpointForbidden" else _ADVICE[status in _GONE],
                 transient=False,
             )
         raise DownloadInterruptedError(said)

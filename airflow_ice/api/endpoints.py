@@ -78,7 +78,7 @@ def region_endpoint(region_id: str = DEFAULT_REGION, network: str = "public") ->
     """Return the endpoint of a region; one that the table does not know follows its rule.
 
     :param network: `public`, or `vpc` for machines inside Alibaba Cloud.
-    :raises IceInputError: what is given cannot be a region or a network.
+    :raises IceInputError: what is given is not a region or a network.
     """
     if not _REGION.fullmatch(region_id) or len(region_id) > _LONGEST_LABEL:
         raise IceInputError(

@@ -1,4 +1,4 @@
-"""The exception tree of the ICE client: errors speak.
+"""The exception tree of the ICE client.
 
 Every exception carries data (`code`, `message`, `http_status`, `request_id`, `recommend`, `action`,
 `job_id`), and its text says what happened, what that means for the paid job, and what to do. None
@@ -139,8 +139,8 @@ class IceError(Exception):
             )
         if _ABOUT_ONE_JOB.fullmatch(self.action or ""):
             return (
-                "The job itself is not touched by this: what was submitted goes on in ICE and stays "
-                "billed."
+                "The job itself is not touched by this: what was submitted goes on in ICE and "
+                "stays billed."
             )
         # A list may be asked for where no job was ever submitted, as the connection test does.
         return "No job is touched by this." if "Jobs" in (self.action or "") else ""
@@ -308,7 +308,7 @@ class IceThrottledError(IceServiceError):
 
 
 class IceUnavailableError(IceServiceError):
-    """A fault on the service's side, or a reply that is not ICE's: a proxy's page, an empty body."""
+    """A fault on the service's side, or a reply that is not ICE's: a proxy's page, no body."""
 
     transient = True
     _advice = (

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,9 +23,6 @@ from airflow_ice.api.endpoints import Endpoint
 from airflow_ice.api.errors import IceDownloadError, IceError
 from airflow_ice.api.files import Sink
 from airflow_ice.api.transport import until
-
-CHUNK: Final = 1 << 20
-"""Bytes that are held at a time."""
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +107,8 @@ def _read(
             if sink.holds(download.size, download.expected_crc):
                 return Downloaded(download.size or 0, download.expected_crc, skipped=True)
             sink.restart()
-        for data in reply.iter_raw(CHUNK):
+        # As it comes, about 64 kB at a time: what a larger piece waits for is lost in a reset.
+        for data in reply.iter_raw():
             sink.write(data)
             download.received(data)
             progress(download)
@@ -165,7 +163,7 @@ async def _aread(
             if await asyncio.to_thread(sink.holds, download.size, download.expected_crc):
                 return Downloaded(download.size or 0, download.expected_crc, skipped=True)
             await asyncio.to_thread(sink.restart)
-        async for data in reply.aiter_raw(CHUNK):
+        async for data in reply.aiter_raw():
             await asyncio.to_thread(sink.write, data)
             download.received(data)
             progress(download)

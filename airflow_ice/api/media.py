@@ -106,6 +106,7 @@ def is_ready(info: MediaInfo) -> bool:
         raise IceDownloadError(
             f"media {info.media_id} is PrepareFail: ICE could not prepare its file",
             request_id=info.request_id,
+            advice="Look at the asset in the ICE console, and render the video again if it stays.",
             transient=False,
         )
     return info.status in ("Normal", None) and info.file_url is not None

@@ -1,10 +1,10 @@
 """Where a video is read: the signed URL of GetMediaInfo, on a host that this account may use.
 
 Since 2025-03-20, OSS refuses new users' requests to mainland buckets through the default public
-domain (documents 31836 and map-custom-domain-names-1, EC 0048-00000401). A V1 query signature covers
-the verb, the expiry and the object, not the host (document "Include signatures in URLs"), so the
-same signature holds on a custom domain of the bucket and on its internal domain. Nothing but scheme
-and host is changed: path and query are signed as they stand.
+domain (documents 31836 and map-custom-domain-names-1, EC 0048-00000401). A V1 query signature
+covers the verb, the expiry and the object, not the host (document "Include signatures in URLs"), so
+the same signature holds on a custom domain of the bucket and on its internal domain. Nothing but
+scheme and host is changed: path and query are signed as they stand.
 """
 
 from __future__ import annotations

@@ -297,8 +297,15 @@ def _submits(
 
         @functools.wraps(declared)
         def describe(*args: P.args, **kwargs: P.kwargs) -> Operation[str]:
-            return row.operation(signature.bind(*args, **kwargs).arguments)
+            try:
+                given_arguments = signature.bind(*args, **kwargs).arguments
+            except TypeError as cause:
+                raise TypeError(f"{declared.__name__}() {cause}") from None
+            return row.operation(given_arguments)
 
+        # What help() and the documentation show: the call it returns, not the declaration's None.
+        shown = signature.replace(return_annotation="Operation[str]")
+        describe.__signature__ = shown  # type: ignore[attr-defined]
         SUBMIT_ACTIONS[declared.__name__] = row
         return describe
 

@@ -120,7 +120,7 @@ _WORD: Final = re.compile(rf"(?:[^\s\"'<>`\\]|{_ESCAPED})++", re.IGNORECASE)
 # A list of URLs in one text: the end of one and the beginning of the next.
 _NEXT_URL: Final = re.compile(r"(?<=[,;|])(?=[a-z][a-z0-9+.-]{0,15}:\\*+/)", re.IGNORECASE)
 _ENCODED_PERCENT: Final = re.compile(r"%(?:25)++")
-# V1 and V4 of OSS (of S3 and its kin, too), the token of STS, and the CDN's authentication type A.
+# V1 and V4 of OSS (of S3 and the like, too), the token of STS, and the CDN's authentication type A.
 _SIGNED: Final = re.compile(
     r"[?&;#](?:signature|ossaccesskeyid|security-token|auth_key"
     r"|x-(?:oss|amz|goog)-(?:signature|credential|security-token))=",

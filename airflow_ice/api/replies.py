@@ -164,7 +164,7 @@ def error_from_reply(
 
 
 def _is_passing(code: str | None, status: int) -> bool:
-    """Return whether a reply speaks of a moment, not of the request: whatever gave up on ICE may
+    """Return whether a reply is about a moment, not about the request: whatever gave up on ICE may
     have reached it all the same.
     """
     return (

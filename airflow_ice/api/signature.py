@@ -59,7 +59,7 @@ class Authorization:
 
 
 def percent_encode(text: str) -> str:
-    """Encode for the canonical form: RFC 3986, `~` kept, space as %20, `*` as %2A, upper-case hex."""
+    """Encode for the canonical form: RFC 3986, `~` kept, blank as %20, `*` as %2A, capital hex."""
     return quote(text, safe="-_.~")
 
 
@@ -130,6 +130,27 @@ def parse_authorization(value: str) -> Authorization:
         raise ValueError(f"{missing.args[0]} is missing") from None
 
 
+def _authorization(
+    headers: Mapping[str, str], query: Mapping[str, str], credentials: Credentials
+) -> str:
+    """Return the header that signs these headers and this query."""
+    signed = sorted(
+        name for name in headers if name in _SIGNED_BESIDE_ACS or name.startswith("x-acs-")
+    )
+    request = canonical_request(
+        method="POST",
+        path="/",
+        query=canonical_query(query),
+        headers=headers,
+        signed_headers=signed,
+        payload_hash=headers["x-acs-content-sha256"],
+    )
+    return (
+        f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={';'.join(signed)},"
+        f"Signature={signature(credentials.access_key_secret, request)}"
+    )
+
+
 def signed_request_headers(
     *,
     action: str,
@@ -172,21 +193,7 @@ def signed_request_headers(
     if credentials.security_token:
         headers["x-acs-accesskey-id"] = credentials.access_key_id
         headers["x-acs-security-token"] = credentials.security_token
-    signed = sorted(
-        name for name in headers if name in _SIGNED_BESIDE_ACS or name.startswith("x-acs-")
-    )
-    request = canonical_request(
-        method="POST",
-        path="/",
-        query=canonical_query(query),
-        headers=headers,
-        signed_headers=signed,
-        payload_hash=headers["x-acs-content-sha256"],
-    )
-    headers["authorization"] = (
-        f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={';'.join(signed)},"
-        f"Signature={signature(credentials.access_key_secret, request)}"
-    )
+    headers["authorization"] = _authorization(headers, query, credentials)
     return headers
 
 

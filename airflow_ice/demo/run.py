@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
@@ -204,9 +205,13 @@ def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress
 def _published(airflow: LocalAirflow, run_id: str) -> list[tuple[dict[str, Any], Path]]:
     rows = airflow.xcom(DAG_ID, run_id, "collect")
     return [
-        (row, Path(airflow.xcom(DAG_ID, run_id, "publish", map_index=place)))
+        (row, _file_of(airflow.xcom(DAG_ID, run_id, "publish", map_index=place)))
         for place, row in enumerate(rows)
     ]
+
+
+def _file_of(published: Mapping[str, Any]) -> Path:
+    return Path(unquote(urlsplit(published["uri"]).path))
 
 
 def _picture_size(file: Path) -> str:

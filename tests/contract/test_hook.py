@@ -223,10 +223,10 @@ async def test_the_async_path_reads_and_sends_nothing_that_blocks(
 
     monkeypatch.setattr(socket.socket, "connect", watched)
     ice.fault("error")  # so that a pause is in it
-    assert await IceHook().aget_media_producing_job(await anew(ice))
+    assert await IceHook().aget_media_producing_job(await new_sub_job(ice))
 
 
-async def anew(ice: LocalIce) -> str:
+async def new_sub_job(ice: LocalIce) -> str:
     hook = IceHook()
     job_id = await hook.asubmit_batch_media_producing_job(**BATCH, client_token="t-3")
     await asyncio.to_thread(ice.finish_all)

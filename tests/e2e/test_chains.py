@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import av
 import pytest
@@ -74,7 +75,8 @@ class Run:
         return [job for job in self.ice.jobs() if key_of(job).startswith(f"{prefix}-")]
 
     def published(self, count: int) -> list[Path]:
-        return [Path(self.xcom("publish", map_index=place)) for place in range(count)]
+        rows = [self.xcom("publish", map_index=place) for place in range(count)]
+        return [Path(unquote(urlsplit(row["uri"]).path)) for row in rows]
 
 
 def key_of(job: dict[str, Any]) -> str:

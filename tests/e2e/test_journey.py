@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import av
 import pytest
@@ -137,7 +138,10 @@ def test_the_example_dag_publishes_playable_videos(
     rows = airflow.xcom(EXAMPLE, run_id, "collect")
     assert [row["index"] for row in rows] == [0, 1, 2]
     for place, row in enumerate(rows):
-        file = Path(airflow.xcom(EXAMPLE, run_id, "publish", map_index=place))
+        published = airflow.xcom(EXAMPLE, run_id, "publish", map_index=place)
+        assert published["size"] > 0
+        assert "Signature" not in json.dumps(published)
+        file = Path(unquote(urlsplit(published["uri"]).path))
         assert row["media_id"] in file.name
         with av.open(str(file)) as container:
             video = container.streams.video[0]

@@ -37,6 +37,7 @@ def test_no_module_knows_airflow_or_the_rest_of_the_package(module: str) -> None
 def test_only_the_client_speaks_http() -> None:
     assert [module for module in MODULES if "httpx" in imported(module)] == [
         "client",
+        "fetch",
         "transport",
     ]
     assert not [
@@ -56,9 +57,11 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_descriptions_errors_and_models_cost_next_to_nothing() -> None:
     loaded = loaded_after(
-        "import airflow_ice.api.calls, airflow_ice.api.credentials, airflow_ice.api.endpoints, airflow_ice.api.errors, "
-        "airflow_ice.api.limits, airflow_ice.api.models, airflow_ice.api.operations, airflow_ice.api.rate, "
-        "airflow_ice.api.redaction, airflow_ice.api.replies, airflow_ice.api.retries"
+        "import airflow_ice.api.calls, airflow_ice.api.credentials, airflow_ice.api.endpoints, "
+        "airflow_ice.api.download, airflow_ice.api.errors, airflow_ice.api.files, "
+        "airflow_ice.api.limits, airflow_ice.api.models, airflow_ice.api.operations, "
+        "airflow_ice.api.rate, airflow_ice.api.redaction, airflow_ice.api.replies, "
+        "airflow_ice.api.retries"
     )
     assert not loaded & {
         "airflow",

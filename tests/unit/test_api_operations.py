@@ -329,15 +329,15 @@ def test_an_editing_config_is_checked_and_an_empty_one_left_out(
 def test_the_documented_job_is_within_every_limit() -> None:
     job = json.loads((SAMPLES / "get_batch_job_documentation.json").read_text())["EditingBatchJob"]
     # The documentation's own InputConfig lacks a comma between its two narrations.
-    mended = re.sub(r'"(\s*)"(?=There are)', r'",\1"', job["InputConfig"])
+    fixed = re.sub(r'"(\s*)"(?=There are)', r'",\1"', job["InputConfig"])
     operation = operations.submit_batch_media_producing_job(
-        input_config=mended,
+        input_config=fixed,
         output_config=job["OutputConfig"],
         editing_config=job["EditingConfig"],
         user_data=job["UserData"],
         template_config='["****b4549d46c88681030f6e****","****549d46c88b4681030f6e****"]',
     )
-    assert operation.form == {"InputConfig": mended, "EditingConfig": job["EditingConfig"]}
+    assert operation.form == {"InputConfig": fixed, "EditingConfig": job["EditingConfig"]}
 
 
 NARRATED: list[tuple[Callable[..., Operation[str]], dict[str, Any]]] = [

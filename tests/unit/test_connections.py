@@ -584,3 +584,41 @@ def test_a_connection_leads_to_another_region_by_the_same_network(
     assert moved.endpoint.host == host
     assert moved.credentials_key() == connection.credentials_key()
     assert (moved == connection) is (host == connection.endpoint.host)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"b": "video.example.com", "c": "http://localhost:8765"},
+        '{"b": "video.example.com", "c": "http://localhost:8765"}',
+    ],
+)
+def test_custom_domains_of_buckets(given: Any) -> None:
+    found = read_connection(login="i", password="s", host=None, extra={"media_domains": given})
+    assert found.media_domains == {"b": "video.example.com", "c": "http://localhost:8765"}
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "video.example.com",
+        ["b"],
+        7,
+        {"b": 7},
+        {"b": ""},
+        {"b": "video.example.com/path"},
+        {"b": "user:secret@video.example.com"},
+        {"b": "video example.com"},
+        {"b": "ftp://video.example.com"},
+    ],
+)
+def test_a_custom_domain_that_is_none_is_refused(given: Any) -> None:
+    with pytest.raises(IceInputError, match=r"^media_domains") as caught:
+        read_connection(login="i", password="s", host=None, extra={"media_domains": given})
+    assert "secret@" not in str(caught.value)
+
+
+def test_a_connection_without_custom_domains() -> None:
+    found = read_connection(login="i", password="s", host=None, extra={"network": "vpc"})
+    assert (found.media_domains, found.network) == ({}, "vpc")

@@ -48,7 +48,7 @@ def heavy():
 def test_a_dag_file_loads_neither_client_nor_credentials_nor_emulator() -> None:
     fresh(
         """
-import airflow_ice.operators, airflow_ice.sensors, airflow_ice.triggers
+import airflow_ice.operators, airflow_ice.sensors, airflow_ice.transfers, airflow_ice.triggers
 from airflow.sdk import DAG
 assert not heavy(), heavy()
 with DAG("d"):
@@ -138,11 +138,13 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not {name for name in names if name.startswith("airflow_ice.triggers")}
     if path.parts[0] in {"hooks.py", "connections.py", "waiting.py"}:
         assert not {name for name in names if name.startswith("airflow_ice.polling")}
-    if path.name not in {"sensors.py", "operators.py"}:
+    if path.name not in {"sensors.py", "operators.py", "transfers.py"}:
         assert not {
             name
             for name in names
-            if name.startswith(("airflow_ice.sensors", "airflow_ice.operators"))
+            if name.startswith(
+                ("airflow_ice.sensors", "airflow_ice.operators", "airflow_ice.transfers")
+            )
         }
 
 

@@ -49,7 +49,7 @@ def output(config: Mapping[str, Any], *, needs_destination: bool = True) -> None
 
     :param needs_destination: whether the job renders files; a selection and a preview do not.
     :raises IceInputError: no destination, no `{index}`, a Count outside 1 to 100, or sizes and
-        durations that cannot be.
+        durations that are not valid.
     """
     spelling("OutputConfig", config, OUTPUT_KEYS)
     _destination(
