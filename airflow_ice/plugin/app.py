@@ -25,7 +25,7 @@ from starlette.staticfiles import StaticFiles
 from airflow_ice.api.errors import IceError
 from airflow_ice.plugin.access import may_read, xcom_of_run, xcom_of_task
 from airflow_ice.plugin.media import domains_of, media_hosts, policy
-from airflow_ice.plugin.playing import Player
+from airflow_ice.plugin.playing import SIGNED_FOR, Player
 from airflow_ice.plugin.service import Batches
 from airflow_ice.plugin.tasks import (
     Account,
@@ -187,6 +187,7 @@ def _page(
         "run_id": run_id,
         "task_id": task.task_id if task else "",
         "map_index": str(task.map_index) if task else "",
+        "signed_for": str(SIGNED_FOR),
     }
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     escaped = {name: html.escape(value) for name, value in values.items()}
