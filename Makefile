@@ -1,48 +1,59 @@
-# Everything from nothing but python3 and make: each target makes .venv from pyproject.toml and constraints.txt when needed.
+# Everything from nothing but python3 and make: each target makes .venv from pyproject.toml and
+# constraints.txt when needed. `make test PYTHON=python3.12` makes it with another Python.
 PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN := .venv/bin
+INSTALLED := .venv/installed-$(VERSION)
+BENCH := .venv/bench/installed-$(VERSION)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test unit e2e bench lint fmt clean
+.PHONY: install demo test unit e2e docs bench lint fmt clean
 .DEFAULT_GOAL := test
 
-.venv/installed: pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("airflow-ice needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
+	test -x $(BIN)/python$(VERSION) || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable '.[emulator]'
 	touch $@
 
-demo: .venv/installed
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
 	$(BIN)/airflow-ice demo $(ARGS)
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest tests/unit tests/contract tests/e2e
 
-unit: .venv/installed
+unit: $(INSTALLED)
 	$(BIN)/python -m pytest tests/unit tests/contract
 
-e2e: .venv/installed
+e2e: $(INSTALLED)
 	$(BIN)/python -m pytest tests/e2e
 
-# An environment of its own: the providers that are measured beside this one are heavy, and nothing else needs them.
-.venv/bench/installed: pyproject.toml constraints.txt
+# Every reference must resolve (-n), and a warning is an error (-W). Needs no network.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W -n -E -q --keep-going -b html docs docs/_build/html
+
+# An environment of its own: the providers that are measured beside this one are heavy, and
+# nothing else needs them.
+$(BENCH): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/bench
 	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt "pip>=25.1"
 	.venv/bench/bin/python -m pip install --quiet --constraint constraints.txt --group bench --editable .
 	touch $@
 
-bench: .venv/bench/installed
+bench: $(BENCH)
 	.venv/bench/bin/python -m tests.benchmarks $(ARGS)
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fmt: .venv/installed
+fmt: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist demo-output
+	rm -rf .venv build dist demo-output docs/_build

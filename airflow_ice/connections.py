@@ -12,14 +12,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from airflow_ice.api import limits
 from airflow_ice.api.credentials import CredentialsSource, FixedCredentials, LibraryCredentials
-from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint
+from airflow_ice.api.endpoints import DEFAULT_REGION, Endpoint, endpoint, region_endpoint
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.rate import DEFAULT_REQUESTS_PER_SECOND
 from airflow_ice.api.redaction import redact
@@ -93,6 +93,7 @@ _SETTINGS: Final = frozenset(
         *("region_id", "network", "credential_type", "security_token"),
         *("access_key_id", "access_key_secret", "disable_imds_v1", "role_session_expiration"),
         *("connect_timeout", "read_timeout", "proxy", "verify", "max_requests_per_second"),
+        "media_domains",
         *_TEXTS,
     }
 )
@@ -105,6 +106,9 @@ besides, apart from keys that begin with a product's name."""
 
 _APACHE_PREFIXES: Final = ("oss_", "adb_", "maxcompute_", "extra__")
 _REGIONAL_HOST: Final = re.compile(r"ice(?:-vpc)?\.([a-z0-9-]+)\.aliyuncs\.com")
+_DOMAIN: Final = re.compile(
+    r"(?:https?://)?[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?/?", re.IGNORECASE
+)
 _SECRET_NAME: Final = re.compile(r"token|secret|key|sign|auth|pass|cred", re.IGNORECASE)
 
 
@@ -118,6 +122,9 @@ class IceConnection:
     :param proxy: an address, or None for what the environment says.
     :param verify: a CA file, or None.
     :param max_requests_per_second: for all of this process that use the connection.
+    :param network: `public` or `vpc`, which finished videos are read through as well.
+    :param media_domains: bucket to custom domain, for reading videos where OSS refuses its default
+        domain.
     :param warnings: sentences about keys of extra that are not known here. They show no value.
     """
 
@@ -128,6 +135,8 @@ class IceConnection:
     proxy: str | None = field(default=None, repr=False)
     verify: str | None = None
     max_requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND
+    network: str = "public"
+    media_domains: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -140,7 +149,14 @@ class IceConnection:
 
     def fingerprint(self) -> str:
         """Return a text that differs where any field differs. It tells no secret."""
-        fields = (self.endpoint, self.credentials_key(), self.verify, self.max_requests_per_second)
+        fields = (
+            self.endpoint,
+            self.credentials_key(),
+            self.verify,
+            self.max_requests_per_second,
+            self.network,
+            sorted(self.media_domains.items()),
+        )
         return hashlib.sha256(repr(fields).encode()).hexdigest()
 
     @property
@@ -153,6 +169,16 @@ class IceConnection:
         """The region whose endpoint the requests go to; None for any other host."""
         regional = _REGIONAL_HOST.fullmatch(self.endpoint.host)
         return regional[1] if regional else None
+
+    def in_region(self, region_id: str | None) -> IceConnection:
+        """Return what leads to the same account in a region, by the same network.
+
+        :param region_id: None for no other than its own. A host that is no region's endpoint stays.
+        """
+        if region_id is None or self.region in {None, region_id}:
+            return self
+        network = "vpc" if self.endpoint.host.startswith("ice-vpc.") else "public"
+        return replace(self, endpoint=region_endpoint(region_id, network))
 
     def account(self) -> dict[str, str]:
         """Return where jobs run and who pays, as texts that differ where either does. No secret is
@@ -313,9 +339,27 @@ def read_connection(
         max_requests_per_second=_number(
             extra, "max_requests_per_second", DEFAULT_REQUESTS_PER_SECOND, *RATES
         ),
+        network=_text(extra, "network") or "public",
+        media_domains=_media_domains(extra),
         warnings=tuple(_unknown_settings(extra, conn_type)),
         settings=settings,
     )
+
+
+def _media_domains(extra: Mapping[str, Any]) -> dict[str, str]:
+    """Return the custom domain of each bucket that has one: `{"BUCKET": "video.example.com"}`, as
+    an object or as its JSON text, which is what the connection form stores.
+
+    :raises IceInputError: it is neither, or a domain is not a host name or the URL of one.
+    """
+    given = extra.get("media_domains")
+    found = {} if given is None else limits.json_object("media_domains", given)
+    for bucket, domain in found.items():
+        if not isinstance(domain, str) or not _DOMAIN.fullmatch(domain):
+            rule = "must be a host name such as video.example.com, without a path"
+            field = f"media_domains.{bucket}"[: limits.MAX_PATH]
+            raise IceInputError(field, limits.shown("media_domains", domain), rule)
+    return found
 
 
 def _one_region(region: str | None, where: Endpoint) -> None:

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow_ice.api.errors import (
     IceAuthenticationError,
     IceCredentialsError,
+    IceDownloadError,
     IceError,
     IceInputError,
     IceJobError,
@@ -62,6 +63,10 @@ class NonRetryableIceJobFailedError(AirflowFailException, IceJobFailedError):
 
 class NonRetryableIceTooFewVideosError(AirflowFailException, IceTooFewVideosError):
     """The batch job has ended with too few good sub-jobs: collecting again cannot help."""
+
+
+class NonRetryableIceDownloadError(AirflowFailException, IceDownloadError):
+    """A finished video that no retry can read: its file is gone, or its domain is closed."""
 
 
 class NonRetryableIceInputsChangedError(AirflowFailException, IceJobError):
@@ -180,6 +185,7 @@ _NON_RETRYABLE: Final[Mapping[type[IceError], type[IceError]]] = {
     IceCredentialsError: NonRetryableIceCredentialsError,
     IcePermissionError: NonRetryableIcePermissionError,
     IceJobFailedError: NonRetryableIceJobFailedError,
+    IceDownloadError: NonRetryableIceDownloadError,
 }
 _AT_FIRST: Final = (
     IceInputError,

@@ -23,7 +23,15 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Alibaba Cloud ICE",
                 "external-doc-url": "https://help.aliyun.com/zh/ims/",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "Object storage",
+                "external-doc-url": (
+                    "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/"
+                    "objectstorage.html"
+                ),
+                "tags": ["protocol"],
+            },
         ],
         "hooks": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}
@@ -39,6 +47,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "triggers": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.triggers"]}
+        ],
+        "transfers": [
+            {
+                "source-integration-name": "Alibaba Cloud ICE",
+                "target-integration-name": "Object storage",
+                "python-module": "airflow_ice.transfers",
+            }
         ],
         "extra-links": ["airflow_ice.links.IceVideosLink"],
         "connection-types": [
@@ -133,6 +148,11 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "proxy": _field(
             "Proxy", "http://host:port; empty to follow HTTPS_PROXY.", format="password"
+        ),
+        "media_domains": _field(
+            "Media domains",
+            'Custom domain of each bucket, for reading videos where OSS refuses its own: {"BUCKET": '
+            '"video.example.com"}.',
         ),
         "verify": _field(
             "CA file",

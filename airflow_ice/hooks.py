@@ -12,6 +12,8 @@ import threading
 from collections import OrderedDict
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -22,7 +24,9 @@ from airflow_ice import metrics
 from airflow_ice.api import limits, operations
 from airflow_ice.api.calls import AsyncCalls, Calls
 from airflow_ice.api.credentials import CredentialsSource
+from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceAuthenticationError, IceError, IceInputError
+from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite
 from airflow_ice.api.models import EditingProject, EditingProjectMaterials, MediaInfo
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.rate import RateLimiter
@@ -34,11 +38,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_ice.api.client import AsyncIceClient, ClientSettings, IceClient
+    from airflow_ice.api.media import MediaSource
 
 T = TypeVar("T")
 
 TRIES: Final = 4
 """Sends in all of one call that may be repeated, unless a hook is told otherwise."""
+
+READY_TIMEOUT: Final = 600.0
+DOWNLOAD_TIMEOUT: Final = 3600.0
 
 
 class IceHook(BaseHook, Calls, AsyncCalls):
@@ -100,6 +108,14 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         :param tries: as for a new hook; None for those of this one.
         """
         return type(self).of(self.ice_conn_id, self.connection(), tries=tries or self.tries)
+
+    def in_region(self, region_id: str | None) -> Self:
+        """Return a hook for the connection as this one has read it, in a region.
+
+        :param region_id: None for the same one.
+        """
+        connection = self.connection().in_region(region_id)
+        return type(self).of(self.ice_conn_id, connection, tries=self.tries)
 
     def connection(self) -> IceConnection:
         """Return the connection, read once.
@@ -249,6 +265,84 @@ class IceHook(BaseHook, Calls, AsyncCalls):
         """
         connection = self._read()
         return connection.connect_timeout + connection.read_timeout
+
+    def download_media(
+        self,
+        media_id: str,
+        path: str | PathLike[str],
+        *,
+        overwrite: Overwrite = "if_different",
+        ready_timeout: float = READY_TIMEOUT,
+        timeout: float = DOWNLOAD_TIMEOUT,
+    ) -> Downloaded:
+        """Download the file of a media asset. It appears at `path` whole, or not at all.
+
+        Resumes after a broken connection or an expired signature, and checks length and CRC-64.
+
+        :param path: a file of this machine; its folder is made.
+        :param overwrite: "if_different" (default) keeps an equal file, "never" any, "always" none.
+        :param ready_timeout: seconds that the asset may take to become Normal.
+        :param timeout: seconds for the download.
+        :raises IceInputError: an argument that cannot work; nothing was sent.
+        :raises IceDownloadError: it could not be read.
+        :raises IceError: GetMediaInfo failed for good.
+        """
+        from airflow_ice.api.media import read_media
+
+        with self._local_file(path, overwrite) as sink:
+            if overwrite == "never" and (size := sink.size) is not None:
+                return Downloaded(size, skipped=True)
+            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
+            found = read_media(self, source, sink, self.log)
+            if not found.skipped:
+                sink.commit()
+        return found
+
+    async def adownload_media(
+        self,
+        media_id: str,
+        path: str | PathLike[str],
+        *,
+        overwrite: Overwrite = "if_different",
+        ready_timeout: float = READY_TIMEOUT,
+        timeout: float = DOWNLOAD_TIMEOUT,  # noqa: ASYNC109 - as in the blocking twin
+    ) -> Downloaded:
+        """Download the file of a media asset without blocking the event loop; see
+        `download_media`.
+        """
+        from airflow_ice.api.media import aread_media
+
+        with self._local_file(path, overwrite) as sink:
+            if overwrite == "never" and (size := sink.size) is not None:
+                return Downloaded(size, skipped=True)
+            await self._aread()
+            source = self.media_source(media_id, ready_timeout=ready_timeout, timeout=timeout)
+            found = await aread_media(self, source, sink, self.log)
+            if not found.skipped:
+                await asyncio.to_thread(sink.commit)
+        return found
+
+    def media_source(self, media_id: str, *, ready_timeout: float, timeout: float) -> MediaSource:
+        """Return a media asset, and how this connection reads it: what `api.media` takes.
+
+        :raises IceInputError: a length of time is none, or the connection is not valid.
+        """
+        from airflow_ice.api.media import MediaSource
+
+        connection = self._read()
+        return MediaSource(
+            media_id,
+            self._settings(connection),
+            limits.seconds("ready_timeout", ready_timeout),
+            limits.seconds("timeout", timeout),
+            connection.network,
+            connection.media_domains,
+        )
+
+    @staticmethod
+    def _local_file(path: str | PathLike[str], overwrite: Overwrite) -> LocalFile:
+        checked_overwrite(overwrite)
+        return LocalFile(Path(path), overwrite)
 
     def test_connection(self) -> tuple[bool, str]:
         """Make one free, read-only call (ListBatchMediaProducingJobs, one row) and say in words how

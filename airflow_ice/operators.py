@@ -287,7 +287,7 @@ class IceSubmitOperator(BaseOperator):
         :raises IceError: the trigger gave up, or the deadline came.
         """
         self._job_id = str(event.get("job_id") or "") or None
-        return self._after_wait(outcome_of(event), context)
+        return self._after_wait(outcome_of(event), context, seen_in=event.get("region_id"))
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -309,11 +309,24 @@ class IceSubmitOperator(BaseOperator):
                 raise TaskDeferralError(trigger_crashed(job_id, cause)) from cause
             return self._after_wait(outcome, context)
 
-    def _after_wait(self, outcome: JobFinished | GiveUp | TimedOut, context: Context) -> Any:
+    def _after_wait(
+        self,
+        outcome: JobFinished | GiveUp | TimedOut,
+        context: Context,
+        *,
+        seen_in: str | None = None,
+    ) -> Any:
+        """Collect a job, where it was seen: the connection may have been edited while it ran.
+
+        :param seen_in: the region; None for what the task and the connection say.
+        """
         job_id = self._check_ended(outcome)
-        with IceHook(self.ice_conn_id, self.region_id) as hook:
+        with (
+            IceHook(self.ice_conn_id, self.region_id) as hook,
+            hook.in_region(seen_in) as seen_by,
+        ):
             submission = self._submission(hook, context)
-            return self._deliver(hook, job_id, required(self.require), submission, context)
+            return self._deliver(seen_by, job_id, required(self.require), submission, context)
 
     def _check_ended(self, outcome: JobFinished | GiveUp | TimedOut) -> str:
         match outcome:
@@ -427,6 +440,7 @@ class IceSubmitOperator(BaseOperator):
                     ice_conn_id=self.ice_conn_id,
                     region_id=self.region_id,
                     poke_interval=self.poke_interval,
+                    seen_in=poller.region,
                 )
             time.sleep(outcome.seconds)
             outcome = poll_until_over(poller, wait)

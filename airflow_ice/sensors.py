@@ -266,6 +266,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             exponential_backoff=self.exponential_backoff,
             max_wait=self._longest_interval(),
             silent_fail=self.silent_fail,
+            seen_in=self._poller.region if self._poller else None,
             end_from_trigger=self.end_from_trigger,
         )
 

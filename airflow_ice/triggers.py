@@ -27,8 +27,10 @@ polls first and then judges, and a thousand waits with one deadline take their t
 class IceBatchMediaProducingJobTrigger(BaseTrigger):
     """Fires once: when a batch job has ended, when polling it fails for good, or at the deadline.
 
-    The event: `{"job_id", "outcome": "finished" | "given_up" | "timed_out", "error": {...},
-    "reason": str}`; `error` describes an `IceError` (given_up), `reason` is for people (timed_out).
+    The event: `{"job_id", "outcome": "finished" | "given_up" | "timed_out", "region_id": str |
+    None, "error": {...}, "reason": str}`; `region_id` is where the job was shown as Finished (None
+    where that is no region), `error` describes an `IceError` (given_up), `reason` is for people
+    (timed_out).
 
     :param job_id: the batch job.
     :param ice_conn_id: the connection. region_id: None for the connection's own.
@@ -38,6 +40,7 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         prolong it.
     :param exponential_backoff: double the interval with each poll, up to `max_wait` seconds.
     :param silent_fail: go on after errors that would end the wait.
+    :param seen_in: the region in which the job was last seen, should the connection be edited.
     :param end_from_trigger: end the task here when the job is Finished, as a success that returns
         the job id.
     """
@@ -54,6 +57,7 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         silent_fail: bool = False,
+        seen_in: str | None = None,
         end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,12 +70,13 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.silent_fail = silent_fail
+        self.seen_in = seen_in
         self.end_from_trigger = end_from_trigger
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, for the database."""
         names = ("job_id", "ice_conn_id", "region_id", "poke_interval", "started_at", "deadline")
-        options = ("exponential_backoff", "max_wait", "silent_fail", "end_from_trigger")
+        options = ("exponential_backoff", "max_wait", "silent_fail", "seen_in", "end_from_trigger")
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in (*names, *options)},
@@ -89,11 +94,14 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
             silent_fail=self.silent_fail,
             log=self.log,
         )
-        outcome = await registry().watch(self.ice_conn_id, self.region_id, wait, self.poke_interval)
+        outcome = await registry().watch(
+            *(self.ice_conn_id, self.region_id, wait, self.poke_interval), seen_in=self.seen_in
+        )
         if isinstance(outcome, JobFinished) and self.end_from_trigger:
             yield TaskSuccessEvent(xcoms={"return_value": self.job_id})
         else:
-            yield TriggerEvent(event_of(self.job_id, outcome))  # type: ignore[no-untyped-call]
+            event = event_of(self.job_id, outcome, region_id=wait.region)
+            yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Say that the job goes on: ICE cannot cancel a batch job.
@@ -109,11 +117,14 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
         )
 
 
-def event_of(job_id: str, outcome: PollOutcome) -> dict[str, Any]:
-    """Return the event of an outcome that ends a wait, as plain JSON."""
+def event_of(job_id: str, outcome: PollOutcome, *, region_id: str | None = None) -> dict[str, Any]:
+    """Return the event of an outcome that ends a wait, as plain JSON.
+
+    :param region_id: where the job was shown.
+    """
     match outcome:
         case JobFinished():
-            return {"job_id": job_id, "outcome": "finished"}
+            return {"job_id": job_id, "outcome": "finished", "region_id": region_id}
         case GiveUp(error=error):
             return {"job_id": job_id, "outcome": "given_up", "error": error.as_dict()}
         case TimedOut(reason=reason):

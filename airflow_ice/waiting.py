@@ -1,4 +1,5 @@
-"""Pure decisions: what one poll of a job means, when to poll again, and whether the outcome is enough.
+"""Pure decisions: what one poll of a job means, when to poll again, and whether the outcome is
+enough.
 
 One `Wait` serves the sensor in all its modes, the submit operators and the trigger (one decision,
 three modes): they poll, feed it what they saw, and do what it says. It reads no clock, no network
@@ -46,8 +47,8 @@ UNKNOWN_JOB_GRACE: Final = 60.0
 """Seconds in which an unknown job may still be one that the service has not written everywhere."""
 
 DOUBT: Final = 60.0
-"""Seconds for which a doubtful error must last before it ends a wait, by the clock and by the pauses
-between polls: a clock may jump, and polls may come a little early."""
+"""Seconds for which a doubtful error must last before it ends a wait, by the clock and by the
+pauses between polls: a clock may jump, and polls may come a little early."""
 
 LONGEST_DOUBT_PAUSE: Final = 15.0
 """Seconds between polls while an error is doubtful, however long the interval is."""
@@ -194,6 +195,8 @@ class Wait:
         self.started_at = started_at
         self.deadline = deadline
         self.silent_fail = silent_fail
+        self.region: str | None = None
+        """Where the job was shown last; None where that is not known, or no region."""
         self.is_first_poll = is_first_poll
         self._continues = continues
         self._interval = max(interval, SHORTEST_PAUSE)
@@ -411,12 +414,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def is_selection(job: BatchMediaProducingJob) -> bool:
-    """Tell whether the job selects material: it has no sub-jobs, and extend_output is its result."""
+    """Tell whether the job selects material: it has no sub-jobs, and extend_output is its
+    result.
+    """
     return (job.job_type or "").endswith("_Media_Select")
 
 
 def is_settled(job: BatchMediaProducingJob) -> bool:
-    """Tell whether an ended job shows its whole outcome. A Finished job has been seen with sub-jobs that lag behind it."""
+    """Tell whether an ended job shows its whole outcome. A Finished job has been seen with sub-jobs
+    that lag behind it.
+    """
     if job.status != "Finished":
         return True
     if is_selection(job):
@@ -425,7 +432,8 @@ def is_settled(job: BatchMediaProducingJob) -> bool:
 
 
 def required(value: object) -> Require:
-    """Return a `require` policy; texts are taken for what they say, since templates render to texts.
+    """Return a `require` policy; texts are taken for what they say, since templates render to
+    texts.
 
     :raises IceInputError: it is none.
     """
@@ -465,7 +473,9 @@ class Outcome:
 
 
 def judge(job: BatchMediaProducingJob, require: Require) -> Outcome:
-    """Judge a Finished job. Status decides: an ErrorCode on a Success does not make a failure of it."""
+    """Judge a Finished job. Status decides: an ErrorCode on a Success does not make a failure of
+    it.
+    """
     by_index = sorted(job.sub_jobs, key=lambda sub: sub.index)
     good = tuple(sub for sub in by_index if sub.status == "Success")
     bad = tuple(sub for sub in by_index if sub.status != "Success")
@@ -503,6 +513,7 @@ def _enough(good: int, total: int, require: Require) -> bool:
     if require == "any":
         return good >= 1
     if isinstance(require, float):
-        # Less a hair: in binary fractions 0.1 of 30 is a little more than 3, which would ask for a fourth.
+        # Less a hair: in binary fractions 0.1 of 30 is a little more than 3, which would ask for a
+        # fourth.
         return good >= require * total - 1e-9 and good >= 1
     return good >= int(require)

@@ -1,4 +1,5 @@
-"""What every test starts from: an Airflow of its own that knows no secret and no proxy of the machine it runs on."""
+"""What every test starts from: an Airflow of its own that knows no secret and no proxy of the
+machine it runs on."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-# Before airflow is imported for the first time: it reads its configuration while it is being imported.
+# Before airflow is imported for the first time: it reads its configuration while it is being
+# imported.
 _HOME = tempfile.mkdtemp(prefix="airflow-ice-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["AIRFLOW_HOME"] = _HOME
@@ -28,7 +30,8 @@ SetConnection = Callable[..., None]
 
 @pytest.fixture
 def set_connection(monkeypatch: pytest.MonkeyPatch) -> SetConnection:
-    """Return what sets the connection `ice_default`, by its fields; an emulator's address and key stand in for what is left out."""
+    """Return what sets the connection `ice_default`, by its fields; an emulator's address and key
+    stand in for what is left out."""
 
     def set_connection(
         ice: LocalIce | None = None, /, conn_id: str = "ice_default", **fields: Any
@@ -60,7 +63,8 @@ def running_ice() -> Iterator[LocalIce]:
 
 @pytest.fixture
 def connected_ice(running_ice: LocalIce, set_connection: SetConnection) -> Iterator[LocalIce]:
-    """Return an emulator with nothing wrong, and point `ice_default` at it. Its record of requests is the whole module's."""
+    """Return an emulator with nothing wrong, and point `ice_default` at it. Its record of requests
+    is the whole module's."""
     set_connection(running_ice)
     yield running_ice
     running_ice.clear_faults()

@@ -1,4 +1,5 @@
-"""Waits of one triggerer on one account, in virtual time, with whatever a service can do to them."""
+"""Waits of one triggerer on one account, in virtual time, with whatever a service can do to
+them."""
 
 from __future__ import annotations
 

@@ -109,30 +109,42 @@ class ClientSettings:
         :raises IceInputError: the CA file cannot be read, or the proxy, given or of the
             environment, is not an address.
         """
+        transport = self.blocking_transport()
+        return httpx.Client(transport=transport, timeout=self.timeout(), trust_env=False)
+
+    def blocking_transport(self) -> BoundedTransport:
+        """Return what sends the requests of a blocking client; raises the same."""
         tls, proxy = self._tls_context(), self._proxy()
         try:
-            transport = BoundedTransport(tls, _LIMITS, proxy)
+            return BoundedTransport(tls, _LIMITS, proxy)
         except ImportError:
             _no_socks()
-        return httpx.Client(transport=transport, timeout=self._timeout(), trust_env=False)
 
     def async_http(self) -> httpx.AsyncClient:
         """Return the HTTP client of an async client. Reads the CA file, so it belongs outside an
         event loop; raises the same.
         """
+        transport = self.async_transport()
+        return httpx.AsyncClient(transport=transport, timeout=self.timeout(), trust_env=False)
+
+    def async_transport(self) -> httpx.AsyncHTTPTransport:
+        """Return what sends the requests of an async client. Reads the CA file, so it belongs
+        outside an event loop; raises the same.
+        """
         tls, proxy = self._tls_context(), self._proxy()
         try:
-            return httpx.AsyncClient(
+            return httpx.AsyncHTTPTransport(
+                # Without TLS only for a loopback endpoint, of which `_tls_context` makes None.
                 verify=False if tls is None else tls,
                 proxy=proxy,
                 limits=_LIMITS,
-                timeout=self._timeout(),
                 trust_env=False,
             )
         except ImportError:
             _no_socks()
 
-    def _timeout(self) -> httpx.Timeout:
+    def timeout(self) -> httpx.Timeout:
+        """Return the time-outs of one wait for the network."""
         return httpx.Timeout(self.read_timeout, connect=self.connect_timeout)
 
     def _tls_context(self) -> ssl.SSLContext | None:

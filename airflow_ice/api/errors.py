@@ -18,6 +18,7 @@ error is made once, with all that is known; who knows more makes a copy (`IceErr
     |   |-- IceNotFoundError        project, media or other resource
     |   |   `-- IceJobNotFoundError no such job (for this account, in this region, within a year)
     |   `-- IceParameterError       a parameter was refused
+    |-- IceDownloadError            a finished video could not be read
     `-- IceJobError                 the job itself, not a request
         |-- IceJobFailedError       the main job has ended in Failed
         |-- IceJobNotEndedError     the job is still running
@@ -354,6 +355,21 @@ class IceParameterError(IceServiceError):
     )
 
 
+class IceDownloadError(IceError):
+    """A finished video could not be read from where it lies. `code` is OSS's where OSS answered.
+
+    It is transient where a later try may read it; not so where the file is gone, or the domain is
+    closed to this account.
+    """
+
+    transient = True
+    _advice = "Let this task retry: it downloads again, which bills no job."
+
+    def consequence(self) -> str:
+        """Say that the video is still there, and nothing partial is left where it was to go."""
+        return "The video stays in its bucket, and nothing partial was left at the destination."
+
+
 class IceJobError(IceError):
     """About a job, not about a request.
 
@@ -408,6 +424,12 @@ class IceTooFewVideosError(IceJobError):
 
 
 _ADVICE: Final[Mapping[str, str]] = {
+    "PublicEndpointForbidden": (
+        "OSS refuses its default public domain to this account (mainland buckets, users since "
+        "March 2025): bind a custom domain to the bucket and name it in the connection's extra, "
+        '{"media_domains": {"BUCKET": "video.example.com"}}; or, inside Alibaba Cloud, set network '
+        "to vpc, and the bucket is read through its internal domain."
+    ),
     "InvalidAccessKeyId.NotFound": (
         "The AccessKey ID of the connection (login) does not exist; check it for typing errors."
     ),

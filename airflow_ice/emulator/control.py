@@ -1,35 +1,21 @@
-"""What a test or a demo may ask of the emulator itself, as functions and over HTTP below `/_control/`.
+"""What a test or a demo may ask of the emulator itself, as functions and over HTTP.
 
-There is no authentication: the emulator listens on loopback only. Bodies and replies are JSON.
-
-    GET    /_control/health     {"status": "ok", "now": <the emulator's clock, seconds since the epoch>, "frozen": false,
-                                 "rendering": <files still to be made>, "next_change_in": <seconds, or null>}
-    GET    /_control/jobs       {"jobs": [{"job_id", "action", "job_type", "status", "client_token", "user_data", "created",
-                                 "completed", "sub_jobs": [{"job_id", "status", "media_id", "media_url", "project_id", ...}]}]}
-    GET    /_control/requests   {"requests": [{"action", "time", "http_status", "code"}]}; ?action=NAME keeps those of one action
-    GET    /_control/media      {"media": [{"media_id", "key", "url"}]}: the files of --media-dir as objects
-    GET    /_control/faults     {"faults": [...]}: what still has to bite
-    POST   /_control/faults     {"kind": "throttle", "action": "GetBatchMediaProducingJob", "times": 2, ...options of the kind}
-    DELETE /_control/faults     forgets them
-    POST   /_control/clock      {"advance": 60} moves the clock forward by seconds; {"frozen": true} stops it, false lets it run
-
-Faults on requests: throttle (retry_after_ms, status, code), error (status, code, message), html (status), reset, slow (seconds),
-lost_reply, empty_job, unauthorized_ram. Faults on the next job: sub_jobs_fail (indexes, code, message), job_fails (code,
-message), settle_lag (seconds), sub_jobs_hidden (seconds, null), list_lag (seconds), doc_quirks, stuck, status (value, seconds).
-`times` is how often a fault bites, -1 until cleared.
+There is no authentication: the emulator listens on loopback only. Bodies and replies are JSON,
+times are seconds; `GET /_control/help` returns the list of routes and the table of faults.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from airflow_ice.emulator.emulator import Emulator
 from airflow_ice.emulator.media.objects import object_url
+from airflow_ice.emulator.model.faults import describe_faults
 from airflow_ice.emulator.model.store import Job, SubJob
 
 
@@ -66,6 +52,18 @@ def media(emulator: Emulator) -> list[dict[str, Any]]:
     ]
 
 
+def reads(emulator: Emulator) -> list[dict[str, Any]]:
+    """Return the reads of objects since the start, in order; see `ObjectServer.reads`."""
+    return [dict(seen) for seen in emulator.object_server.reads]
+
+
+def fault_table() -> str:
+    """Return the faults that can be asked for, as a table in Markdown."""
+    head = "| fault | hits | options | what happens |\n|---|---|---|---|\n"
+    rows = ("| " + " | ".join((f"`{kind}`", *rest)) + " |\n" for kind, *rest in describe_faults())
+    return head + "".join(rows)
+
+
 def add_fault(
     emulator: Emulator, /, kind: str, action: str | None = None, times: int = 1, **options: Any
 ) -> None:
@@ -96,17 +94,8 @@ def set_clock(
 
 def _job(job: Job, sub_jobs: list[SubJob]) -> dict[str, Any]:
     shown = (
-        *(
-            "job_id",
-            "action",
-            "job_type",
-            "status",
-            "client_token",
-            "user_data",
-            "created",
-            "completed",
-        ),
-        *("output_config", "extend", "extend_input"),
+        *("job_id", "action", "job_type", "status", "client_token", "user_data", "created"),
+        *("completed", "output_config", "extend", "extend_input"),
     )
     return {
         **{name: getattr(job, name) for name in shown},
@@ -130,14 +119,20 @@ def _sub_job(sub_job: SubJob) -> dict[str, Any]:
 
 def routes() -> list[Route]:
     """Return the routes below `/_control/`."""
-    return [
-        Route("/_control/health", _serve_health, methods=["GET"]),
-        Route("/_control/jobs", _serve_jobs, methods=["GET"]),
-        Route("/_control/requests", _serve_requests, methods=["GET"]),
-        Route("/_control/media", _serve_media, methods=["GET"]),
-        Route("/_control/faults", _serve_faults, methods=["GET", "POST", "DELETE"]),
-        Route("/_control/clock", _serve_clock, methods=["POST"]),
+    return [Route(f"/_control/{name}", serve, methods=verbs) for name, verbs, serve, _ in _ROUTES]
+
+
+async def _serve_help(_request: Request) -> Response:
+    return PlainTextResponse(help_text())
+
+
+def help_text() -> str:
+    """Return what can be asked over HTTP, and the table of faults."""
+    lines = [
+        f"{'/'.join(verbs):<15} /_control/{name:<9} {text}" for name, verbs, _, text in _ROUTES
     ]
+    times = "times: how often a fault hits, -1 until cleared; action: the one action that it hits"
+    return "\n".join([*lines, "", times, "", fault_table()])
 
 
 def _emulator(request: Request) -> Emulator:
@@ -157,6 +152,10 @@ async def _serve_requests(request: Request) -> Response:
     return JSONResponse(
         {"requests": requests(_emulator(request), request.query_params.get("action"))}
     )
+
+
+async def _serve_reads(request: Request) -> Response:
+    return JSONResponse({"reads": reads(_emulator(request))})
 
 
 async def _serve_media(request: Request) -> Response:
@@ -193,3 +192,40 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _refused(error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
+
+
+_ROUTES: Final = (
+    ("help", ["GET"], _serve_help, "this text"),
+    (
+        "health",
+        ["GET"],
+        _serve_health,
+        "status, now (the emulator's clock), frozen, rendering (files to be made), next_change_in",
+    ),
+    ("jobs", ["GET"], _serve_jobs, "jobs with their sub-jobs, oldest first"),
+    (
+        "requests",
+        ["GET"],
+        _serve_requests,
+        "requests: action, time, http_status, code; ?action=NAME keeps those of one action",
+    ),
+    (
+        "reads",
+        ["GET"],
+        _serve_reads,
+        "reads of objects: bucket, key, host, domain, range, http_status, code, sent",
+    ),
+    ("media", ["GET"], _serve_media, "the files of the media folder: media_id, key, url"),
+    (
+        "faults",
+        ["GET", "POST", "DELETE"],
+        _serve_faults,
+        'faults that will still hit; POST {"kind": ..., "times": 1, ...options} adds one',
+    ),
+    (
+        "clock",
+        ["POST"],
+        _serve_clock,
+        '{"advance": 60} moves the clock forward, {"frozen": true} stops it, false lets it run',
+    ),
+)

@@ -19,6 +19,7 @@ from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.emulator.model.store import STORE_FILE, Store
 from airflow_ice.emulator.wire.actions import Actions
 from airflow_ice.emulator.wire.gateway import Gateway
+from airflow_ice.emulator.wire.object_server import ObjectServer
 
 
 class Emulator:
@@ -34,10 +35,11 @@ class Emulator:
         self.callbacks = Callbacks(settings.callback_auth_key)
         maker = JobMaker(settings, self.store, self.clock, self.faults, self.finder)
         self.lifecycle = Lifecycle(self.store, self.clock, maker, self.callbacks)
-        actions = Actions(
+        self.actions = Actions(
             settings, self.store, self.clock, self.objects, self.finder, self.lifecycle
         )
-        self.gateway = Gateway(settings, actions, self.faults)
+        self.gateway = Gateway(settings, self.actions, self.faults)
+        self.object_server = ObjectServer(settings, self.objects, self.clock, self.faults)
         self.renders: RenderQueue | None = None
         self._background: asyncio.Task[None] | None = None
 

@@ -91,6 +91,13 @@ class LocalIce:
         before = [seen for seen in self._requests_before if action in (None, seen["action"])]
         return before + self._call(control.requests, action)
 
+    def reads(self) -> list[dict[str, Any]]:
+        """Return the reads of objects since the (last) start, in order.
+
+        Each has bucket, key, host, domain, range, http_status, code and sent (bytes of the body).
+        """
+        return self._call(control.reads)
+
     def media(self) -> list[dict[str, Any]]:
         """Return the files of `media_dir` as objects: media_id, key, url."""
         return self._call(control.media)
@@ -98,11 +105,11 @@ class LocalIce:
     def fault(
         self, kind: str, *, action: str | None = None, times: int = 1, **options: Any
     ) -> None:
-        """Ask for a fault; see `airflow_ice.emulator.control` for the kinds and their options."""
+        """Ask for a fault; `airflow_ice.emulator.control.fault_table()` lists them all."""
         self._call(control.add_fault, kind, action, times, **options)
 
     def clear_faults(self) -> None:
-        """Forget the faults that have not bitten yet."""
+        """Forget the faults that have not hit yet."""
         self._call(lambda emulator: emulator.faults.clear())
 
     def advance(self, seconds: float) -> None:

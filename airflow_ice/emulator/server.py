@@ -1,30 +1,23 @@
-"""The HTTP server: the API at `/`, the objects below `/objects/`, the control API below `/_control/`."""
+"""The HTTP server: the API at `/`, objects below `/objects/`, the control API below `/_control/`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
-import mimetypes
 import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
-from xml.sax.saxutils import escape
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from airflow_ice.emulator import control
 from airflow_ice.emulator.emulator import Emulator
-from airflow_ice.emulator.media.objects import PROCESS, ObjectName, is_safe_key
-from airflow_ice.emulator.media.snapshot import snapshot
 from airflow_ice.emulator.model.settings import Settings
 from airflow_ice.emulator.model.store import STORE_FILE, Store
 from airflow_ice.emulator.wire.connection import droppable_protocol
@@ -45,8 +38,9 @@ def create_app(settings: Settings) -> Starlette:
 
     routes = [
         Route("/", _Api()),
-        Route("/objects/{bucket}/{key:path}", _object, methods=["GET"]),
+        Route("/objects/{bucket}/{key:path}", _Objects(), methods=["GET"]),
         *control.routes(),
+        Route("/{key:path}", _Objects(), methods=["GET"]),  # by the host of a bucket
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
@@ -135,36 +129,16 @@ class _Server(uvicorn.Server):
 
 
 class _Api:
-    """Hands a request to the emulator's gateway; an ASGI application, for it may drop the connection instead of replying."""
+    """Hands a request to the emulator's gateway, which may drop the connection instead."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         emulator: Emulator = scope["app"].state.emulator
         await emulator.gateway(scope, receive, send)
 
 
-async def _object(request: Request) -> Response:
-    """Serve an object, in ranges too, to whoever has a signed URL for it."""
-    emulator: Emulator = request.app.state.emulator
-    name = ObjectName(request.path_params["bucket"], request.path_params["key"])
-    if not is_safe_key(name.key) or not is_safe_key(name.bucket):
-        return _oss_error(400, "InvalidObjectName", "The specified object is not valid.")
-    if refusal := emulator.objects.refusal(name, request.query_params, emulator.clock.now()):
-        return _oss_error(403, *refusal)
-    path = emulator.objects.find(name)
-    if path is None:
-        return _oss_error(404, "NoSuchKey", "The specified key does not exist.")
-    if process := request.query_params.get(PROCESS):
-        try:
-            picture = await asyncio.to_thread(snapshot, path, process)
-        except ValueError as error:
-            return _oss_error(400, "InvalidArgument", str(error))
-        return Response(picture, media_type="image/jpeg")
-    return FileResponse(
-        path, media_type=mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    )
+class _Objects:
+    """Hands a read to the emulator's object server."""
 
-
-def _oss_error(status: int, code: str, message: str) -> Response:
-    error = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{error}\n'
-    return Response(body, status, media_type="application/xml")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        emulator: Emulator = scope["app"].state.emulator
+        await emulator.object_server(scope, receive, send)

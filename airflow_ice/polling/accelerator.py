@@ -37,7 +37,8 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds without a list after failures in a row."""
 
 STALE_AFTER: Final = 2.0
-"""Seconds after Get has shown the end of a job, from which a list that shows it running is behind."""
+"""Seconds after Get has shown the end of a job, from which a list that shows it running is
+behind."""
 
 DISTRUSTED_FOR: Final = 120.0
 LONGEST_DISTRUST: Final = 600.0
@@ -183,7 +184,9 @@ class ListAccelerator:
             )
 
     def note_ended(self, job_id: str) -> None:
-        """Note that Get has shown the end of a job: from now on a list that shows it running is behind."""
+        """Note that Get has shown the end of a job: from now on a list that shows it running is
+        behind.
+        """
         self._ended[job_id] = self._clock()
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]

@@ -1,7 +1,7 @@
 """Polls single jobs with GetBatchMediaProducingJob, a few at a time.
 
-A job whose last poll failed or was slow goes into a lane of its own, and a poll that turns out to be
-slow makes room for others, so that slow and failing jobs hold up each other only.
+A job whose last poll failed or was slow goes into a lane of its own, and a poll that turns out to
+be slow makes room for others, so that slow and failing jobs hold up each other only.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Gets:
 
     :param on_doubt: called with an error of all, or of an unknown job: the connection may have been
         edited, or its credentials be refused.
-    :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved the
-        wait to where the job was seen.
+    :param on_unknown: called with a wait whose job is unknown here; returns whether it has moved
+        the wait to where the job was seen.
     """
 
     def __init__(
@@ -232,7 +232,9 @@ class Gets:
                 # Where the connection leads now is the only place left, even if the job was not
                 # known there: that may have been a reply of the moment.
                 watch.refused, watch.rejected = True, None
-        await self._watches.tell_error(error, watches)
+        # A probe may come before a wait is due: its minute of doubt is counted by its own pauses.
+        due = [watch for watch in watches if self._watches.is_due(watch)]
+        await self._watches.tell_error(error, due)
         if concerns_all:
             await self._drop_queued(error)
 

@@ -1,7 +1,8 @@
 """One reading of the lists at a time, and what it tells the waits.
 
 A job that the list shows as running is running. One that a list shows as ended has ended. One that
-no list shows is asked for, and so are a few that are listed, to find out whether the list is behind.
+no list shows is asked for, and so are a few that are listed, to find out whether the list is
+behind.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ PATIENCE: Final = 0.5
 """The part of its interval for which a due wait is held for a list that is being read."""
 
 LEAST_ENDED: Final = 5
-"""Jobs that left the lists of running jobs together, from which the lists of ended ones are read."""
+"""Jobs that left the lists of running jobs together, from which the lists of ended ones are
+read."""
 
 CREATED_BEFORE: Final = 600.0
 """Seconds before its wait began that a job may have been created, to be found among ended jobs."""

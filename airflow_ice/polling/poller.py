@@ -21,7 +21,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_ice import metrics
 from airflow_ice.api.calls import AsyncCalls
@@ -33,6 +33,9 @@ from airflow_ice.polling.gets import Gets
 from airflow_ice.polling.listing import Listing
 from airflow_ice.polling.watch import EARLY, Watch, Watches
 from airflow_ice.waiting import CREDENTIAL_ERRORS, PollOutcome, Wait
+
+if TYPE_CHECKING:
+    from airflow_ice.connections import IceConnection
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ class Poller:
     ) -> None:
         self._open_client = open_client
         self._name = name
-        self._region = region
+        self.region = region
         self._draw = draw
         self._on_idle = on_idle
         self._following = Following(name, follow)
@@ -132,20 +135,28 @@ class Poller:
         self._reopen = False
 
     async def watch(
-        self, wait: Wait, interval: float, *, region_id: str | None = None
+        self,
+        wait: Wait,
+        interval: float,
+        *,
+        region_id: str | None = None,
+        seen_by: IceConnection | None = None,
     ) -> PollOutcome:
         """Poll until a wait is over, and return how it ended.
 
         :param interval: seconds within which each poll follows the last one.
         :param region_id: as the wait was given it.
+        :param seen_by: the connection that led to the job before, if that is another one.
         """
         due = self.watches.first_due(wait, interval, self._draw())
         watch = Watch(wait, interval, due=due, region_id=region_id)
+        watch.seen_by = seen_by
         self.join(watch)
         try:
             return await watch.over
         finally:
             if watch.poller is not None:
+                wait.region = watch.poller.region
                 watch.poller.leave(watch)
 
     def join(self, watch: Watch) -> None:
@@ -181,7 +192,7 @@ class Poller:
         self.watches.remove(watch)
         if not self.watches.count:
             self._on_idle()
-            metrics.polled(self._name, self._region, 0, 0.0, None)
+            metrics.polled(self._name, self.region, 0, 0.0, None)
             if self._task is not None:
                 self._task.cancel()
 
@@ -254,7 +265,7 @@ class Poller:
         now = self.watches.wall_clock()
         oldest = now - min((watch.wait.started_at for watch in watches), default=now)
         took = self.watches.clock() - began
-        metrics.polled(self._name, self._region, len(watches), oldest, took)
+        metrics.polled(self._name, self.region, len(watches), oldest, took)
 
     def _probe(self, watches: list[Watch], now: float) -> None:
         """Ask for a job or two while all others hold back."""

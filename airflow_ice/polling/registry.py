@@ -75,12 +75,19 @@ class Registry:
         self._pollers: dict[tuple[str, str], Poller] = {}
 
     async def watch(
-        self, ice_conn_id: str, region_id: str | None, wait: Wait, interval: float
+        self,
+        ice_conn_id: str,
+        region_id: str | None,
+        wait: Wait,
+        interval: float,
+        *,
+        seen_in: str | None = None,
     ) -> PollOutcome:
         """Poll until a wait is over, and return how it ended.
 
         :param region_id: None for the connection's own.
         :param interval: seconds between polls.
+        :param seen_in: the region in which the job was shown before.
         """
         while True:
             try:
@@ -92,7 +99,9 @@ class Registry:
                 await asyncio.sleep(outcome.seconds)
             else:
                 poller = self._poller(ice_conn_id, region_id, connection)
-                return await poller.watch(wait, interval, region_id=region_id)
+                before = connection.in_region(seen_in)
+                seen_by = None if before == connection else before
+                return await poller.watch(wait, interval, region_id=region_id, seen_by=seen_by)
 
     async def _first_connection(self, ice_conn_id: str, region_id: str | None) -> IceConnection:
         """Read the connection of a wait that begins.
@@ -138,7 +147,7 @@ class Registry:
         made = Poller(
             self._open_client(ice_conn_id, connection),
             name=ice_conn_id,
-            region=region_id,
+            region=connection.region,
             on_idle=forget,
             follow=lambda fresh: self._follow(made, key, connection, fresh=fresh),
             on_unknown=lambda watch: self._return(watch, key),

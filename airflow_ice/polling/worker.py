@@ -44,6 +44,11 @@ class WorkerPoller:
             return wait.on_error(poll_error(cause), time.time())
         return wait.on_job(job, time.time())
 
+    @property
+    def region(self) -> str | None:
+        """The region in which the job was last seen; None where that is not known, or no region."""
+        return None if self._seen_by is None else self._seen_by.connection().region
+
     def hook(self) -> IceHook:
         """Return a hook that leads to where the job was last seen, with the tries of a task."""
         if self._seen_by is None:

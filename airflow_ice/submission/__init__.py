@@ -14,7 +14,7 @@ what was paid for:
    later definite failure cannot rule it out.
 
 The rooms: `identity` names the wish, `record` is what is known of it and `store` keeps that,
-`request` is what is sent, `decide` is the table in README "What happens to a paid job" as a pure
-function, `failures` are its errors, `search` looks for a job by its key, `sending` sends,
+`request` is what is sent, `decide` is the table "What happens to a paid job" of
+docs/how-to/submit-exactly-once.md as a pure function, `failures` are its errors, `search` looks for a job by its key, `sending` sends,
 `submitter` does what `decide` says.
 """

@@ -1,5 +1,5 @@
-"""What to do about a wish for a job: README's table "What happens to a paid job", as a pure
-function.
+"""What to do about a wish for a job: the table "What happens to a paid job" of
+docs/how-to/submit-exactly-once.md, as a pure function.
 
 `decide` gets a `Situation` and returns one step. `SearchByKey`, `SearchByPrefix` and `LookAtJob`
 ask for a fact: the submitter finds it out, adds it to the situation and asks again. All others are

@@ -226,8 +226,8 @@ class JobSearch:
             whatever the wall clock says: it may have been set back since the send.
         """
         looked = seconds - (self._pauses.clock.monotonic() - began)
-        # Another worker noted the send by a clock of its own, which may be minutes off: only what is
-        # surely long ago counts.
+        # Another worker noted the send by a clock of its own, which may be minutes off: only what
+        # is surely long ago counts.
         age = None if since is None else self._pauses.clock.time() - since
         return looked if age is None or age < _CLOCKS_APART else min(seconds - age, looked)
 

@@ -1,4 +1,5 @@
-"""Thousands of waits in one event loop, compared: `python -m tests.benchmarks [--quick]`, or `soak [--seconds N]`."""
+"""Thousands of waits in one event loop, compared: `python -m tests.benchmarks [--quick]`, or `soak
+[--seconds N]`."""
 
 from __future__ import annotations
 
@@ -35,20 +36,23 @@ SKIPPED = (
 
 
 Who = tuple[str, int, float, float, float]
-"""A contender, how many waits, at which interval, and over how many intervals they are quiet and ending."""
+"""A contender, how many waits, at which interval, and over how many intervals they are quiet and
+ending."""
 
 BURST: tuple[tuple[Who, float], ...] = (
     ((OURS, 300, 5.0, 1.0, 0.0), 4.0),
     ((BASELINE, 300, 5.0, 1.0, 0.0), 14.0),
 )
-"""All jobs end in one moment, at the default limit of requests; with the intervals to wait for it."""
+"""All jobs end in one moment, at the default limit of requests; with the intervals to wait for
+it."""
 
 TOGETHER: tuple[Who, ...] = (
     (OURS, 1000, 30.0, 2.0, 0.5),
     (OURS, 10_000, 30.0, 2.0, 0.5),
     (BASELINE, 10_000, 30.0, 1.0, 0.5),
 )
-"""At the same time: two of them take next to nothing, and show what ten times the waits cost; the third has a core to itself."""
+"""At the same time: two of them take next to nothing, and show what ten times the waits cost; the
+third has a core to itself."""
 
 
 def plans(*, quick: bool) -> Iterator[Who]:

@@ -1,7 +1,8 @@
-"""The ways to wait that are compared: each makes a function that waits for one job, within one event loop.
+"""The ways to wait that are compared: each makes a function that waits for one job, within one
+event loop.
 
-Connections come from the environment, as they may in a triggerer. Airflow and the libraries are imported once it is known which of
-them is needed: each contender runs in a process of its own.
+Connections come from the environment, as they may in a triggerer. Airflow and the libraries are
+imported once it is known which of them is needed: each contender runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ async def ours(port: int, interval: float, per_second: float) -> AsyncIterator[W
 
 @asynccontextmanager
 async def one_get_each(port: int, interval: float, per_second: float) -> AsyncIterator[Waiter]:
-    """Yield the baseline: the same decisions with the same client, and one Get for each job and interval."""
+    """Yield the baseline: the same decisions with the same client, and one Get for each job and
+    interval."""
     from airflow_ice import metrics
     from airflow_ice.api.client import AsyncIceClient, ClientSettings
     from airflow_ice.api.credentials import FixedCredentials
@@ -105,7 +107,8 @@ async def one_get_each(port: int, interval: float, per_second: float) -> AsyncIt
 
 @asynccontextmanager
 async def official_sdk(port: int, interval: float, per_second: float) -> AsyncIterator[Waiter]:
-    """Yield what a trigger would do that used the official SDK: its async client, one for all, and one Get for each job."""
+    """Yield what a trigger would do that used the official SDK: its async client, one for all, and
+    one Get for each job."""
     from alibabacloud_ice20201109.client import Client
     from alibabacloud_ice20201109.models import GetBatchMediaProducingJobRequest
     from alibabacloud_tea_openapi.models import Config

@@ -1,4 +1,5 @@
-"""Starts the benchmark's server in a process of its own, and speaks with it over its control port."""
+"""Starts the benchmark's server in a process of its own, and speaks with it over its control
+port."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Control:
 
 @contextmanager
 def server(delay: float) -> Iterator[tuple[int, int]]:
-    """Run the server, and yield its port and its control port. delay: seconds that each answer takes at the least."""
+    """Run the server, and yield its port and its control port. delay: seconds that each answer
+    takes at the least."""
     command = [sys.executable, "-m", "tests.benchmarks.server", str(delay)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -15,7 +15,8 @@ GATEWAY = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 class FaultSettings:
     """How much goes wrong.
 
-    :param storms_every: mean seconds between storms, in which nearly all requests meet one fault; 0 for none.
+    :param storms_every: mean seconds between storms, in which nearly all requests meet one fault; 0
+        for none.
     :param storm_seconds: the length of a storm, at most.
     :param single: the share of requests that meet a fault outside of storms.
     :param slow_seconds: how long a slow answer takes, at most.

@@ -16,7 +16,8 @@ print(1000 * (time.process_time() - began))
 
 
 def import_ms(times: int = 7) -> float:
-    """Return the CPU time that the imports add to those of Airflow, in milliseconds: the median of so many fresh processes."""
+    """Return the CPU time that the imports add to those of Airflow, in milliseconds: the median of
+    so many fresh processes."""
     found = [
         float(
             subprocess.run(

@@ -1,4 +1,5 @@
-"""The jobs of the benchmark's server: when each begins, ends and shows, and its bytes on the wire, made beforehand."""
+"""The jobs of the benchmark's server: when each begins, ends and shows, and its bytes on the wire,
+made beforehand."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ _MARK: Final = "@status@"
 class Job:
     """One batch job.
 
-    :param ends: epoch seconds. So are begins (of Processing), listed_from, listed_until (its list row runs on until then) and
-        known_from.
+    :param ends: epoch seconds. So are begins (of Processing), listed_from, listed_until (its list
+        row runs on until then) and known_from.
     """
 
     job_id: str
@@ -85,7 +86,8 @@ class Book:
 
 
 def row_of(job_id: str) -> tuple[bytes, bytes]:
-    """Return a job's row without its state, in two parts: some 3 kB, most of it the configs that its submit named."""
+    """Return a job's row without its state, in two parts: some 3 kB, most of it the configs that
+    its submit named."""
     clip = "http://your-bucket.oss-cn-shanghai.aliyuncs.com/clips/{}/take_{:03}.mp4"
     groups = [
         {"GroupName": name, "MediaArray": [clip.format(name, take) for take in range(8)]}

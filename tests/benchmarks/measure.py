@@ -1,7 +1,9 @@
-"""Measures one contender with so many waits, in this process and its event loop: `python -m tests.benchmarks.measure PLAN RESULT`.
+"""Measures one contender with so many waits, in this process and its event loop: `python -m
+tests.benchmarks.measure PLAN RESULT`.
 
-First comes a quiet phase, in which no job ends: requests, CPU and memory are taken there. Then jobs end, one after the other and many at
-once: event-loop lag and the time to the event are taken there, with the other waits going on.
+First comes a quiet phase, in which no job ends: requests, CPU and memory are taken there. Then jobs
+end, one after the other and many at once: event-loop lag and the time to the event are taken there,
+with the other waits going on.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ class Result:
     :param ends: jobs that have ended. seen: events for them. early: events before the job's end.
     :param seen_p50, seen_max: from the job's end to the event, in intervals.
     :param ending_requests: for each interval of the second phase.
-    :param server_share: of one core that the server took in the quiet phase. server_us: its work for a request, in microseconds.
+    :param server_share: of one core that the server took in the quiet phase. server_us: its work
+        for a request, in microseconds.
     """
 
     contender: str
@@ -118,11 +121,13 @@ class Measurement:
         async with make(plan.port, plan.interval, plan.per_second) as wait:
             await self._start(wait)
             write(await self._phases(first["accepted"], kb))
-            # No clean end: to cancel thousands of requests that queue for one pool takes httpx many minutes.
+            # No clean end: to cancel thousands of requests that queue for one pool takes httpx many
+            # minutes.
             os._exit(0)
 
     async def _start(self, wait: Waiter) -> None:
-        """Start the waits one after the other over one interval, as tasks are deferred one after the other."""
+        """Start the waits one after the other over one interval, as tasks are deferred one after
+        the other."""
         plan = self._plan
         began = time.monotonic()
         for number, job_id in enumerate(self._ids):
@@ -181,7 +186,8 @@ class Measurement:
         )
 
     async def _end(self) -> dict[str, float]:
-        """Let jobs end, wait until each was seen, or some intervals more, and return when they ended."""
+        """Let jobs end, wait until each was seen, or some intervals more, and return when they
+        ended."""
         plan = self._plan
         one_by_one = 0 if plan.burst else int(ENDS_SPREAD * plan.waits)
         at_once = plan.waits if plan.burst else int(ENDS_AT_ONCE * plan.waits)

@@ -1,6 +1,8 @@
-"""What the services of the peers answer when their triggers ask for one job: dbt Cloud, Databricks and Amazon Batch.
+"""What the services of the peers answer when their triggers ask for one job: dbt Cloud, Databricks
+and Amazon Batch.
 
-As little as the triggers of apache-airflow-providers-dbt-cloud 4.11.1, -databricks 7.23.0 and -amazon 9.39.0 read.
+As little as the triggers of apache-airflow-providers-dbt-cloud 4.11.1, -databricks 7.23.0 and
+-amazon 9.39.0 read.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ GET_RUN = "/jobs/runs/get"
 
 
 def job_id(path: str, body: bytes) -> str:
-    """Return the job that a request asks for: dbt Cloud names it in the path, the others in a JSON body, even of a GET."""
+    """Return the job that a request asks for: dbt Cloud names it in the path, the others in a JSON
+    body, even of a GET."""
     if path == DESCRIBE_JOBS:
         return str(json.loads(body)["jobs"][0])
     if path.endswith(GET_RUN):

@@ -1,4 +1,5 @@
-"""The deferrable triggers of three other providers, each pointed at the benchmark's server instead of its own service.
+"""The deferrable triggers of three other providers, each pointed at the benchmark's server instead
+of its own service.
 
 All of them speak plain HTTP here, so what TLS costs those that connect anew is not in the figures.
 """
@@ -16,7 +17,8 @@ from tests.benchmarks.contenders import FAR, Contender, Waiter, connection, fire
 
 @asynccontextmanager
 async def dbt_cloud(port: int, interval: float, _per_second: float) -> AsyncIterator[Waiter]:
-    """Yield the wait of DbtCloudRunJobTrigger. Its URL is always https: that one function is replaced."""
+    """Yield the wait of DbtCloudRunJobTrigger. Its URL is always https: that one function is
+    replaced."""
     from airflow.providers.dbt.cloud.hooks.dbt import DbtCloudHook
     from airflow.providers.dbt.cloud.triggers.dbt import DbtCloudRunJobTrigger
 

@@ -1,8 +1,10 @@
-"""The server of the benchmark: answers Get and List of ICE, and what the peers' triggers ask of their own services.
+"""The server of the benchmark: answers Get and List of ICE, and what the peers' triggers ask of
+their own services.
 
-It runs in a process of its own, on loopback, on ports that are free. It verifies no signature and renders nothing, its bytes are
-made beforehand, and it keeps count of itself, so that it can be shown not to be what is measured. Jobs, schedules and counts go
-over a second port (`control`), so that they do not count.
+It runs in a process of its own, on loopback, on ports that are free. It verifies no signature and
+renders nothing, its bytes are made beforehand, and it keeps count of itself, so that it can be
+shown not to be what is measured. Jobs, schedules and counts go over a second port (`control`), so
+that they do not count.
 """
 
 from __future__ import annotations

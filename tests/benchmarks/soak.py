@@ -1,7 +1,8 @@
-"""A soak test: some hundred waits that come and go, against a service in which everything goes wrong at random.
+"""A soak test: some hundred waits that come and go, against a service in which everything goes
+wrong at random.
 
-At its end every wait must have ended as its job did, no more requests may have been sent than the limit allows, and nothing may be left
-behind: no task, no connection, no memory.
+At its end every wait must have ended as its job did, no more requests may have been sent than the
+limit allows, and nothing may be left behind: no task, no connection, no memory.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ GRACE = 60.0
 """Seconds in which an unknown job may become known (`airflow_ice.waiting`)."""
 
 DRAIN = 330.0
-"""Seconds for the last waits to end, once the faults have stopped: a job that is never listed is asked for every two minutes, and a wait
-that has met many errors in a row pauses for up to five."""
+"""Seconds for the last waits to end, once the faults have stopped: a job that is never listed is
+asked for every two minutes, and a wait that has met many errors in a row pauses for up to five."""
 
 GROWTH_KB = 3000.0
-"""How much more memory the process may hold at the end of the comings and goings than at a third of them."""
+"""How much more memory the process may hold at the end of the comings and goings than at a third of
+them."""
 
 Ending = Literal["finished", "given_up", "timed_out", "cancelled"]
 
@@ -56,7 +58,8 @@ Ending = Literal["finished", "given_up", "timed_out", "cancelled"]
 class Case:
     """One wait.
 
-    :param job: as the server keeps it. expected: how the wait must end, and not before `not_before` (epoch seconds).
+    :param job: as the server keeps it. expected: how the wait must end, and not before `not_before`
+        (epoch seconds).
     :param killed_after: seconds after which the task is cancelled, as when a user clears it.
     """
 

@@ -12,7 +12,8 @@ IMPORT_MS = 60.0
 SHARE_OF_A_CORE = 1 / 3
 BURST_SECONDS = 8.0
 GROWTH = 1.15
-"""What counts as no growth: a figure for each wait may differ by so much from one run to the next on a busy machine."""
+"""What counts as no growth: a figure for each wait may differ by so much from one run to the next
+on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,8 @@ class Wire:
 
 @pytest.fixture
 def ice() -> Iterator[LocalIce]:
-    """A local ICE that renders nothing and whose clock stands still; a job takes 100 of its seconds."""
+    """A local ICE that renders nothing and whose clock stands still; a job takes 100 of its
+    seconds."""
     with LocalIce(render=False, job_seconds=100.0) as running:
         running.freeze()
         yield running

@@ -1,4 +1,5 @@
-"""Bad input ends in one clear error, in time, with its cause kept and nothing lost: at the hook and in all three modes."""
+"""Bad input ends in one clear error, in time, with its cause kept and nothing lost: at the hook and
+in all three modes."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def refusing_proxy() -> Iterator[str]:
 class Bad:
     """Something that cannot work.
 
-    :param connection: fields of the connection. sensor: arguments of the sensor. ends: the error, in every mode.
+    :param connection: fields of the connection. sensor: arguments of the sensor. ends: the error,
+        in every mode.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""Both clients against the local ICE: the same contract in both colours, every action, every fault that a wait meets."""
+"""Both clients against the local ICE: the same contract in both colours, every action, every fault
+that a wait meets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Nothing answers as it should: names, ports, proxies, certificates and timeouts. Each ends in one clear error, in time.
+"""Nothing answers as it should: names, ports, proxies, certificates and timeouts. Each ends in one
+clear error, in time.
 
-All of it on loopback: the name lookup is replaced, and proxies and TLS servers are small servers of the test's own.
+All of it on loopback: the name lookup is replaced, and proxies and TLS servers are small servers of
+the test's own.
 """
 
 from __future__ import annotations

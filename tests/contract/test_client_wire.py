@@ -1,7 +1,9 @@
-"""What is on the wire: for the same arguments, our requests and the official SDK's are the same, in every action and both colours.
+"""What is on the wire: for the same arguments, our requests and the official SDK's are the same, in
+every action and both colours.
 
-A server on loopback writes down what it gets. The SDK is the judge: it knows which parameter travels in the query and which in
-the form, how values are written, and which headers a credential brings.
+A server on loopback writes down what it gets. The SDK is the judge: it knows which parameter
+travels in the query and which in the form, how values are written, and which headers a credential
+brings.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Request:
 
 @dataclass
 class CaptureServer:
-    """Writes requests down. Answers with the next of `answers` (status, body), and with `body` when there is none."""
+    """Writes requests down. Answers with the next of `answers` (status, body), and with `body` when
+    there is none."""
 
     body: Mapping[str, Any] = field(default_factory=dict)
     answers: list[tuple[int, str]] = field(default_factory=list)

@@ -1,4 +1,5 @@
-"""A submit action is one row; this names what is missing where one is added and something forgotten:
+"""A submit action is one row; this names what is missing where one is added and something
+forgotten:
 its methods, its operator, its description in the docs, the emulator's answer."""
 
 from __future__ import annotations

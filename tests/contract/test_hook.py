@@ -1,4 +1,5 @@
-"""The hook against a local ICE: every action in both colours, its connection test, and an async path that blocks nothing."""
+"""The hook against a local ICE: every action in both colours, its connection test, and an async
+path that blocks nothing."""
 
 from __future__ import annotations
 
@@ -304,7 +305,8 @@ async def test_tasks_that_begin_together_share_one_client(
 
 
 class Library:
-    """Stands in for the credentials library's client; `keys` is what it has, `made` and `asked` count."""
+    """Stands in for the credentials library's client; `keys` is what it has, `made` and `asked`
+    count."""
 
     keys: ClassVar[tuple[str, str]]
     made = 0

@@ -1,5 +1,5 @@
-"""Keys that are rotated and connections that are edited while somebody waits: the outcome is the same
-in all modes of the sensor, and for a submit operator that waits."""
+"""Keys that are rotated and connections that are edited while somebody waits: the outcome is the
+same in all modes of the sensor, and for a submit operator that waits."""
 
 from __future__ import annotations
 
@@ -183,9 +183,6 @@ def test_a_job_that_is_known_only_where_the_wait_began_is_still_told(
 ) -> None:
     accounts.connection = edited(100, **after)
     accounts.jobs[BEIJING] = {}
-    if way == "submit, deferred":
-        # The worker that collects the job has not seen it: by then the connection leads to it.
-        accounts.connection = lambda passed: settings(**(after if 100 <= passed < 300 else {}))
     assert outcome_of_waiting(way, clock).value == "job-1"
     assert clock.passed <= 300 + 3 * INTERVAL
     assert {asked.host for asked in accounts.asked} == {SHANGHAI, BEIJING}
@@ -199,6 +196,21 @@ def test_a_rescheduled_wait_that_has_forgotten_where_its_job_was_says_that_it_is
     outcome = outcome_of_waiting("reschedule", clock)
     assert isinstance(outcome.error, IceJobNotFoundError)
     assert clock.passed >= 100 + DOUBT - CLOCK_TOLERANCE
+
+
+@pytest.mark.parametrize("after", [{"region": "cn-beijing"}, {"host": BEIJING}], ids=str)
+def test_a_wait_that_comes_back_after_a_restart_knows_where_its_job_was(
+    after: dict[str, str], clock: Clock, accounts: Accounts
+) -> None:
+    """A triggerer that starts again has forgotten everything but the trigger's arguments."""
+    submit = Submit(clock, deferrable=True)
+    deferred = submit.deferred()
+    accounts.connection = edited(0, **after)
+    accounts.jobs[BEIJING] = {}
+    event = clock.run(first_event(revived(deferred.trigger)))
+    assert event["region_id"] == "cn-shanghai"
+    assert submit.resumed_with(deferred.method_name, {"event": event})["job_id"] == "job-1"
+    assert clock.passed <= 300 + 3 * INTERVAL
 
 
 @pytest.mark.parametrize("way", WAYS)

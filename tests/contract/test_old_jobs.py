@@ -1,4 +1,5 @@
-"""A job older than a year: the service no longer shows it, and the one who waits for it or collects it is told why."""
+"""A job older than a year: the service no longer shows it, and the one who waits for it or collects
+it is told why."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from airflow_ice.emulator.local import LocalIce
 from airflow_ice.get_provider_info import get_provider_info
 from tests.e2e.conftest import SECRET
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs/how-to/connection.md").read_text()
 WRONG = "wr0ng-s3cret"
 KEYS = pytest.mark.parametrize(("secret", "good"), [(SECRET, True), (WRONG, False)])
 
@@ -114,17 +114,18 @@ def test_the_button_tests_a_connection_made_in_the_form(
 def test_airflow_refuses_to_test_a_connection_without_a_port(
     airflow: LocalAirflow, ices: dict[str, LocalIce]
 ) -> None:
-    # Where this fails, Airflow is fixed, and Port can be hidden again (README, the form).
+    # Where this fails, Airflow is fixed, and Port can be hidden again (the page, the form).
     save_as_the_form_does(airflow, "without_a_port", ices["default"], SECRET)
     with pytest.raises(LocalAirflowError, match=r"HTTP 400.*port to test differs"):
         press_the_test_button(airflow, "without_a_port")
 
 
 @KEYS
-def test_the_button_tests_a_connection_made_with_readmes_command(
+def test_the_button_tests_a_connection_made_with_the_documented_command(
     airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
 ) -> None:
-    (line,) = re.findall(r"^ *airflow (connections add .*)$", README, re.MULTILINE)
+    unfolded = re.sub(r"\\\n *", "", PAGE)
+    (line,) = re.findall(r"^ *airflow (connections add ice_default .*)$", unfolded, re.MULTILINE)
     conn_id, ice = f"from_the_command_line_{good}", ices["default"]
     with_keys = {"ice_default": conn_id, "LTAI...": ice.access_key_id, "...": secret}
     arguments = [with_keys.get(word, word) for word in shlex.split(line)]
@@ -137,8 +138,8 @@ def test_the_button_tests_a_connection_made_with_readmes_command(
 def test_the_command_line_tests_a_connection_of_the_environment(
     airflow: LocalAirflow, ices: dict[str, LocalIce], secret: str, good: bool
 ) -> None:
-    (line,) = re.findall(r"^ *export (AIRFLOW_CONN_.*)$", README, re.MULTILINE)
-    (setting,) = shlex.split(line)
+    (text,) = re.findall(r"^ *export (AIRFLOW_CONN_\w+='[^']*')$", PAGE, re.MULTILINE)
+    (setting,) = shlex.split(text)
     name, _, value = setting.partition("=")
     ice = ices["default"]
     keys = {"login": ice.access_key_id, "password": secret, "host": ice.url}

@@ -1,4 +1,5 @@
-"""The chains that the API is made for, each an example DAG, on a real Airflow against the emulator."""
+"""The chains that the API is made for, each an example DAG, on a real Airflow against the
+emulator."""
 
 from __future__ import annotations
 
@@ -139,7 +140,8 @@ def runs(
             CAMPAIGNS,
             {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]},
         ),
-        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as the service does.
+        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as
+        # the service does.
         "one_bad": (
             CAMPAIGNS,
             {

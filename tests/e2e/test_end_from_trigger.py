@@ -1,4 +1,5 @@
-"""A sensor that ends in the triggerer: its task succeeds and returns the job id, and no worker resumes it."""
+"""A sensor that ends in the triggerer: its task succeeds and returns the job id, and no worker
+resumes it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""One paid job for one intent, on a real Airflow: lost replies, killed processes, retries, clears, changed inputs, a failing store.
+"""One paid job for one intent, on a real Airflow: lost replies, killed processes, retries, clears,
+changed inputs, a failing store.
 
-Every story is a task of tests/e2e/dags/ice_submit.py with a local ICE of its own, which counts the jobs that would be billed. All
-stories are played side by side, each by a thread that does what somebody outside would do: kill, clear, mark. The tests look at
-what became of them.
+Every story is a task of tests/e2e/dags/ice_submit.py with a local ICE of its own, which counts the
+jobs that would be billed. All stories are played side by side, each by a thread that does what
+somebody outside would do: kill, clear, mark. The tests look at what became of them.
 
-How many tries a deferred task took is not looked at: Airflow 3.3 sometimes adds one, when its scheduler hears of the deferral only
-after the trigger has fired (apache/airflow#71172).
+How many tries a deferred task took is not looked at: Airflow 3.3 sometimes adds one, when its
+scheduler hears of the deferral only after the trigger has fired (apache/airflow#71172).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ POLL = 0.5
 
 
 class Board:
-    """What the stories share: the task instances of the run, asked for once for all threads, and the one triggerer."""
+    """What the stories share: the task instances of the run, asked for once for all threads, and
+    the one triggerer."""
 
     def __init__(self, airflow: LocalAirflow, run_id: str) -> None:
         self.airflow = airflow
@@ -58,7 +60,8 @@ class Board:
     def change(self, do: Callable[[], Any]) -> None:
         """Change something, one after the other, and read anew at the next question.
 
-        On SQLite, changes that meet in the api-server wait for each other until one of them fails, before it has done anything.
+        On SQLite, changes that meet in the api-server wait for each other until one of them fails,
+        before it has done anything.
         """
         with self._lock:
             for last in (False, False, True):
@@ -135,7 +138,8 @@ class Task:
         self.until(there, f"{' or '.join(states)} in try {tries}")
 
     def until_waiting(self, state: str, tries: int = 1) -> str:
-        """Wait until a try of the task waits for its job, and return the job id, which is in XCom by then."""
+        """Wait until a try of the task waits for its job, and return the job id, which is in XCom
+        by then."""
         self.until_state(state, tries=tries)
         # XCom alone would not do: Airflow leaves it as it was until the next try has begun.
         word = "reattaching" if tries > 1 else "Submitting"
@@ -177,7 +181,8 @@ class Task:
         )
 
     def lose_record(self) -> None:
-        """Discard what Airflow's state store holds of the task, as a clear is to do from Airflow 3.4 on."""
+        """Discard what Airflow's state store holds of the task, as a clear is to do from Airflow
+        3.4 on."""
         self.board.change(lambda: self.airflow.api("DELETE", f"{self._path}/state-store"))
 
     @property
@@ -191,7 +196,8 @@ def nothing(of: Any) -> None:
 
 @dataclass
 class Story:
-    """What goes wrong on the way to ICE, and what somebody does to the task while it goes its way."""
+    """What goes wrong on the way to ICE, and what somebody does to the task while it goes its
+    way."""
 
     begin: Callable[[LocalIce], None] = nothing
     act: Callable[[Task], None] = nothing
@@ -320,7 +326,8 @@ def not_known_at_first(ice: LocalIce) -> None:
 
 
 def moved(task: Task) -> None:
-    """Name the same place otherwise, between two tries: to the package, another host is another place."""
+    """Name the same place otherwise, between two tries: to the package, another host is another
+    place."""
     task.until_state("up_for_retry")
     url = task.ice.url.replace("127.0.0.1", "localhost")
     task.board.change(
@@ -437,7 +444,8 @@ Told = Callable[[str], Task]
 
 @pytest.fixture(scope="module")
 def told(airflow: LocalAirflow) -> Iterator[Told]:
-    """All stories, begun together; called with a name, it waits for the end of that one and returns its task."""
+    """All stories, begun together; called with a name, it waits for the end of that one and returns
+    its task."""
     with ExitStack() as stack:
         ices = {
             name: stack.enter_context(

@@ -36,7 +36,8 @@ TICKET = "t1cket-in-the-uri"
 
 @pytest.fixture(scope="module")
 def issued(airflow: LocalAirflow) -> Iterator[LocalIce]:
-    """Run an ICE that knows issued keys only, one that issues them, and make a connection to both: `ice_issued`."""
+    """Run an ICE that knows issued keys only, one that issues them, and make a connection to both:
+    `ice_issued`."""
 
     class Issuer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

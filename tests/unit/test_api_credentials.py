@@ -1,4 +1,5 @@
-"""Where credentials come from: fixed ones, and the real library against a credentials server on loopback."""
+"""Where credentials come from: fixed ones, and the real library against a credentials server on
+loopback."""
 
 from __future__ import annotations
 

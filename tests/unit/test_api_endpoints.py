@@ -1,4 +1,5 @@
-"""Region to host: the table, the rule for regions that it does not know, and the host given by hand."""
+"""Region to host: the table, the rule for regions that it does not know, and the host given by
+hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The exception tree: which reply becomes which class, what the text says, and what it never shows."""
+"""The exception tree: which reply becomes which class, what the text says, and what it never
+shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the api package may import, and when: nothing of Airflow, and the heavy things only where they are used."""
+"""What the api package may import, and when: nothing of Airflow, and the heavy things only where
+they are used."""
 
 from __future__ import annotations
 

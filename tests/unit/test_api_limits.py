@@ -1,4 +1,5 @@
-"""What is refused before anything is sent: each refusal names the field, the value and the rule; the limit itself passes."""
+"""What is refused before anything is sent: each refusal names the field, the value and the rule;
+the limit itself passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Typed results, read from recorded replies: the documentation's own sample first, then each oddity of the wire."""
+"""Typed results, read from recorded replies: the documentation's own sample first, then each oddity
+of the wire."""
 
 from __future__ import annotations
 
@@ -186,7 +187,8 @@ def test_a_list_of_sub_jobs_that_is_none(value: object) -> None:
 
 
 class TestAnOddReply:
-    """A later service: new states, new fields, a list out of order with holes, strings for numbers, signed URLs."""
+    """A later service: new states, new fields, a list out of order with holes, strings for numbers,
+    signed URLs."""
 
     job = job("get_batch_job_odd.json")
 

@@ -1,4 +1,5 @@
-"""One description per action: what travels where, what is refused, and what a reply becomes. No I/O."""
+"""One description per action: what travels where, what is refused, and what a reply becomes. No
+I/O."""
 
 from __future__ import annotations
 

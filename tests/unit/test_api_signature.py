@@ -1,4 +1,5 @@
-"""ACS3-HMAC-SHA256 against captured requests of the official SDK, and against the SDK's own signer."""
+"""ACS3-HMAC-SHA256 against captured requests of the official SDK, and against the SDK's own
+signer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Mistakes are refused before anything is sent, say what to do, and are not retried: when the DAG is
-parsed where the mistake is written out, else when the task runs."""
+"""Mistakes are refused before anything is sent, say what to do, and are not retried: when the DAG
+is parsed where the mistake is written out, else when the task runs."""
 
 from __future__ import annotations
 

@@ -336,7 +336,8 @@ def test_refreshing_credentials_are_the_librarys_business(
 
 
 def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
-    # In a process of its own: some of the library's clients start threads that outlive them. No network is used.
+    # In a process of its own: some of the library's clients start threads that outlive them. No
+    # network is used.
     (tmp_path / "token").write_text("x")
     kinds = {
         **LIBRARY,
@@ -562,3 +563,24 @@ def test_a_fingerprint_is_the_same_for_two_ways_to_name_a_region() -> None:
 def test_a_fingerprint_tells_no_secret() -> None:
     found = read(extra=EVERYTHING).fingerprint()
     assert not [secret for secret in (SECRET, TOKEN, "hunter22") if secret in found]
+
+
+@pytest.mark.parametrize(
+    ("fields", "region", "host"),
+    [
+        ({}, "cn-beijing", "ice.cn-beijing.aliyuncs.com"),
+        ({"extra": {"network": "vpc"}}, "cn-beijing", "ice-vpc.cn-beijing.aliyuncs.com"),
+        ({}, None, "ice.cn-shanghai.aliyuncs.com"),
+        ({"host": "ice.cn-beijing.aliyuncs.com"}, "cn-shanghai", "ice.cn-shanghai.aliyuncs.com"),
+        ({"host": "http://127.0.0.1:8080"}, "cn-beijing", "127.0.0.1:8080"),
+    ],
+)
+def test_a_connection_leads_to_another_region_by_the_same_network(
+    fields: dict[str, Any], region: str | None, host: str
+) -> None:
+    given = {"login": "id", "password": "secret", "host": None, "extra": {}, **fields}
+    connection = read_connection(**given)
+    moved = connection.in_region(region)
+    assert moved.endpoint.host == host
+    assert moved.credentials_key() == connection.credentials_key()
+    assert (moved == connection) is (host == connection.endpoint.host)

@@ -1,4 +1,5 @@
-"""The emulator's memory: the dataclasses are its tables, and its queries are answered from indexes."""
+"""The emulator's memory: the dataclasses are its tables, and its queries are answered from
+indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Any value for any argument works, or is one IceInputError before anything is sent; nothing else."""
+"""Any value for any argument works, or is one IceInputError before anything is sent; nothing
+else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What lands in XCom, and how a job that has ended is judged, without a service: the hook's looks are scripted."""
+"""What lands in XCom, and how a job that has ended is judged, without a service: the hook's looks
+are scripted."""
 
 from __future__ import annotations
 

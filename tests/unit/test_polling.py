@@ -1,4 +1,5 @@
-"""One poll loop for many waits: what it asks for, how often, and that no wait hangs or ends wrong."""
+"""One poll loop for many waits: what it asks for, how often, and that no wait hangs or ends
+wrong."""
 
 from __future__ import annotations
 

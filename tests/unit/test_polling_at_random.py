@@ -1,8 +1,8 @@
 """Random faults of List and Get, edits, throttling, clock jumps and bursts: what must hold.
 
 Two invariants. A job that has ended is told within three intervals, or what the rate allows, of the
-moment from which Get works. And no wait ends wrong: neither by what its job is not, nor by the clock
-before a poll has judged.
+moment from which Get works. And no wait ends wrong: neither by what its job is not, nor by the
+clock before a poll has judged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
@@ -246,12 +246,27 @@ def a_probe_that_hangs() -> Story:
 
 
 def refused_one_by_one() -> Story:
-    """Every other job is refused: each of them may be the first to tell, and none holds up others."""
+    """Every other job is refused: each of them may be the first to tell, and none holds up
+    others."""
     ones = [One(0.0, "Finished", 2.0, 50.0, 0.0, listed=True) for _ in range(16)]
     return Story(ones, [Phase(GET, "forbidden", 0.0, 30.0, every=2)], list_takes=3.0)
 
 
+def probed_in_doubt() -> Story:
+    """A wait whose key is refused for 50 s is the one that is probed, and the clock jumps."""
+    one = One(20.2, "Finished", 2.0, 1e5, 0.0, listed=True)
+    other = One(64.5, "Finished", 5.0, 1e5, 0.0, listed=True)
+    phases = [Phase(GET, "refused", 0.0, 50.0, every=2), Phase(GET, "5xx", 46.0, 50.0, every=2)]
+    return Story(
+        [one, replace(other, joins=130.0, interval=30.0), other],
+        phases,
+        [(46.0, 3600.0)],
+        others=3000,
+    )
+
+
 @given(story=stories)
+@example(story=probed_in_doubt())
 @example(story=refused_one_by_one())
 @example(story=a_probe_that_hangs())
 @settings(

@@ -136,7 +136,8 @@ def test_reading_it_imports_nothing_of_airflow() -> None:
 
 
 def test_airflow_loads_the_hook_and_its_form_without_a_warning() -> None:
-    # In a process of its own: Airflow's manager loads once, and only then does it say what it does not like.
+    # In a process of its own: Airflow's manager loads once, and only then does it say what it does
+    # not like.
     said = fresh(
         """if True:
         from airflow.providers_manager import ProvidersManager

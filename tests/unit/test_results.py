@@ -1,4 +1,5 @@
-"""What a selection has found is in XCom under a key of its own, so that the next step of a chain needs no glue."""
+"""What a selection has found is in XCom under a key of its own, so that the next step of a chain
+needs no glue."""
 
 from __future__ import annotations
 

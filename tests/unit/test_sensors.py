@@ -1,4 +1,5 @@
-"""What a sensor is in a DAG file; what it decides is tested in all modes in tests/contract/test_modes.py."""
+"""What a sensor is in a DAG file; what it decides is tested in all modes in
+tests/contract/test_modes.py."""
 
 from __future__ import annotations
 
@@ -107,6 +108,7 @@ def test_intervals_may_be_timedeltas(
         "exponential_backoff": True,
         "max_wait": 540.0,
         "silent_fail": True,
+        "seen_in": "cn-beijing",
         "end_from_trigger": False,
     }
 

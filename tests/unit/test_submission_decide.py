@@ -1,5 +1,5 @@
-"""README's table "What happens to a paid job" is `decide`: each row is played here, and each row
-has a case.
+"""The documentation's table "What happens to a paid job" is `decide`: each row is played here, and
+each row has a case.
 """
 
 from __future__ import annotations
@@ -238,14 +238,16 @@ ROWS: dict[str, list[Case] | str] = {
 }
 
 
-def rows_of_readme() -> list[str]:
-    text = (ROOT / "README.md").read_text().split("### What happens to a paid job")[1]
-    table = text.split("|---|---|---|\n")[1].split("\n\n")[0]
-    return [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()]
+def rows_of_the_documentation() -> list[str]:
+    """Return the first cell of each row of the table; a cell may run over several lines."""
+    page = (ROOT / "docs/how-to/submit-exactly-once.md").read_text()
+    table = page.split("## What happens to a paid job")[1].split(":::")[1]
+    _heading, *rows = re.findall(r"^\* - (.*?)^  - ", table, re.MULTILINE | re.DOTALL)
+    return [" ".join(row.split()) for row in rows]
 
 
-def test_each_row_of_the_readme_has_a_case_and_each_case_a_row() -> None:
-    assert rows_of_readme() == list(ROWS)
+def test_each_row_of_the_documentation_has_a_case_and_each_case_a_row() -> None:
+    assert rows_of_the_documentation() == list(ROWS)
 
 
 CASES = [

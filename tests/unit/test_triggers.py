@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "exponential_backoff": True,
     "max_wait": 60.0,
     "silent_fail": True,
+    "seen_in": "cn-shanghai",
     "end_from_trigger": True,
 }
 JOB = BatchMediaProducingJob(job_id="job-1", status="Finished")
@@ -77,7 +78,8 @@ def test_an_error_survives_its_event(error: IceError) -> None:
 
 
 def test_events_are_small_and_plain() -> None:
-    assert event_of("job-1", JobFinished("job-1")) == {"job_id": "job-1", "outcome": "finished"}
+    finished = {"job_id": "job-1", "outcome": "finished", "region_id": "cn-beijing"}
+    assert event_of("job-1", JobFinished("job-1"), region_id="cn-beijing") == finished
     assert event_of("job-1", TimedOut("why")) == {
         "job_id": "job-1",
         "outcome": "timed_out",
@@ -118,7 +120,7 @@ def test_whatever_a_poll_raises_is_an_error_of_that_poll(
             raise errors.pop()
 
     event = clock.run(first_event(trigger_that_polls(monkeypatch, clock, raises_once)))
-    assert event == {"job_id": "job-1", "outcome": "finished"}
+    assert event == {"job_id": "job-1", "outcome": "finished", "region_id": "cn-shanghai"}
 
 
 @pytest.mark.parametrize("edge", ["poll", "connection"])

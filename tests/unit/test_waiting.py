@@ -304,7 +304,8 @@ def test_exponential_backoff_doubles_up_to_max_wait() -> None:
 
 
 def test_exponential_backoff_goes_on_in_a_wait_that_was_made_anew() -> None:
-    # A rescheduled sensor and a restarted trigger have a new Wait each time; the interval must not fall back to the first.
+    # A rescheduled sensor and a restarted trigger have a new Wait each time; the interval must not
+    # fall back to the first.
     now, pauses = 1000.0, []
     for _ in range(4):
         pauses.append(seconds(wait(exponential_backoff=True, interval=10.0).on_job(job(), now)))

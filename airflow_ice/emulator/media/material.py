@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_ice.emulator.media.objects import ObjectName, ObjectStore, parse_object_url
+from airflow_ice.emulator.media.objects import ObjectName, ObjectStore, media_id, parse_object_url
 from airflow_ice.emulator.model.jobs import SUCCESS, Failure
 from airflow_ice.emulator.model.store import Store, SubJob
 from airflow_ice.emulator.model.timeline import FOUND_BY_SEARCH
@@ -32,6 +32,13 @@ class Material:
     path: Path | None = None
     made_by: SubJob | None = None
     own: bool = False
+
+    @property
+    def media_id(self) -> str | None:
+        """The id of the media asset; None for material that the emulator does not know."""
+        if self.name is None or (self.path is None and self.made_by is None):
+            return None
+        return (self.made_by.media_id if self.made_by else None) or media_id(self.name)
 
     @property
     def missing(self) -> bool:

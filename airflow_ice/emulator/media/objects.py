@@ -1,8 +1,9 @@
-"""The object store behind the emulator: names of objects, the files that hold them, and signed URLs that open them.
+"""The emulator's object store: names of objects, their files, and signed URLs that open them.
 
-An object is addressed as on OSS (`http://BUCKET.oss-REGION.aliyuncs.com/KEY`), as `oss://BUCKET/KEY`, or by the emulator's own
-address (`http://127.0.0.1:PORT/objects/BUCKET/KEY`). Its bytes lie at `data_dir/objects/BUCKET/KEY`; the files of `media_dir` are
-objects of the emulator's own bucket as well. A key never leads out of these two folders.
+An object is addressed as on OSS (`http://BUCKET.oss-REGION.aliyuncs.com/KEY`), as
+`oss://BUCKET/KEY`, or by the emulator's own address (`http://127.0.0.1:PORT/objects/BUCKET/KEY`).
+Its bytes lie at `data_dir/objects/BUCKET/KEY`; the files of `media_dir` are objects of the
+emulator's own bucket as well. A key never leads out of these two folders.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import base64
 import hashlib
 import hmac
 import re
+import secrets
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from airflow_ice.emulator.model.settings import Settings, is_loopback
 
-_OSS_HOST: Final = re.compile(
-    r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(-internal)?\.aliyuncs\.com"
+OSS_HOST: Final = re.compile(
+    r"(?P<bucket>[a-z0-9][a-z0-9-]*)\.oss-(?P<region>[a-z0-9-]+?)(?P<internal>-internal)?"
+    r"\.aliyuncs\.com"
 )
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -52,7 +56,7 @@ def parse_object_url(url: str) -> ObjectName | None:
         return _named(host, key, None)
     if parts.scheme not in ("http", "https"):
         return None
-    if match := _OSS_HOST.fullmatch(host):
+    if match := OSS_HOST.fullmatch(host):
         return _named(match["bucket"], key, match["region"])
     if is_loopback(host) and key.startswith("objects/"):
         bucket, _, rest = key.removeprefix("objects/").partition("/")
@@ -86,6 +90,8 @@ class ObjectStore:
         self._access_key_id = settings.access_key_id
         self._secret = settings.access_key_secret
         self._own_media: dict[str, ObjectName] = {}
+        self._region_id = settings.region_id
+        self._oss_urls = settings.oss_urls
         self.bucket = settings.bucket
 
     def path_to_write(self, name: ObjectName) -> Path:
@@ -136,22 +142,25 @@ class ObjectStore:
     def signed_url(self, base_url: str, name: ObjectName, expires: int, process: str = "") -> str:
         """Return a URL that opens an object until it expires.
 
-        :param base_url: the emulator's own address, `http://127.0.0.1:PORT`.
+        :param base_url: the emulator's own address, `http://127.0.0.1:PORT`, where the URL leads
+            unless the settings ask for OSS's own form.
         :param expires: seconds since the epoch, on the emulator's clock.
         :param process: what OSS makes of the object on the way out (`x-oss-process`).
         """
         query = {
             "Expires": str(expires),
             "OSSAccessKeyId": self._access_key_id,
-            "Signature": self._sign(name, str(expires), process),
+            "Signature": self._sign("GET", name, str(expires), process),
             **({PROCESS: process} if process else {}),
         }
-        return f"{base_url}/objects/{name.bucket}/{quote(name.key)}?{urlencode(query)}"
+        path = f"{base_url}/objects/{name.bucket}/{quote(name.key)}"
+        url = object_url(name, self._region_id) if self._oss_urls else path
+        return f"{url}?{urlencode(query)}"
 
     def refusal(
-        self, name: ObjectName, query: Mapping[str, str], now: float
+        self, name: ObjectName, query: Mapping[str, str], now: float, verb: str = "GET"
     ) -> tuple[str, str] | None:
-        """Return OSS's code and message for a request that does not open an object; None for one that does."""
+        """Return OSS's code and message for a request that does not open an object, else None."""
         expires, signed = query.get("Expires"), query.get("Signature")
         if not expires or not signed:
             return "AccessDenied", "You have no right to access this object because of bucket acl."
@@ -160,9 +169,8 @@ class ObjectStore:
                 "InvalidAccessKeyId",
                 "The OSS Access Key Id you provided does not exist in our records.",
             )
-        if not hmac.compare_digest(
-            self._sign(name, expires, query.get(PROCESS, "")).encode(), signed.encode()
-        ):
+        expected = self._sign(verb, name, expires, query.get(PROCESS, ""))
+        if not hmac.compare_digest(expected.encode(), signed.encode()):
             return (
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided.",
@@ -170,10 +178,26 @@ class ObjectStore:
         # The signature covers Expires, and only digits are ever signed.
         return ("AccessDenied", "Request has expired.") if int(expires) < now else None
 
-    def _sign(self, name: ObjectName, expires: str, process: str) -> str:
+    def change(self, name: ObjectName) -> None:
+        """Overwrite an object with other content that is as good; nothing where there is none.
+
+        A file of `media_dir` is the user's and stays: the store's own copy hides it from then on.
+        """
+        path = self.find(name)
+        if path is None:
+            return
+        # A box of an MP4 file that every player skips; other formats ignore what follows their end.
+        other = path.read_bytes() + struct.pack(">I4s8s", 16, b"free", secrets.token_bytes(8))
+        target = self.path_to_write(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.changed")
+        unfinished.write_bytes(other)
+        unfinished.replace(target)
+
+    def _sign(self, verb: str, name: ObjectName, expires: str, process: str) -> str:
         # The URL signature of OSS, version 1. HMAC-SHA1 is what that scheme asks for.
         resource = f"/{name.bucket}/{name.key}" + (f"?{PROCESS}={process}" if process else "")
-        text = f"GET\n\n\n{expires}\n{resource}"
+        text = f"{verb}\n\n\n{expires}\n{resource}"
         return base64.b64encode(
             hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).digest()
         ).decode()

@@ -36,10 +36,37 @@ class ServiceError(Exception):
         self.headers = dict(headers or {})
 
 
+class OssError(Exception):
+    """A read of an object is refused.
+
+    :param http_status: the HTTP status of the reply.
+    :param code: OSS's error code.
+    :param message: OSS's message.
+    :param ec: the number of OSS's error page; empty for none.
+    :param extra: further fields of the body.
+    """
+
+    def __init__(
+        self,
+        http_status: int,
+        code: str,
+        message: str,
+        *,
+        ec: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.http_status = http_status
+        self.code = code
+        self.message = message
+        self.ec = ec
+        self.extra = dict(extra or {})
+
+
 def missing_parameter(name: str) -> ServiceError:
     """Say that a mandatory parameter is not there."""
-    message = f'The input parameter "{name}" that is mandatory for processing this request is not supplied.'
-    return ServiceError(400, "MissingParameter", message)
+    reason = "that is mandatory for processing this request is not supplied."
+    return ServiceError(400, "MissingParameter", f'The input parameter "{name}" {reason}')
 
 
 def invalid_parameter(name: str) -> ServiceError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,13 @@ class Settings:
     :param render: make real video files; without it jobs end with no files, which is faster.
     :param callback_auth_key: the key that signs callbacks, 1 to 32 letters and digits; None leaves them unsigned.
     :param region_id: the region that the emulator plays.
+    :param media_lag_seconds: for how long after its sub-job's end a media asset is still Preparing,
+        in seconds on the emulator's clock.
+    :param media_domains: custom domains of buckets, bucket to host name without a port: loopback,
+        such as `localhost`, or a name below it. Objects are served there by the Host header.
+    :param oss_urls: sign URLs on the bucket's default domain, as the service does, and not on the
+        emulator's own address. Nothing here answers at that domain, so a client gets to an object
+        by a custom domain only, or with its Host header.
     :raises ValueError: a value cannot be used; the message says which and why.
     """
 
@@ -52,6 +60,9 @@ class Settings:
     render: bool = True
     callback_auth_key: str | None = field(default=None, repr=False)
     region_id: str = "cn-shanghai"
+    media_lag_seconds: float = 0.0
+    media_domains: Mapping[str, str] = field(default_factory=dict)
+    oss_urls: bool = False
 
     def __post_init__(self) -> None:
         if not is_loopback(self.host):
@@ -70,6 +81,13 @@ class Settings:
             self.callback_auth_key
         ):
             raise ValueError("callback_auth_key is not 1 to 32 letters and digits")
+        if not self.media_lag_seconds >= 0:
+            raise ValueError(f"media_lag_seconds {self.media_lag_seconds} is negative")
+        for host in self.media_domains.values():
+            if not is_loopback(host) and not host.endswith(".localhost"):
+                raise ValueError(
+                    f"media_domains {host!r} is not a loopback name, such as localhost"
+                )
         if not self.bucket or "/" in self.bucket or "." in self.bucket:
             raise ValueError(f"bucket {self.bucket!r} is not a bucket name")
 

@@ -12,6 +12,7 @@ import mimetypes
 from collections.abc import Callable
 from typing import Any
 
+from airflow_ice.emulator.media.material import MaterialFinder
 from airflow_ice.emulator.model.clock import timestamp
 from airflow_ice.emulator.model.jobs import FAILED, INIT, SUCCESS
 from airflow_ice.emulator.model.store import SubJob
@@ -69,6 +70,13 @@ def _status(sub_job: SubJob) -> str:
     if sub_job.media_id is None:
         return "Draft"
     return {SUCCESS: "Produced", FAILED: "ProduceFailed"}.get(sub_job.status, "Producing")
+
+
+def timeline_of(sub_job: SubJob, finder: MaterialFinder) -> str:
+    """Return the timeline of a sub-job in the service's form, as JSON text."""
+    timeline = Timeline.from_dict(json.loads(sub_job.timeline))
+    shown = wire_timeline(timeline, lambda media: finder.find(media).media_id)
+    return json.dumps(shown, ensure_ascii=False)
 
 
 def wire_timeline(timeline: Timeline, media_id: Callable[[str], str | None]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The journey of one batch with everything that a scenario varies as a parameter: connection, require, and the mode of waiting."""
+"""The journey of one batch with everything that a scenario varies as a parameter: connection,
+require, and the mode of waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A task for each way in which a submit can go wrong; tests/e2e/test_exactly_once.py says what must become of each.
+"""A task for each way in which a submit can go wrong; tests/e2e/test_exactly_once.py says what must
+become of each.
 
 Each task has a local ICE of its own behind the connection `once_TASK_ID`.
 """
@@ -26,10 +27,11 @@ from airflow_ice.submission.store import StateStore
 class TroubledStore:
     """The task's state store, at which something happens in one moment of a submission.
 
-    The submission passes through it at each step that counts: `intent` is written before a job is sent, `saved` when its id is
-    known, `delivered` when its result is. `before_` and `after_` one of them the process is killed; `unwritable_` is an error, and
-    `unwritable_saved` one that passes after three writes. After the intent it can also be `terminated_`, or `frozen_` together
-    with its supervisor, which then reports no heartbeat.
+    The submission passes through it at each step that counts: `intent` is written before a job is
+    sent, `saved` when its id is known, `delivered` when its result is. `before_` and `after_` one
+    of them the process is killed; `unwritable_` is an error, and `unwritable_saved` one that passes
+    after three writes. After the intent it can also be `terminated_`, or `frozen_` together with
+    its supervisor, which then reports no heartbeat.
 
     :param trouble: such a moment, `unwritable_saved_for_good`, or `unreadable`; None for none.
     """
@@ -57,7 +59,8 @@ class TroubledStore:
             os.kill(os.getpid(), signal.SIGTERM)
         if step == "intent" and self._trouble == "frozen_after_intent":
             self._trouble = None
-            # Told by the process itself: whoever asks Airflow may hear only of the try that replaces it.
+            # Told by the process itself: whoever asks Airflow may hear only of the try that
+            # replaces it.
             Path(os.environ["AIRFLOW_HOME"], "frozen").write_text(f"{os.getpid()} {os.getppid()}")
             os.kill(os.getppid(), signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
