@@ -147,8 +147,10 @@ def visit(airflow: LocalAirflow, browser: Browser, ice: LocalIce) -> Iterator[Ca
             color_scheme="dark" if dark else "light",
         )
         path = urlsplit(base).path or "/"
-        host = {"domain": "127.0.0.1", "path": path}
-        context.add_cookies([{"name": "_token", "value": token(airflow, user), **host}])
+        value = token(airflow, user)
+        context.add_cookies(
+            [{"name": "_token", "value": value, "domain": "127.0.0.1", "path": path}]
+        )
         found = Visit(airflow, context, context.new_page(), base)
         found.page.on(
             "console",
