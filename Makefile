@@ -7,7 +7,7 @@ INSTALLED := .venv/installed-$(VERSION)
 BENCH := .venv/bench/installed-$(VERSION)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test unit e2e docs bench lint fmt clean
+.PHONY: install demo test unit e2e browser docs bench lint fmt clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
