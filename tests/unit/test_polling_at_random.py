@@ -199,14 +199,19 @@ def works_from(story: Story, one: One) -> float:
 
 
 def refused_for_long(story: Story, one: One, by: float) -> bool:
-    """Tell whether a wait may have given up: refused for a minute, in one phase or more."""
-    times = sorted(
+    """Tell whether a wait may have given up: its job was refused, for a minute in all.
+
+    A poll between two phases may have failed for another reason, and a wait that is held back hears
+    of the refusals of others: they count as one.
+    """
+    own = [phase for phase in story.phases_of(one) if phase.kind in OF_CREDENTIALS]
+    times = [
         (phase.begins, phase.ends)
-        for phase in story.phases_of(one)
-        if phase.kind in OF_CREDENTIALS and phase.begins < by
-    )
-    # A poll between two phases may have failed for another reason: take them for one.
-    return bool(times) and max(ends for _, ends in times) - times[0][0] >= 55
+        for phase in story.phases
+        if phase.action == GET and phase.kind in OF_CREDENTIALS and phase.begins < by
+    ]
+    began = min((phase.begins for phase in own), default=by)
+    return began < by and max(ends for _, ends in times) - min(min(times)[0], began) >= 55
 
 
 def check(story: Story, one: One) -> None:
