@@ -6,6 +6,7 @@ Airflow's own HITL API.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import mimetypes
 from collections.abc import Awaitable, Callable
@@ -113,7 +114,8 @@ class _Routes:
                 key = (ref.job_id, ref.account.ice_conn_id)
                 found.setdefault(key, ([], ref))[0].append(task)
         shown = list(found.values())[:MOST_JOBS_OF_A_RUN]
-        jobs = [(tasks, ref, await self._batches.overview(ref)) for tasks, ref in shown]
+        states = await asyncio.gather(*(self._batches.overview(ref) for _, ref in shown))
+        jobs = [(tasks, ref, state) for (tasks, ref), state in zip(shown, states, strict=True)]
         return run_view(jobs, len(found) - len(shown), datetime.now(UTC))
 
     async def task(self, dag_id: str, run_id: str, task_id: str, map_index: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 // What plays. A video's address is one of our own server's, which sends the browser on to a signed
-// one: so nothing signed is ever in the document, and an expired address is renewed by asking again.
+// one: so nothing signed is ever in the document, and an expired address is renewed by asking
+// again.
 
 import { element, length, problemBox } from "./elements.js";
 import { clipAddress, previewOf, Refused, videoAddress, whyNot } from "./service.js";
