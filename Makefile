@@ -10,7 +10,7 @@ BENCH := .venv/bench/installed-$(VERSION)
 PIP_INSTALL := python -m pip install --quiet --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test unit e2e docs bench lint fmt clean
+.PHONY: install demo test unit e2e browser docs bench lint fmt clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -38,6 +38,13 @@ e2e: $(INSTALLED)
 # Every reference must resolve (-n), and a warning is an error (-W). Needs no network.
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -n -E -q --keep-going -b html docs docs/_build/html
+
+# The page in a real browser: any Chromium or Chrome that is installed, else Debian's if it may be.
+browser: .venv/installed
+	@command -v chromium chromium-browser google-chrome google-chrome-stable chrome > /dev/null \
+		|| apt-get install --yes chromium \
+		|| echo "The browser tests do not run: install Chromium or Chrome, and call make browser."
+	$(BIN)/python -m pytest tests/browser
 
 # An environment of its own: the providers that are measured beside this one are heavy, and
 # nothing else needs them.

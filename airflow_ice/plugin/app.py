@@ -6,6 +6,7 @@ Airflow's own HITL API.
 
 from __future__ import annotations
 
+import asyncio
 import html
 import mimetypes
 from collections.abc import Awaitable, Callable
@@ -23,10 +24,11 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.staticfiles import StaticFiles
 
 from airflow_ice.api.errors import IceError
+from airflow_ice.hooks import IceHook
 from airflow_ice.plugin.access import may_read, xcom_of_run, xcom_of_task
 from airflow_ice.plugin.media import domains_of, media_hosts, policy
-from airflow_ice.plugin.playing import Player
-from airflow_ice.plugin.service import Batches
+from airflow_ice.plugin.playing import SIGNED_FOR, Player
+from airflow_ice.plugin.service import PAUSE_AFTER_ERROR, Batches, Cache
 from airflow_ice.plugin.tasks import (
     Account,
     JobRef,
@@ -43,6 +45,9 @@ STATIC: Final = Path(__file__).parent / "static"
 
 MOST_JOBS_OF_A_RUN: Final = 40
 """Jobs of one run that are read; the page says how many more there are."""
+
+CONNECTION_KEPT: Final = 60.0
+"""Seconds that a connection's media hosts are kept: a secrets backend is not asked by each tab."""
 
 _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
@@ -86,6 +91,7 @@ class _Routes:
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
         self._player = Player(batches)
+        self._hosts: Cache[Account, list[str]] = Cache()
 
     async def run_page(self, request: Request, dag_id: str, run_id: str) -> Response:
         """Return the page of a DAG run."""
@@ -97,7 +103,7 @@ class _Routes:
         """Return the page of a task instance."""
         task = TaskKey(dag_id, run_id, task_id, map_index_of(map_index))
         known = await _known(task)
-        hosts = await _hosts(known.account) if known else []
+        hosts = await self._hosts_of(known.account) if known else []
         return _page(request, dag_id, run_id, task, hosts)
 
     async def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -108,7 +114,8 @@ class _Routes:
                 key = (ref.job_id, ref.account.ice_conn_id)
                 found.setdefault(key, ([], ref))[0].append(task)
         shown = list(found.values())[:MOST_JOBS_OF_A_RUN]
-        jobs = [(tasks, ref, await self._batches.overview(ref)) for tasks, ref in shown]
+        states = await asyncio.gather(*(self._batches.overview(ref) for _, ref in shown))
+        jobs = [(tasks, ref, state) for (tasks, ref), state in zip(shown, states, strict=True)]
         return run_view(jobs, len(found) - len(shown), datetime.now(UTC))
 
     async def task(self, dag_id: str, run_id: str, task_id: str, map_index: str) -> dict[str, Any]:
@@ -122,7 +129,7 @@ class _Routes:
             view = pick_view(known, await self._batches.details(known.account, asked))
         else:
             view = job_view(known, await self._batches.state(known), datetime.now(UTC))
-        return {**view, "media_hosts": await _hosts(known.account)}
+        return {**view, "media_hosts": await self._hosts_of(known.account)}
 
     async def video(
         self, dag_id: str, run_id: str, task_id: str, map_index: str, media_id: str
@@ -145,21 +152,24 @@ class _Routes:
         known = await _known(TaskKey(dag_id, run_id, task_id, map_index_of(map_index)))
         return _to(await self._player.clip(known, project_id, place))
 
+    async def _hosts_of(self, account: Account) -> list[str]:
+        """Return where the connection's videos lie; of one that is gone, the usual place."""
+
+        async def read(last: list[str] | None) -> tuple[list[str], float]:
+            del last
+            try:
+                connection = await IceHook(account.ice_conn_id, account.region_id).aconnection()
+            except (IceError, AirflowNotFoundException):
+                return media_hosts("", {}), PAUSE_AFTER_ERROR
+            hosts = media_hosts(connection.endpoint.host, domains_of(connection))
+            return hosts, CONNECTION_KEPT
+
+        return await self._hosts.get(account, read)
+
 
 async def _known(task: TaskKey) -> JobRef | PickRef | None:
     entries = await run_in_threadpool(xcom_of_task, task, (ICE_JOB, ICE_PICK))
     return pick_of(entries.get(ICE_PICK)) or job_of(entries.get(ICE_JOB))
-
-
-async def _hosts(account: Account) -> list[str]:
-    """Return where the connection's videos lie; of a connection that is gone, the usual place."""
-    from airflow_ice.hooks import IceHook
-
-    try:
-        connection = await IceHook(account.ice_conn_id, account.region_id).aconnection()
-    except (IceError, AirflowNotFoundException):
-        return media_hosts("", {})
-    return media_hosts(connection.endpoint.host, domains_of(connection))
 
 
 def _to(url: str) -> Response:
@@ -187,6 +197,7 @@ def _page(
         "run_id": run_id,
         "task_id": task.task_id if task else "",
         "map_index": str(task.map_index) if task else "",
+        "signed_for": str(SIGNED_FOR),
     }
     template = Template((STATIC / "page.html").read_text(encoding="utf-8"))
     escaped = {name: html.escape(value) for name, value in values.items()}

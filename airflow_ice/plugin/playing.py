@@ -26,6 +26,9 @@ from airflow_ice.plugin.wording import problem
 PROJECT_KEPT: Final = 300.0
 """Seconds that a preview's timeline is kept: it holds no signed address."""
 
+SIGNED_FOR: Final = 3600
+"""Seconds that a signed address lives; also the service's default, which clips of previews get."""
+
 _SOURCE: Final = "WebSDK"
 """RequestSource that shows the projects of previews (GetEditingProject, page "previews")."""
 
@@ -50,7 +53,7 @@ class Player:
         account = await self._account_for(known, media_id, "media_id")
 
         async def sign(hook: IceHook) -> str:
-            info = await hook.aget_media_info(media_id)
+            info = await hook.aget_media_info(media_id, auth_timeout=SIGNED_FOR)
             if not info.file_url:
                 raise refusal(
                     409,

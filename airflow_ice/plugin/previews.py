@@ -37,7 +37,11 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A text above the picture. start, end: seconds in the preview. y: 0 (top) to 1; None unknown."""
+    """A text above the picture.
+
+    :param start: seconds in the preview at which it begins. So is end, at which it is over.
+    :param y: how far down it stands, 0 (top) to 1; None where that is not known.
+    """
 
     text: str
     start: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -146,8 +147,10 @@ def visit(airflow: LocalAirflow, browser: Browser, ice: LocalIce) -> Iterator[Ca
             color_scheme="dark" if dark else "light",
         )
         path = urlsplit(base).path or "/"
-        host = {"domain": "127.0.0.1", "path": path}
-        context.add_cookies([{"name": "_token", "value": token(airflow, user), **host}])
+        value = token(airflow, user)
+        context.add_cookies(
+            [{"name": "_token", "value": value, "domain": "127.0.0.1", "path": path}]
+        )
         found = Visit(airflow, context, context.new_page(), base)
         found.page.on(
             "console",
@@ -176,22 +179,10 @@ def token(airflow: LocalAirflow, user: str) -> str:
     return str(reply.json()["access_token"])
 
 
-@pytest.fixture
-def batch(airflow: LocalAirflow, ice: LocalIce) -> Callable[..., str]:
-    """Start a batch of the DAG `ice_page`, and return the run's id."""
-
-    def batch(*, count: int = 2, seconds: float = 4, **conf: Any) -> str:
-        output = {
-            "MediaURL": "http://videos.oss-cn-shanghai.aliyuncs.com/page_{index}.mp4",
-            "Count": count,
-            "MaxDuration": seconds,
-            "Width": 320,
-            "Height": 180,
-        }
-        conf = {"input_config": input_config(ice), "output_config": output, **conf}
-        return airflow.trigger("ice_page", conf)
-
-    return batch
+def picture(page: Page, name: str) -> None:
+    """Save what the window shows as docs/page-NAME.png, where ICE_PICTURES is set."""
+    if os.environ.get("ICE_PICTURES"):
+        page.screenshot(path=ROOT / f"docs/page-{name}.png")
 
 
 def input_config(ice: LocalIce) -> dict[str, Any]:

@@ -52,8 +52,8 @@ FAILED = SubJob(
 def test_a_job_is_read_from_what_the_task_pushed_and_nothing_else() -> None:
     pushed = {"job_id": "j1", "ice_conn_id": "ice_default", "region_id": None}
     assert job_of(pushed) == JobRef("j1", Account("ice_default", None))
-    for wrong in (None, "j1", [], {}, {**pushed, "job_id": 3}, {**pushed, "ice_conn_id": ""}):
-        assert job_of(wrong) is None
+    wrong: list[object] = [None, "j1", [], {}, {**pushed, "job_id": 3}, {"job_id": "j1"}]
+    assert [job_of(value) for value in wrong] == [None] * len(wrong)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_run_adds_its_jobs_up() -> None:
     assert not view["ended"]
 
 
-PICK = {
+PICK: dict[str, Any] = {
     "ice_conn_id": "ice_default",
     "region_id": None,
     "none": "none of these",
@@ -131,7 +131,7 @@ def test_a_question_shows_its_rows_by_option_and_says_that_previews_are_billed()
     assert view["videos"][0]["is_preview"]
     assert view["billed"]
     assert not view["settled"]
-    with_files = {**PICK, "rows": [{**PICK["rows"][0], "media_id": "m"}]}  # type: ignore[dict-item]
+    with_files = {**PICK, "rows": [{**PICK["rows"][0], "media_id": "m"}]}
     rendered = pick_of(with_files)
     assert rendered is not None
     assert not pick_view(rendered, {})["billed"]

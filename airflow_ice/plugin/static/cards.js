@@ -133,8 +133,9 @@ export class Card {
   }
 }
 
-/** A button that copies the ids of what is shown. */
-export function copyIds(videos) {
+/** A button that copies the ids of all videos that are ready. */
+export function copyIds(all) {
+  const videos = all.filter((video) => video.state === "good");
   const media = videos.map((video) => video.media_id).filter(Boolean);
   const projects = videos.map((video) => video.project_id).filter(Boolean);
   const [ids, what] = media.length ? [media, "media ids"] : [projects, "project ids"];

@@ -110,7 +110,8 @@ class Page {
     const key = JSON.stringify([counts, videos.map((video) => video.media_id)]);
     if (this.tools.dataset.key === key) return; // the focus stays where it is
     this.tools.dataset.key = key;
-    const several = counts && [counts.good, counts.failed, counts.running].filter(Boolean).length > 1;
+    const states = [counts?.good, counts?.failed, counts?.running].filter(Boolean);
+    const several = states.length > 1;
     const filters = FILTERS.filter(([name]) => name === "all" || counts?.[name]);
     if (!filters.some(([name]) => name === this.filter)) this.filter = "all";
     const held = this.tools.querySelector(":focus")?.value;

@@ -91,7 +91,8 @@ export class Picking {
     const { billed, videos, none } = this.view;
     const bill = number === 1 ? "It is rendered and billed." : "Each is rendered and billed.";
     this.words.textContent =
-      `${number} of ${count(videos.length, "video")} picked.` + (number && billed ? ` ${bill}` : "");
+      `${number} of ${count(videos.length, "video")} picked.` +
+      (number && billed ? ` ${bill}` : "");
     this.submit.textContent = number
       ? `${billed ? "Render" : "Use"} ${count(number, "video")}`
       : "Pick at least one";

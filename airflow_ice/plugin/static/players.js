@@ -1,10 +1,12 @@
 // What plays. A video's address is one of our own server's, which sends the browser on to a signed
-// one: so nothing signed is ever in the document, and an expired address is renewed by asking again.
+// one: so nothing signed is ever in the document, and an expired address is renewed by asking
+// again.
 
 import { element, length, problemBox } from "./elements.js";
 import { clipAddress, previewOf, Refused, videoAddress, whyNot } from "./service.js";
 
 const MOST_RENEWALS = 3; // without any progress between them
+const GOOD_FOR = (Number(document.body.dataset.signedFor) - 60) * 1000; // ms
 const players = new Set();
 
 function quieten(others) {
@@ -19,8 +21,16 @@ class Source {
     this.renewals = 0;
     this.reached = 0;
     video.addEventListener("error", () => this.renew());
+    // Chromium tries a refused read again for half a minute before it calls it an error. So an
+    // address that is too old is renewed before it is used.
+    for (const moment of ["play", "seeking", "waiting"]) {
+      video.addEventListener(moment, () => this.renewIfOld());
+    }
     video.addEventListener("timeupdate", () => {
       if (video.currentTime > this.reached + 0.2) this.renewals = 0;
+      if (!video.error) this.reached = video.currentTime;
+    });
+    video.addEventListener("seeking", () => {
       if (!video.error) this.reached = video.currentTime;
     });
   }
@@ -35,11 +45,23 @@ class Source {
     const { video } = this;
     this.reached = at;
     this.plays = play;
+    this.openedAt = performance.now();
     video.src = address;
     if (at > 0) {
       video.addEventListener("loadedmetadata", () => (video.currentTime = at), { once: true });
     }
     if (play) video.play().catch(() => {}); // the error event says why
+  }
+
+  renewIfOld() {
+    if (!this.address || performance.now() - this.openedAt < GOOD_FOR) return;
+    const { video } = this;
+    this.renewed(video.currentTime, !video.paused || this.plays);
+  }
+
+  renewed(at, play) {
+    this.video.dataset.renewed = String(Number(this.video.dataset.renewed ?? 0) + 1);
+    this.load(`${this.address}?again=${Date.now()}`, at, play);
   }
 
   async renew() {
@@ -60,8 +82,7 @@ class Source {
       );
       return;
     }
-    video.dataset.renewed = String(Number(video.dataset.renewed ?? 0) + 1);
-    this.load(`${address}?again=${Date.now()}`, at, plays);
+    this.renewed(at, plays);
   }
 }
 

@@ -1,5 +1,5 @@
-// What the page asks of its own server and of Airflow's API. The addresses come from the page, which
-// knows where it is mounted.
+// What the page asks of its own server and of Airflow's API. The addresses come from the page,
+// which knows where it is mounted.
 
 const { airflow, data, dagId, runId, taskId, mapIndex } = document.body.dataset;
 

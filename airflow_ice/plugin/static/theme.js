@@ -28,7 +28,12 @@ function isDark(outer) {
 export function followTheme() {
   const outer = frame();
   const apply = () => {
-    document.documentElement.dataset.theme = isDark(outer) ? "dark" : "light";
+    const root = document.documentElement;
+    root.dataset.theme = isDark(outer) ? "dark" : "light";
+    const back = outer ? getComputedStyle(outer.ownerDocument.body).backgroundColor : "";
+    // The page lies on Airflow's own ground, whatever a deployment's theme makes of it.
+    if (/^rgb\(/.test(back)) root.style.setProperty("--back", back);
+    else root.style.removeProperty("--back");
   };
   apply();
   if (outer) {
