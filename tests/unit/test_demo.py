@@ -215,7 +215,7 @@ def test_the_demos_own_clips_can_be_used(clips: Path) -> None:
 def test_each_clip_that_cannot_be_used_is_named_with_its_reason(
     clips: Path, tmp_path: Path
 ) -> None:
-    whole = (clips / "opening" / "gradients-warm.mp4").read_bytes()
+    whole = (clips / "opening" / "sunrise.mp4").read_bytes()
     (tmp_path / "good.mp4").write_bytes(whole)
     (tmp_path / "cut off.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mov").write_text("no video")
