@@ -503,7 +503,8 @@ def judge(job: BatchMediaProducingJob, require: Require) -> Outcome:
         enough,
         ""
         if enough
-        else f"{len(good)} of the {len(by_index)} sub-jobs of {job.job_id} are good, required is {require!r} ({named})",
+        else f"{len(good)} of the {len(by_index)} sub-jobs of {job.job_id} are good, "
+        f"required is {require!r} ({named})",
     )
 
 

@@ -38,7 +38,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
-_PUBLIC = "operators|picking|sensors|triggers|transfers|hooks|results|exceptions|api.errors|api.models|emulator.local"
+_PUBLIC = (
+    "operators|picking|sensors|triggers|transfers|hooks|results|exceptions|"
+    "api.errors|api.models|emulator.local"
+)
 # Signatures also name types of other packages, whose documentation is out of reach without a
 # network, and internal ones, which have no page.
 nitpick_ignore_regex = [(r"py:.*", rf"(?!airflow_ice\.({_PUBLIC})\.(?!T$)).*")]

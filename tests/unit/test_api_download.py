@@ -1,4 +1,5 @@
-"""What a reply means for a download, without a network: the head of a reply, the end, the pauses."""
+"""What a reply means for a download, without a network: the head of a reply, the end, the
+pauses."""
 
 from __future__ import annotations
 

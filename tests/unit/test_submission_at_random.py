@@ -45,8 +45,15 @@ from tests.memory_ice import (
 RETRIES = 3
 HIGHLIGHTS = {"MediaArray": ["a"]}
 FAULTS = [
-    *("ok", "refused", "throttled", "lost_before", "lost_after"),
-    *("gateway_before", "gateway_after", "silent_before", "silent_after"),
+    "ok",
+    "refused",
+    "throttled",
+    "lost_before",
+    "lost_after",
+    "gateway_before",
+    "gateway_after",
+    "silent_before",
+    "silent_after",
 ]
 MOMENTS = ["in_limiter", "before_submit", "after_submit", "at_set", "after_set", "on_list"]
 TROUBLES = [
