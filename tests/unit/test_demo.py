@@ -191,10 +191,18 @@ def test_keep_names_the_address_and_the_login_and_stays_until_ctrl_c(
 
     monkeypatch.setattr("airflow_ice.demo.run.time.sleep", sleep)
     shown = io.StringIO()
-    _keep(airflow, Console(file=shown, width=200))
+    _keep(airflow, "manual__1+00:00", Console(file=shown, width=200))
     assert len(slept) == 3
     before, after = shown.getvalue().split("videos stay.")
-    for word in (airflow.url, "user admin", "password admin", "Ctrl-C stops Airflow", "removes"):
+    page = f"{airflow.url}/dags/{DAG_ID}/runs/manual__1%2B00%3A00/plugin/ice-videos-of-run"
+    for word in (
+        airflow.url,
+        page,
+        "user admin",
+        "password admin",
+        "Ctrl-C stops Airflow",
+        "removes",
+    ):
         assert word in before
     assert after == "\n\nStopping Airflow and the local ICE; this takes a few seconds.\n"
 
