@@ -91,7 +91,7 @@ JOB_FAILED: dict[str, Any] = {
 }
 TIMED_OUT: dict[str, Any] = {
     "ends": "AirflowSensorTimeout",
-    "says": "goes on in ICE and stays billed",
+    "says": "keeps running in ICE and stays billed",
 }
 
 HISTORIES = [

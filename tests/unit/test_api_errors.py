@@ -623,10 +623,10 @@ def test_an_input_error_survives_a_value_that_cannot_be_pickled() -> None:
 
 
 def test_what_a_failure_means_for_the_paid_job() -> None:
-    assert "goes on in ICE and stays billed" in str(
+    assert "keeps running in ICE and stays billed" in str(
         IceTransportError("m", action="GetBatchMediaProducingJob")
     )
-    assert "goes on in ICE and stays billed" in str(
+    assert "keeps running in ICE and stays billed" in str(
         IceTransportError("m", action="GetMediaProducingJob")
     )
     assert "job" not in str(IceTransportError("m", action="GetMediaInfo")).lower()

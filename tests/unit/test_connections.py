@@ -174,7 +174,7 @@ def test_a_host_alone_names_the_region() -> None:
     [
         ({"region": "cn-beijing"}, "alibaba_ice", "write `region_id`; it is read as region_id"),
         ({"region": "cn-beijing"}, None, "write `region_id`"),
-        ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "is ignored beside it"),
+        ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "`region` is ignored"),
         ({"regionid": "cn-beijing"}, "alibaba_ice", "(did you mean region_id?); it is ignored"),
         ({"timeout": 3}, "alibaba_ice", "extra `timeout` is not a setting here"),
         ({"read_timout": 3}, "alibaba_cloud", "(did you mean read_timeout?)"),

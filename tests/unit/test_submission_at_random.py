@@ -246,7 +246,7 @@ class OneTaskInstance(RuleBasedStateMachine):
 
         def before_submit() -> None:
             assert self.operator
-            assert not self.operator._killed, "a task that was told to stop has sent"
+            assert not self.operator._killed, "a task that was stopped has sent"
             at("before_submit")()
 
         self.ice.before_submit = before_submit

@@ -278,7 +278,7 @@ def test_a_timeout_says_what_was_seen_what_failed_and_what_happens_to_the_job() 
         JOB_ID,
         "4060 s",
         "last seen: Processing",
-        "goes on in ICE and stays billed",
+        "keeps running in ICE and stays billed",
         "connection refused",
     ):
         assert said in outcome.reason
