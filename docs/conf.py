@@ -10,7 +10,6 @@ from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -66,7 +65,7 @@ class FaultTable(SphinxDirective):
         return list(self.parse_text_to_nodes(text))
 
 
-class CommandHelp(Directive):
+class CommandHelp(SphinxDirective):
     """Shows what a command prints with --help: `command-help` with the words after airflow-ice."""
 
     optional_arguments = 1
@@ -113,7 +112,7 @@ def skip_member(
 
 
 def setup(app: Sphinx) -> None:
-    """Add what the pages use beside Sphinx's own."""
+    """Add what the pages use in addition to Sphinx's own."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("fault-table", FaultTable)
     app.connect("autodoc-skip-member", skip_member)
