@@ -90,9 +90,19 @@ _TRUTH: Final[Mapping[str, bool]] = {
 }
 _SETTINGS: Final = frozenset(
     {
-        *("region_id", "network", "credential_type", "security_token"),
-        *("access_key_id", "access_key_secret", "disable_imds_v1", "role_session_expiration"),
-        *("connect_timeout", "read_timeout", "proxy", "verify", "max_requests_per_second"),
+        "region_id",
+        "network",
+        "credential_type",
+        "security_token",
+        "access_key_id",
+        "access_key_secret",
+        "disable_imds_v1",
+        "role_session_expiration",
+        "connect_timeout",
+        "read_timeout",
+        "proxy",
+        "verify",
+        "max_requests_per_second",
         "media_domains",
         *_TEXTS,
     }

@@ -334,7 +334,8 @@ class Wait:
         if job.status not in JOB_RUNNING | JOB_ENDED:
             self._log.warning(
                 "Batch job %s is %r, an unknown state: treated as not ended.",
-                *(self.job_id, job.status),
+                self.job_id,
+                job.status,
             )
         else:
             where = f" (RequestId={job.request_id})" if job.request_id else ""
@@ -343,7 +344,8 @@ class Wait:
         if job.status == "Finished" and job.error:
             self._log.warning(
                 "Batch job %s is Finished and reports an error: %s",
-                *(self.job_id, redact(str(job.error))),
+                self.job_id,
+                redact(str(job.error)),
             )
 
     def _note_heartbeat(self, job: BatchMediaProducingJob, now: float) -> None:

@@ -578,5 +578,7 @@ def _log_pause(operation: Operation[Any], pause: Pause) -> None:
     # so.
     log.info(
         "%s will be tried again in %.1f s: %s",
-        *(operation.action, pause.seconds, pause.because.brief()),
+        operation.action,
+        pause.seconds,
+        pause.because.brief(),
     )

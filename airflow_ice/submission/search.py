@@ -153,7 +153,9 @@ class JobSearch:
             if len(jobs) > 1:
                 self._log.warning(
                     "%d jobs carry the key %s: %s. The oldest is used; the others are billed, too.",
-                    *(len(jobs), record.key, ", ".join(job.job_id for job in jobs)),
+                    len(jobs),
+                    record.key,
+                    ", ".join(job.job_id for job in jobs),
                 )
             return jobs[-1:]  # the list is sorted newest first
 

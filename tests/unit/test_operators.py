@@ -433,15 +433,13 @@ def test_job_id_and_friends_are_templated() -> None:
         "require",
     }
     assert set(IceSubmitBatchMediaProducingJobOperator.template_fields) >= {
-        *(
-            "input_config",
-            "output_config",
-            "editing_config",
-            "template_config",
-            "user_data",
-            "ice_conn_id",
-            "region_id",
-        )
+        "input_config",
+        "output_config",
+        "editing_config",
+        "template_config",
+        "user_data",
+        "ice_conn_id",
+        "region_id",
     }
 
 
