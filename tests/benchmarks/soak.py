@@ -242,6 +242,16 @@ def note_requests(taken: list[float]) -> None:
     RateLimiter.take = noted  # type: ignore[method-assign]
 
 
+def report(soak: Soak, lag: LoopLag, growth: float) -> None:
+    """Print the figures of a run; growth of the memory in kB."""
+    print(
+        f"From end to event: p50 {quantile(soak.latencies, 0.5):.1f} s, "
+        f"p99 {quantile(soak.latencies, 0.99):.1f} s, "
+        f"max {quantile(soak.latencies, 1):.1f} s. "
+        f"Loop lag: p99 {lag.milliseconds(0.99):.0f} ms. Memory: {growth:+,.0f} kB."
+    )
+
+
 async def main(seconds: float, seed: int | None) -> int:
     """Run it, say how it went, and return the exit status."""
     from tests.benchmarks.measure import log_as_a_triggerer
@@ -274,12 +284,7 @@ async def main(seconds: float, seed: int | None) -> int:
     print(
         f"Faults: {stats['faults']}. Endings: {dict(soak.endings)}. Requests: {stats['requests']}."
     )
-    print(
-        f"From end to event: p50 {quantile(soak.latencies, 0.5):.1f} s, "
-        f"p99 {quantile(soak.latencies, 0.99):.1f} s, "
-        f"max {quantile(soak.latencies, 1):.1f} s. "
-        f"Loop lag: p99 {lag.milliseconds(0.99):.0f} ms. Memory: {growth:+,.0f} kB."
-    )
+    report(soak, lag, growth)
     checks = {
         f"every wait ended as it should ({sum(soak.endings.values())})": not soak.wrong,
         f"no request above the limit (in a second at most {most_in_a_second(arrivals)} came in)": (

@@ -72,6 +72,7 @@ PLACES = [
 ]
 
 
+# Longer than other classes: Hypothesis finds the rules of a state machine on one class.
 class OneTaskInstance(RuleBasedStateMachine):
     """One task instance of a submit operator, from its first try through retries and clears."""
 

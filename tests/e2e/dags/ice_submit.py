@@ -156,7 +156,7 @@ def highlights(task_id: str, **options: Any) -> None:
     max_active_tasks=64,
     default_args={"retries": 4, "retry_delay": timedelta(seconds=1)},
 )
-def ice_submit() -> None:
+def ice_submit() -> None:  # longer than other functions: a list of situations, one task each
     batch("first_run")
     # Lost replies.
     batch("reply_lost_with_token")
