@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, FloatRect, Page, sync_playwright
 
 from airflow_ice.demo.clips import make_clips
 from airflow_ice.emulator.local import LocalIce
@@ -180,9 +180,17 @@ def token(airflow: RealAirflow, user: str) -> str:
 
 
 def picture(page: Page, name: str) -> None:
-    """Save what the window shows as docs/page-NAME.png, where ICE_PICTURES is set."""
+    """Save what the window shows as docs/page-NAME.png, where ICE_PICTURES is set; without the
+    empty space below the page.
+    """
     if os.environ.get("ICE_PICTURES"):
-        page.screenshot(path=ROOT / f"docs/page-{name}.png")
+        own = page.locator("#main")
+        box = own.bounding_box() if own.count() else None  # none around Airflow's own page
+        width, height = page.evaluate("[innerWidth, innerHeight]")
+        if box is not None:
+            height = min(height, box["y"] + box["height"] + 24)
+        clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": height}
+        page.screenshot(path=ROOT / f"docs/page-{name}.png", clip=clip)
 
 
 def input_config(ice: LocalIce) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def test_a_video_really_plays_and_leaves_nothing_signed(
     assert video.evaluate("video => video.videoWidth") == 320
     assert not SIGNED.search(page.content())
     assert not SIGNED.search(str(video.evaluate("video => [video.src, video.currentSrc]")))
+    page.get_by_role("button", name="Play video 2").click()
+    wait_until_it_plays(page.locator("li.card[data-index='2'] video"), beyond=0.2)
     picture(page, "finished")
 
 
