@@ -1,4 +1,4 @@
-"""What a hook offers to whoever reads finished videos in a task of their own, in both colours."""
+"""What a hook offers to whoever reads finished videos in a task of their own, blocking or async."""
 
 from __future__ import annotations
 

@@ -351,9 +351,8 @@ class IceSubmitOperator(BaseOperator):
             )
         else:
             self.log.warning(
-                "Task killed. Batch job %s keeps running and will be billed: ICE cannot cancel "
-                "it. A later try of this task "
-                "reattaches to it.",
+                "Task killed. Batch job %s keeps running and will be billed: ICE cannot cancel it. "
+                "A later try of this task reattaches to it.",
                 self._job_id,
             )
 

@@ -235,8 +235,9 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         except Exception as error:
             timed_out = isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout))
             if self.never_fail or (self.soft_fail and timed_out):
+                policy = "never_fail" if self.never_fail else "soft_fail"
                 raise AirflowSkipException(
-                    f"Skipped instead of failed, because soft_fail is set: {error}"
+                    f"Skipped instead of failed, because {policy} is set: {error}"
                 ) from error
             raise
 

@@ -9,7 +9,7 @@ client. Each module is one thing:
 * `models`: typed results. `errors`: the exception tree. `replies`: a reply becomes a result or an
   error.
 * `endpoints`: region to host. `credentials`: where AccessKeys and tokens come from.
-* `retries`: one retry flow for both colours. `rate`: the limit on requests a second.
+* `retries`: one retry flow for both clients. `rate`: the limit on requests a second.
 * `client`: `IceClient` and `AsyncIceClient`. `transport`: the blocking transport whose requests are
   bounded in all.
 """

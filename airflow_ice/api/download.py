@@ -1,5 +1,5 @@
 """One download, as decisions: what to ask for next, what a reply means, when it is over. No I/O and
-no clock: `fetch` does what this says, in both colours.
+no clock: `fetch` does what this says, blocking or async.
 
 A download goes on where it broke off: `Range` with `If-Match`, so that two versions of an object
 are never mixed. A changed object starts over, and so does one that does not match its length or its

@@ -1,4 +1,4 @@
-"""Reads a finished video, in both colours: does what `download` decides.
+"""Reads a finished video, blocking or async: does what `download` decides.
 
 The requests go to the transports themselves, not through httpx's client, which logs the URL of each
 request: these are signed.

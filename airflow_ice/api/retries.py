@@ -1,4 +1,4 @@
-"""One retry flow for both colours, as a generator of plain values.
+"""One retry flow for the blocking and the async client, as a generator of plain values.
 
 The flow yields what is to be done (`Try`, `Pause`) and gets back what came of it; the sync and the
 async client only drive it. It knows no clock and no network, so its tests need neither.

@@ -174,9 +174,9 @@ class Poller:
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Start a cancelled loop again while waits are left: the last one did not cancel it.
+        """Start the loop again if it was cancelled while waits are left.
 
-        Whatever it awaits may hand on a cancellation that was meant for others.
+        A cancellation that was meant for another task can reach it through what it awaits.
         """
         if self.watches.count and not task.get_loop().is_closed():
             log.warning("The poll loop of %s was cancelled; it starts again.", self._name)

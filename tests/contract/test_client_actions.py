@@ -1,4 +1,4 @@
-"""Both clients against the local ICE: the same contract in both colours, every action, every fault
+"""Both clients against the local ICE: the same contract blocking and async, every action, every fault
 that a wait meets."""
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def ice() -> Iterator[LocalIce]:
 
 
 class Caller:
-    """Makes calls in one of the two colours, by the name of the action's method."""
+    """Makes calls, blocking or async, by the name of the action's method."""
 
     def __init__(self, colour: str, ice: LocalIce) -> None:
         self.colour = colour
@@ -456,7 +456,7 @@ class TestCredentials:
             (Credentials(bearer_token="wr0ngbearer"), "InvalidBearerToken", 400),
         ],
     )
-    async def test_wrong_ones_are_one_clear_error(
+    async def test_wrong_credentials_are_an_authentication_error(
         self,
         call: Caller,
         ice: LocalIce,
@@ -487,7 +487,9 @@ class TestCredentials:
             Credentials(bearer_token="b-token"),
         ],
     )
-    async def test_right_ones_are_accepted(self, call: Caller, credentials: Credentials) -> None:
+    async def test_right_credentials_are_accepted(
+        self, call: Caller, credentials: Credentials
+    ) -> None:
         call.credentials = credentials
         job_id = await call("submit_batch_media_producing_job", **BATCH, user_data={"k": "键 +*~"})
         assert (await call("get_batch_media_producing_job", job_id)).job_id == job_id

@@ -38,7 +38,7 @@ SUBMIT = {"InputConfig": json.dumps(GROUPS), "OutputConfig": json.dumps(OUTPUT)}
         ("unauthorized_ram", {}, 403, "Forbidden.RAM"),
     ],
 )
-def test_errors(
+def test_a_fault_answers_one_request_with_its_error(
     ice: LocalIce, wire: Wire, kind: str, options: dict[str, Any], status: int, code: str
 ) -> None:
     ice.fault(kind, **options)

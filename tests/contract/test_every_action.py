@@ -57,13 +57,13 @@ def client(ice: LocalIce) -> Iterator[IceClient]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_a_method_in_both_colours(name: str) -> None:
+def test_each_action_is_a_hook_method_with_an_async_twin(name: str) -> None:
     assert hasattr(Calls, name), f"Calls has no {name}"
     assert hasattr(AsyncCalls, f"a{name}"), f"AsyncCalls has no a{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_has_an_operator_that_airflow_discovers(name: str) -> None:
+def test_each_submit_action_has_an_operator_that_airflow_discovers(name: str) -> None:
     kind = operator_of(name)
     listed = [
         module for row in get_provider_info()["operators"] for module in row["python-modules"]

@@ -95,7 +95,7 @@ def test_the_journey_of_a_batch(ice: LocalIce) -> None:
     assert job_id in [row.job_id for row in hook.list_batch_media_producing_jobs(status="Finished")]
 
 
-async def test_the_same_journey_in_the_other_colour(ice: LocalIce) -> None:
+async def test_the_same_journey_with_the_async_twins(ice: LocalIce) -> None:
     async with IceHook() as hook:
         job_id = await hook.asubmit_batch_media_producing_job(**BATCH, client_token="t-2")
         await asyncio.to_thread(ice.finish_all)
@@ -353,7 +353,7 @@ async def test_a_process_asks_one_client_for_its_credentials(library: type[Libra
     assert library.made == 1
 
 
-def test_so_does_a_sensor_that_pokes(
+def test_a_sensor_that_pokes_asks_one_client_for_its_credentials(
     library: type[Library], ice: LocalIce, task_runner: None
 ) -> None:
     ice.freeze()
@@ -585,7 +585,7 @@ def test_a_clock_that_is_off_is_named(ice: LocalIce, monkeypatch: pytest.MonkeyP
     assert "clock of this machine" in said
 
 
-def test_it_does_not_retry(ice: LocalIce) -> None:
+def test_the_test_of_a_connection_does_not_retry(ice: LocalIce) -> None:
     before = len(ice.requests())
     ice.fault("error", times=3)
     assert not said_of_connection()[0]

@@ -300,7 +300,7 @@ def test_nor_does_a_role_whose_sts_is_out_of_reach(everything_written: Callable[
     assert everything_written() == ""
 
 
-def test_credentials_that_come_are_not_logged_either(
+def test_credentials_that_were_fetched_are_not_logged(
     server: CredentialsServer, everything_written: Callable[[], str]
 ) -> None:
     server.answer(("STS.one", timedelta(minutes=10)), ("STS.two", timedelta(hours=2)))

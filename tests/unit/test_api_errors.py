@@ -473,7 +473,7 @@ def test_a_signature_mismatch_does_not_repeat_the_request() -> None:
     assert error.recommend == sample("error_signature_does_not_match.json")["Recommend"]
 
 
-def test_the_older_signature_mismatch_does_not_either() -> None:
+def test_the_older_signature_mismatch_shows_no_string_to_sign() -> None:
     said = (
         "Specified signature is not matched with our calculation. "
         "server string to sign is:POST&%2F&SecurityToken%3Dtoken"

@@ -396,7 +396,7 @@ def refusal(check: Check, *args: Any, **kwargs: Any) -> IceInputError:
     return caught.value
 
 
-def test_the_value_is_named_too() -> None:
+def test_a_refusal_names_the_value() -> None:
     assert "OutputConfig.Count is 101, but it must be a number from 1 to 100" in str(
         refusal(output, Count=101)
     )

@@ -536,7 +536,7 @@ def test_a_reply_about_another_job_is_no_answer() -> None:
         assert found.job_id == (same or "").strip()
 
 
-def test_the_recorded_empty_reply_is_one_too() -> None:
+def test_the_recorded_empty_reply_is_an_unknown_job() -> None:
     with pytest.raises(IceJobNotFoundError):
         operations.get_batch_media_producing_job("J").read(
             json.loads((SAMPLES / "get_batch_job_empty.json").read_text())

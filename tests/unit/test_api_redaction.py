@@ -115,11 +115,13 @@ def test_the_time_grows_with_the_text_and_no_faster(
 @pytest.mark.parametrize("function", FUNCTIONS)
 @given(st.lists(st.sampled_from(HOSTILE), min_size=2, max_size=5))
 @settings(max_examples=40, deadline=None)
-def test_so_it_does_for_mixtures(function: Callable[[str], object], units: list[str]) -> None:
+def test_the_time_grows_no_faster_for_mixtures(
+    function: Callable[[str], object], units: list[str]
+) -> None:
     assert grows_no_faster_than_the_text(function, "".join(units))
 
 
-def test_so_it_does_for_json_in_json_in_json() -> None:
+def test_the_time_grows_no_faster_for_json_in_json() -> None:
     text = "http://h/p?Signature=s"
     while len(text) < 100_000:
         text = json.dumps({"a": text})

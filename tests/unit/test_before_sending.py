@@ -172,7 +172,7 @@ def test_what_is_written_out_is_checked_when_the_dag_is_parsed(
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-def test_good_arguments_pass_the_check_of_the_parsing(kind: type[IceSubmitOperator]) -> None:
+def test_good_arguments_pass_the_check_at_dag_parsing(kind: type[IceSubmitOperator]) -> None:
     kind(task_id="t", **ARGUMENTS[kind])
 
 
