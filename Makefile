@@ -26,11 +26,11 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/airflow-ice demo $(ARGS)
 
-test: lint docs
-	$(BIN)/python -m pytest tests/unit tests/contract tests/e2e
+test: lint docs unit e2e browser
 
+# On all cores: no test of these shares anything with another.
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest tests/unit tests/contract
+	$(BIN)/python -m pytest --numprocesses auto tests/unit tests/contract
 
 e2e: $(INSTALLED)
 	$(BIN)/python -m pytest tests/e2e
@@ -40,10 +40,10 @@ docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -n -E -q --keep-going -b html docs docs/_build/html
 
 # The page in a real browser: any Chromium or Chrome that is installed, else Debian's if it may be.
-browser: .venv/installed
+browser: $(INSTALLED)
 	@command -v chromium chromium-browser google-chrome google-chrome-stable chrome > /dev/null \
-		|| apt-get install --yes chromium \
-		|| echo "The browser tests do not run: install Chromium or Chrome, and call make browser."
+	    || { apt-get update && apt-get install --yes --no-install-recommends chromium; } \
+	    > /dev/null 2>&1 || true
 	$(BIN)/python -m pytest tests/browser
 
 # An environment of its own: the providers that are measured beside this one are heavy, and
