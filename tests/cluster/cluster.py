@@ -117,8 +117,9 @@ class Cluster:
             time.sleep(0.5)
 
     def wait_until_loaded(self) -> None:
-        """Wait until the DAG is known."""
-        self.client.wait_for_dag("ice_cluster", within=HEALTHY_WITHIN)
+        """Wait until the DAGs are known."""
+        for dag in ("ice_cluster", "ice_small_cluster"):
+            self.client.wait_for_dag(dag, within=HEALTHY_WITHIN)
 
     def _start(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="ice-cluster-"))
@@ -226,10 +227,14 @@ class Run:
     """One run of the DAG, with its wishes.
 
     :param conf: which wishes stop themselves, and when.
+    :param dag: `ice_cluster`, or `ice_small_cluster` with fewer wishes.
     """
 
-    def __init__(self, cluster: Cluster, conf: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, conf: Mapping[str, Any] | None = None, dag: str = "ice_cluster"
+    ) -> None:
         self.cluster = cluster
+        self.dag = dag
         self.conf = dict(conf or {})
         self.id = ""
         self.started = 0.0
@@ -237,7 +242,7 @@ class Run:
     def start(self) -> None:
         """Trigger it."""
         self.started = time.monotonic()
-        self.id = self.cluster.client.trigger("ice_cluster", self.conf)
+        self.id = self.cluster.client.trigger(self.dag, self.conf)
 
     def jobs(self) -> dict[str, list[dict[str, Any]]]:
         """Return the jobs at the ledger: `TASK_ID MAP_INDEX` to what was billed for it."""
@@ -277,7 +282,7 @@ class Run:
     def tasks(self) -> list[dict[str, Any]]:
         """Return its task instances, as soon as Airflow answers."""
         client = self.cluster.client
-        return self.cluster.patiently(lambda: client.tasks("ice_cluster", self.id))
+        return self.cluster.patiently(lambda: client.tasks(self.dag, self.id))
 
     def states(self) -> dict[str, int]:
         """Return how many task instances are in each state."""
@@ -293,7 +298,7 @@ class Run:
 
         def over() -> bool:
             nonlocal state
-            state = self.cluster.patiently(lambda: client.run_state("ice_cluster", self.id))
+            state = self.cluster.patiently(lambda: client.run_state(self.dag, self.id))
             return state in {"success", "failed"}
 
         self.until(over, "over", within)
@@ -316,7 +321,7 @@ class Run:
 
     def _xcom(self, row: Mapping[str, Any], key: str) -> Any:
         client, where = self.cluster.client, (row["task_id"], key, row["map_index"])
-        return self.cluster.patiently(lambda: client.xcom("ice_cluster", self.id, *where), 30.0)
+        return self.cluster.patiently(lambda: client.xcom(self.dag, self.id, *where), 30.0)
 
 
 def _airflow(*arguments: str) -> tuple[str, ...]:

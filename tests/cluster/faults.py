@@ -8,27 +8,36 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from tests.cluster.cluster import HEARTBEAT_TIMEOUT, TRIGGERER_TIMEOUT, Cluster, Run
 
-WISHES = tuple(
-    f"{kind}_{name} {index}"
-    for kind in ("batch", "highlights")
-    for name, indexes in (
-        ("mapped", range(6)),
-        ("deferred", [-1]),
-        ("deferred_too", [-1]),
-        ("poke", [-1]),
-        ("poke_mapped", range(2)),
-    )
-    for index in indexes
-)
+WIDTHS = {"ice_cluster": 6, "ice_small_cluster": 3}
+"""Of the mapped tasks of tests/cluster/dags/ice_cluster.py."""
+
+
+def wishes_of(dag: str) -> list[str]:
+    """Return the wishes of a run, `TASK_ID MAP_INDEX`."""
+    width = WIDTHS[dag]
+    return [
+        f"{kind}_{name} {index}"
+        for kind in ("batch", "highlights")
+        for name, indexes in (
+            ("mapped", range(width)),
+            ("deferred", [-1]),
+            ("deferred_too", [-1]),
+            ("poke", [-1]),
+            ("poke_mapped", range(width // 3)),
+        )
+        for index in indexes
+    ]
+
+
 MOMENTS = ("before_intent", "after_intent", "before_saved", "after_saved")
 
-Conf = Callable[[random.Random], Mapping[str, Any]]
+Conf = Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
 Harm = Callable[[Cluster, Run, random.Random], None]
 
 
@@ -36,7 +45,7 @@ def nothing(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """Leave everything alone."""
 
 
-def undisturbed(rng: random.Random) -> Mapping[str, Any]:
+def undisturbed(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
     """No wish stops itself."""
     return {}
 
@@ -44,8 +53,8 @@ def undisturbed(rng: random.Random) -> Mapping[str, Any]:
 def stop_at(moment: str, share: float, **more: Any) -> Conf:
     """Let a share of the wishes stop themselves at a moment; `any` draws one for each."""
 
-    def conf(rng: random.Random) -> Mapping[str, Any]:
-        drawn = rng.sample(WISHES, round(share * len(WISHES)))
+    def conf(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
+        drawn = rng.sample(wishes, round(share * len(wishes)))
         moments: dict[str, str | float] = {}
         for number, wish in enumerate(drawn):
             moments[wish] = moment
@@ -170,6 +179,10 @@ ROWS: Mapping[str, tuple[Conf, Harm]] = {
     "triggerer frozen": (undisturbed, triggerer_frozen),
     "worker frozen before the send": (stop_at("after_intent", 0.5), worker_frozen),
     "worker frozen after the send": (stop_at("before_saved", 0.5), worker_frozen),
+    "tries frozen before the send": (
+        stop_at("after_intent", 0.4, supervisors=True),
+        tries_frozen,
+    ),
     "tries frozen anywhere": (stop_at("any", 0.6, supervisors=True), tries_frozen),
     "scheduler killed": (undisturbed, scheduler_killed),
     "api-server restarted": (undisturbed, api_server_restarted),

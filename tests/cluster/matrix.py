@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from airflow_ice.demo.errors import LocalAirflowError
 from tests.cluster.cluster import Cluster, Run
-from tests.cluster.faults import ROWS
+from tests.cluster.faults import ROWS, wishes_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Result:
     wrong: Sequence[str]
 
 
-def play(cluster: Cluster, row: str, seed: str) -> Result:
+def play(cluster: Cluster, row: str, seed: str, dag: str = "ice_cluster") -> Result:
     """Play one row with one seed and compare with the ledger.
 
     :param seed: the same one draws the same wishes, moments and victims.
@@ -37,7 +37,7 @@ def play(cluster: Cluster, row: str, seed: str) -> Result:
     conf, harm = ROWS[row]
     rng = random.Random(f"{row} {seed}")
     cluster.patiently(cluster.wait_until_healthy)
-    run = Run(cluster, conf(rng))
+    run = Run(cluster, conf(rng, wishes_of(dag)), dag)
     cluster.patiently(run.start)
     wrong: list[str] = []
     harmed = time.monotonic()

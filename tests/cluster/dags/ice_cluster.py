@@ -26,8 +26,6 @@ from airflow_ice.operators import (
 )
 from airflow_ice.submission.store import StateStore
 
-WIDTH = 6
-
 
 class StoppingStore:
     """The task's state store; the task stops itself before or after one of its writes."""
@@ -113,14 +111,8 @@ KINDS: tuple[tuple[str, Any, Mapping[str, Any]], ...] = (
 )
 
 
-@dag(
-    schedule=None,
-    catchup=False,
-    max_active_tasks=256,
-    max_active_runs=16,
-    default_args={"retries": 8, "retry_delay": timedelta(seconds=1)},
-)
-def ice_cluster() -> None:
+def wishes(width: int) -> None:
+    """Make tasks for `2 * (width + 3 + width // 3)` wishes."""
     for kind, operator, inputs in KINDS:
         shared: dict[str, Any] = {
             "input_config": inputs,
@@ -131,7 +123,7 @@ def ice_cluster() -> None:
             "list_settle_seconds": 5,
         }
         operator.partial(task_id=f"{kind}_mapped", deferrable=True, **shared).expand(
-            output_config=[output(f"{kind}_{number}") for number in range(WIDTH)]
+            output_config=[output(f"{kind}_{number}") for number in range(width)]
         )
         for name, deferrable in (("deferred", True), ("deferred_too", True), ("poke", False)):
             operator(
@@ -141,8 +133,28 @@ def ice_cluster() -> None:
                 **shared,
             )
         operator.partial(task_id=f"{kind}_poke_mapped", deferrable=False, **shared).expand(
-            output_config=[output(f"{kind}_poke_{number}") for number in range(2)]
+            output_config=[output(f"{kind}_poke_{number}") for number in range(width // 3)]
         )
 
 
+ARGUMENTS: dict[str, Any] = {
+    "schedule": None,
+    "catchup": False,
+    "max_active_tasks": 256,
+    "max_active_runs": 16,
+    "default_args": {"retries": 8, "retry_delay": timedelta(seconds=1)},
+}
+
+
+@dag(**ARGUMENTS)
+def ice_cluster() -> None:
+    wishes(6)
+
+
+@dag(**ARGUMENTS)
+def ice_small_cluster() -> None:
+    wishes(3)
+
+
 ice_cluster()
+ice_small_cluster()
