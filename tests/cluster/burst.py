@@ -15,16 +15,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
+from starlette.applications import Starlette
 
 from airflow_ice import hooks
 from airflow_ice.api import client as _client  # noqa: F401 - loaded before the forks, not in each
 from airflow_ice.api.errors import IceError
 from airflow_ice.emulator import local
 from airflow_ice.emulator.local import LocalIce
+from airflow_ice.emulator.server import make_server
 from airflow_ice.operators import (
     IceSubmitBatchMediaProducingJobOperator,
     IceSubmitScreenMediaHighlightsJobOperator,
@@ -61,13 +64,15 @@ class Quota:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         if int(time.monotonic()) != self._second:
             self._second, self._used = int(time.monotonic()), 0
         self._used += 1
         if self._used <= QUOTA:
             self.passed += 1
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         self.throttled += 1
         body = json.dumps(
             {
@@ -80,7 +85,6 @@ class Quota:
         head = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 400, "headers": head})
         await send({"type": "http.response.body", "body": body})
-        return None
 
 
 def main() -> None:
@@ -119,14 +123,15 @@ def main() -> None:
 
 def _serve(pipe: Connection) -> None:
     quotas: list[Quota] = []
-    make = local.make_server
 
-    def make_server(app: Any) -> Any:
+    def with_quota(app: Any) -> Any:
         quotas.append(Quota(app))
-        return make(quotas[-1])  # type: ignore[arg-type]
+        return make_server(cast("Starlette", quotas[-1]))
 
-    local.make_server = make_server  # type: ignore[assignment]
-    with LocalIce(render=False, job_seconds=3600.0) as ice:
+    with (
+        mock.patch.object(local, "make_server", with_quota),
+        LocalIce(render=False, job_seconds=3600.0) as ice,
+    ):
         pipe.send(ice.url)
         pipe.recv()
         (quota,) = quotas
