@@ -45,8 +45,8 @@ def push_link(context: Context, log: Log) -> None:
 
     Nothing rests on it, so a push that fails is a warning.
     """
-    ti = context["ti"]
     try:
+        ti = context["ti"]
         address = page_address(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
         ti.xcom_push(key=LINK_KEY, value=address)
     except Exception as cause:  # noqa: BLE001 - whatever it is, the job goes first

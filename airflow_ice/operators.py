@@ -21,7 +21,7 @@ from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
 from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
-from airflow_ice.links import IceVideosLink
+from airflow_ice.links import IceVideosLink, push_link
 from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
 from airflow_ice.results import Returns, checked_returns, deliver, push_job
@@ -120,6 +120,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Read the job, push its rows, judge it."""
+        push_link(context, self.log)
         with not_retried(), IceHook(self.ice_conn_id, self.region_id) as hook:
             require = required(self.require)  # before anything is sent
             push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
@@ -268,6 +269,7 @@ class IceSubmitOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
+        push_link(context, self.log)  # it knows no job: nothing comes between a job and its record
         with not_retried():
             require = required(self.require)  # before anything is sent
         for unknown in limits.unknown_keys(self.arguments()):

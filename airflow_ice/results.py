@@ -15,7 +15,6 @@ from airflow_ice.api.errors import IceInputError, IceJobNotEndedError, IceTooFew
 from airflow_ice.api.models import BatchMediaProducingJob, SubJob, parsed
 from airflow_ice.api.redaction import publishable
 from airflow_ice.exceptions import NonRetryableIceJobFailedError, NonRetryableIceTooFewVideosError
-from airflow_ice.links import push_link
 from airflow_ice.submission.request import USER_DATA_KEY
 from airflow_ice.waiting import (
     JOB_ENDED,
@@ -227,7 +226,6 @@ def push_job(
         context["ti"].xcom_push(key=ICE_JOB, value=value)
     except Exception as cause:  # noqa: BLE001 - whatever it is, the job goes first
         log.warning("%s could not be pushed to XCom: %s (JobId=%s)", ICE_JOB, cause, job_id)
-    push_link(context, log)
 
 
 def media_row(sub: SubJob) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.exceptions import not_retried, unretried
 from airflow_ice.hooks import IceHook
-from airflow_ice.links import IceVideosLink
+from airflow_ice.links import IceVideosLink, push_link
 from airflow_ice.literals import check_job_id
 from airflow_ice.polling.worker import WorkerPoller, last_poll
 from airflow_ice.results import push_job
@@ -122,6 +122,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str:
         """Wait, and return the job id."""
+        push_link(context, self.log)
         push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
         since = self._waiting_since(context)
         self._begin(since)

@@ -88,6 +88,10 @@ class ClockLoop(VirtualLoop):
 class TaskInstance:
     """As much of a task instance as a sensor asks for."""
 
+    dag_id: str = "dag"
+    run_id: str = "run"
+    task_id: str = "wait"
+    map_index: int = -1
     first_reschedule_date: datetime | None = None
     pushed: dict[str, Any] = field(default_factory=dict)
 

@@ -17,8 +17,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from airflow_ice.demo.clips import make_clips
-from airflow_ice.demo.local_airflow import LocalAirflow
 from airflow_ice.emulator.local import LocalIce
+from tests.real_airflow import RealAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "testsecret-that-must-not-show"
@@ -45,10 +45,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SECONDS))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in a line of its own that no browser was there: `.ci/run` fails on it."""
+    if installed_chromium() is None:
+        terminalreporter.write_line(
+            "The browser tests did not run: no Chromium or Chrome is installed. Install one "
+            "(Debian's package is chromium), then call `make browser`.",
+            red=True,
+        )
+
+
+def installed_chromium() -> str | None:
+    """Return the Chromium or Chrome of this machine, if there is one."""
+    return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The Chromium or Chrome of this machine."""
-    found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+    found = installed_chromium()
     if found is None:
         pytest.skip("no Chromium or Chrome is installed; Debian's package is called chromium")
     return found
@@ -66,7 +81,7 @@ def ice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIce]:
 @pytest.fixture(scope="session")
 def airflow(
     chromium: str, ice: LocalIce, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalAirflow]:
+) -> Iterator[RealAirflow]:
     """A real Airflow with the page, an admin, a viewer and an editor."""
     del chromium  # no browser, no Airflow
     folder = tmp_path_factory.mktemp("airflow")
@@ -84,7 +99,7 @@ def airflow(
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(":".join(user) for user in USERS.items()),
         "CORE__PLUGINS_FOLDER": str(_plugins(folder)),
     }
-    with LocalAirflow(
+    with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True
     ) as airflow:
         yield airflow
@@ -114,7 +129,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 class Visit:
     """A browser window of one user, and all that it did."""
 
-    airflow: LocalAirflow
+    airflow: RealAirflow
     context: BrowserContext
     page: Page
     base: str
@@ -131,7 +146,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(airflow: LocalAirflow, browser: Browser, ice: LocalIce) -> Iterator[Callable[..., Visit]]:
+def visit(airflow: RealAirflow, browser: Browser, ice: LocalIce) -> Iterator[Callable[..., Visit]]:
     """Open a window: `visit()`, or `visit(user="vera", dark=True, width=400)`.
 
     At the end no window may have written an error to its console, or asked a foreign host.
@@ -170,7 +185,7 @@ def visit(airflow: LocalAirflow, browser: Browser, ice: LocalIce) -> Iterator[Ca
         assert found.hosts <= own, found.hosts - own
 
 
-def token(airflow: LocalAirflow, user: str) -> str:
+def token(airflow: RealAirflow, user: str) -> str:
     """Return a token of a user of Airflow's simple auth manager."""
     passwords = json.loads((airflow.home / "passwords.json").read_text())
     credentials = {"username": user, "password": passwords[user]}

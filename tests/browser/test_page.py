@@ -12,9 +12,10 @@ import httpx
 import pytest
 from playwright.sync_api import FrameLocator, Locator, Page, expect
 
-from airflow_ice.demo.local_airflow import LocalAirflow, free_port
+from airflow_ice.demo.local_airflow import free_port
 from airflow_ice.emulator.local import LocalIce
 from tests.browser.conftest import SECRET, Visit, input_config, picture, token
+from tests.real_airflow import RealAirflow
 
 REVIEW = "ice_preview_review_render"
 SOON = 60_000  # ms: a real Airflow starts a task in seconds
@@ -58,7 +59,7 @@ def answer_in_the_frame(visit: Visit, dag_id: str, run_id: str, task_id: str) ->
 
 
 @pytest.fixture(scope="module")
-def finished(airflow: LocalAirflow, ice: LocalIce) -> str:
+def finished(airflow: RealAirflow, ice: LocalIce) -> str:
     """A run of `ice_page` that has ended, one of its three videos failed."""
     ice.fault(
         "sub_jobs_fail",
@@ -72,7 +73,7 @@ def finished(airflow: LocalAirflow, ice: LocalIce) -> str:
 
 
 @pytest.fixture
-def asks(airflow: LocalAirflow, ice: LocalIce) -> str:
+def asks(airflow: RealAirflow, ice: LocalIce) -> str:
     """A run of the example DAG whose `pick` asks a person about three previews."""
     return review(airflow, ice)
 
@@ -88,7 +89,7 @@ def conf(ice: LocalIce, count: int) -> dict[str, Any]:
     return {"input_config": input_config(ice), "output_config": output}
 
 
-def review(airflow: LocalAirflow, ice: LocalIce) -> str:
+def review(airflow: RealAirflow, ice: LocalIce) -> str:
     silent = {name: held for name, held in input_config(ice).items() if name != "SpeechTextArray"}
     size = {"Width": 320, "Height": 180}
     url = "http://videos.oss-cn-shanghai.aliyuncs.com/picked_{index}.mp4"
@@ -106,7 +107,7 @@ def review(airflow: LocalAirflow, ice: LocalIce) -> str:
 
 
 def test_progress_moves_without_a_reload(
-    airflow: LocalAirflow, ice: LocalIce, visit: Callable[..., Visit]
+    airflow: RealAirflow, ice: LocalIce, visit: Callable[..., Visit]
 ) -> None:
     run_id = airflow.trigger("ice_page", conf(ice, count=5))
     page = visit().open("ice_page", run_id, "produce")
@@ -202,7 +203,7 @@ def test_a_preview_plays_through_two_clips(asks: str, visit: Callable[..., Visit
 
 
 def test_picking_resumes_the_task(
-    airflow: LocalAirflow, asks: str, visit: Callable[..., Visit]
+    airflow: RealAirflow, asks: str, visit: Callable[..., Visit]
 ) -> None:
     window = visit()
     frame = answer_in_the_frame(window, REVIEW, asks, "pick")
@@ -227,7 +228,7 @@ def test_picking_resumes_the_task(
     assert len(airflow.xcom(REVIEW, asks, "render", "media_ids")) == 2
 
 
-def test_cores_own_form_reads_video_and_not_hexadecimal(airflow: LocalAirflow, asks: str) -> None:
+def test_cores_own_form_reads_video_and_not_hexadecimal(airflow: RealAirflow, asks: str) -> None:
     path = f"dags/{REVIEW}/dagRuns/{asks}/taskInstances/pick/-1/hitlDetails"
     options = airflow.api("GET", path)["options"]
     assert [name.partition(",")[0] for name in options] == [
@@ -266,7 +267,7 @@ def test_a_failed_video_explains_itself(finished: str, visit: Callable[..., Visi
 
 
 def test_an_outage_is_said_and_keeps_what_was_seen(
-    airflow: LocalAirflow, ice: LocalIce, visit: Callable[..., Visit]
+    airflow: RealAirflow, ice: LocalIce, visit: Callable[..., Visit]
 ) -> None:
     ice.freeze()
     try:
@@ -329,7 +330,7 @@ def test_a_run_shows_its_jobs_and_totals(finished: str, visit: Callable[..., Vis
 
 
 def test_the_billed_job_and_its_ids_can_be_copied(
-    airflow: LocalAirflow, finished: str, visit: Callable[..., Visit]
+    airflow: RealAirflow, finished: str, visit: Callable[..., Visit]
 ) -> None:
     window = visit()
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -350,16 +351,16 @@ def test_a_task_without_a_job_says_so(finished: str, visit: Callable[..., Visit]
 
 
 def test_behind_a_path_prefix_everything_works(
-    airflow: LocalAirflow, finished: str, visit: Callable[..., Visit]
+    airflow: RealAirflow, finished: str, visit: Callable[..., Visit]
 ) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}/some/prefix"
-    environ = dict(airflow._environ)
-    airflow._environ |= {"AIRFLOW__API__BASE_URL": base}
+    environ = airflow.environ()
+    airflow.processes.environ = environ | {"AIRFLOW__API__BASE_URL": base}
     try:
         airflow.start_part("api-server", "--port", str(port), name="prefixed")
     finally:
-        airflow._environ = environ
+        airflow.processes.environ = environ
     try:
         wait_for(f"{base}/api/v2/monitor/health")
         window = visit(base=base)
@@ -384,7 +385,7 @@ def wait_for(url: str) -> None:
 
 
 def test_nobody_is_asked_to_log_in(
-    airflow: LocalAirflow, finished: str, visit: Callable[..., Visit]
+    airflow: RealAirflow, finished: str, visit: Callable[..., Visit]
 ) -> None:
     window = visit()
     window.context.clear_cookies()
@@ -399,7 +400,7 @@ def test_nobody_is_asked_to_log_in(
 
 
 def test_no_log_of_airflow_holds_a_secret_or_a_signature(
-    airflow: LocalAirflow, finished: str
+    airflow: RealAirflow, finished: str
 ) -> None:
     """Runs last: what all the tests before have left behind."""
     for log in airflow.home.glob("*.log"):

@@ -25,6 +25,7 @@ from airflow_ice.api.errors import (
 from airflow_ice.api.models import BatchMediaProducingJob, JobError, SubJob
 from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.hooks import IceHook
+from airflow_ice.links import LINK_KEY
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
     IceSubmitBatchMediaProducingJobOperator,
@@ -106,7 +107,8 @@ class Collection:
 
     @property
     def pushed(self) -> dict[str, Any]:
-        return self.ti.pushed
+        """What it pushed about the job; the link is pushed whatever becomes of that."""
+        return {key: value for key, value in self.ti.pushed.items() if key != LINK_KEY}
 
 
 Collect = Callable[..., Collection]
