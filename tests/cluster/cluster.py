@@ -50,7 +50,7 @@ class Size:
     """Tasks at once on one worker."""
 
 
-SMALL = Size(schedulers=1, api_servers=1, triggerers=2)
+SMALL = Size(schedulers=1, api_servers=1, triggerers=2, slots=20)
 
 
 class Cluster:
@@ -202,11 +202,11 @@ class Cluster:
             # Defaults are minutes, and 600 s for a task whose message a killed worker held.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": f"{HEARTBEAT_TIMEOUT:.0f}",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-            "SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
             # By default a task that was queued for too long three times fails without a retry
             # (airflow/jobs/scheduler_job_runner.py, "Task requeue attempts exceeded max"). On a
-            # busy machine 30 s are no sign that the message is lost.
+            # busy machine 60 s are no sign that the message is lost.
             "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1000",
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
