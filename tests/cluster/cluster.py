@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -49,7 +50,7 @@ class Size:
     """Tasks at once on one worker."""
 
 
-SMALL = Size(schedulers=1, api_servers=1, triggerers=2)
+SMALL = Size(schedulers=1, api_servers=1, triggerers=2, slots=20)
 
 
 class Cluster:
@@ -74,6 +75,8 @@ class Cluster:
         self._extra = dict(extra or {"max_requests_per_second": 50})
         self._stack = ExitStack()
         self.ice = LocalIce(job_seconds=job_seconds, render=False)
+        self.over = threading.Event()
+        """Set by whoever gives up, so that what waits in other threads does, too."""
         self.api_ports = [free_port() for _ in range(size.api_servers)]
 
     def __enter__(self) -> Self:
@@ -104,7 +107,7 @@ class Cluster:
             try:
                 return call()
             except LocalAirflowError:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self.over.is_set():
                     raise
                 time.sleep(1.0)
 
@@ -199,8 +202,12 @@ class Cluster:
             # Defaults are minutes, and 600 s for a task whose message a killed worker held.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": f"{HEARTBEAT_TIMEOUT:.0f}",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-            "SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+            # By default a task that was queued for too long three times fails without a retry
+            # (airflow/jobs/scheduler_job_runner.py, "Task requeue attempts exceeded max"). On a
+            # busy machine 60 s are no sign that the message is lost.
+            "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1000",
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": f"{TRIGGERER_TIMEOUT:.0f}",
@@ -273,7 +280,7 @@ class Run:
         """Wait until something has happened."""
         deadline = time.monotonic() + within
         while not happened():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self.cluster.over.is_set():
                 raise LocalAirflowError(
                     f"{self.id}: not {what} after {within:.0f} s: {self.states()}"
                 )

@@ -14,23 +14,30 @@ from typing import Any
 
 from tests.cluster.cluster import HEARTBEAT_TIMEOUT, TRIGGERER_TIMEOUT, Cluster, Run
 
-WIDTHS = {"ice_cluster": 6, "ice_small_cluster": 3}
-"""Of the mapped tasks of tests/cluster/dags/ice_cluster.py."""
+SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
+    "ice_cluster": {
+        "mapped": range(6),
+        "deferred": [-1],
+        "deferred_too": [-1],
+        "poke": [-1],
+        "poke_mapped": range(2),
+    },
+    "ice_small_cluster": {
+        "mapped": range(2),
+        "deferred": [-1],
+        "poke": [-1],
+        "poke_mapped": range(1),
+    },
+}
+"""The tasks of each kind of action in tests/cluster/dags/ice_cluster.py, and their map indexes."""
 
 
 def wishes_of(dag: str) -> list[str]:
     """Return the wishes of a run, `TASK_ID MAP_INDEX`."""
-    width = WIDTHS[dag]
     return [
         f"{kind}_{name} {index}"
         for kind in ("batch", "highlights")
-        for name, indexes in (
-            ("mapped", range(width)),
-            ("deferred", [-1]),
-            ("deferred_too", [-1]),
-            ("poke", [-1]),
-            ("poke_mapped", range(width // 3)),
-        )
+        for name, indexes in SHAPES[dag].items()
         for index in indexes
     ]
 
@@ -85,7 +92,7 @@ def tasks_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
 def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """SIGKILL a triggerer while waits are deferred, and keep it down until the others serve all."""
     name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, 8)
+    _until_deferred(run, len(wishes_of(run.dag)) // 3)
     cluster.supervisor.down(name)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(1.5, 3.0))
     cluster.supervisor.up(name)
@@ -94,7 +101,7 @@ def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
 def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """SIGSTOP a triggerer for longer than its heartbeat, then SIGCONT."""
     name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, 8)
+    _until_deferred(run, len(wishes_of(run.dag)) // 3)
     cluster.supervisor.signal(name, signal.SIGSTOP)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(2.0, 4.5))
     cluster.supervisor.signal(name, signal.SIGCONT)
@@ -130,7 +137,7 @@ def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
 
 def scheduler_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """SIGKILL a scheduler in the middle of submits."""
-    _until_submitted(run, rng.randint(2, 12))
+    _until_submitted(run, rng.randint(1, 12))
     cluster.supervisor.signal(rng.choice(cluster.names("scheduler")), signal.SIGKILL)
 
 

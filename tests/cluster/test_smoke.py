@@ -28,7 +28,11 @@ def results(cluster: Cluster) -> dict[str, Result]:
     """Play all rows."""
     with ThreadPoolExecutor(len(ROWS)) as pool:
         played = pool.map(lambda row: play(cluster, row, SEED, "ice_small_cluster"), ROWS)
-        return {result.row: result for result in played}
+        try:
+            return {result.row: result for result in played}
+        except BaseException:
+            cluster.over.set()
+            raise
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -111,8 +111,8 @@ KINDS: tuple[tuple[str, Any, Mapping[str, Any]], ...] = (
 )
 
 
-def wishes(width: int) -> None:
-    """Make tasks for `2 * (width + 3 + width // 3)` wishes."""
+def wishes(width: int, deferred: tuple[str, ...], poked: int) -> None:
+    """Make tasks for `2 * (width + len(deferred) + 1 + poked)` wishes."""
     for kind, operator, inputs in KINDS:
         shared: dict[str, Any] = {
             "input_config": inputs,
@@ -133,7 +133,7 @@ def wishes(width: int) -> None:
                 **shared,
             )
         operator.partial(task_id=f"{kind}_poke_mapped", deferrable=False, **shared).expand(
-            output_config=[output(f"{kind}_poke_{number}") for number in range(width // 3)]
+            output_config=[output(f"{kind}_poke_{number}") for number in range(poked)]
         )
 
 
@@ -148,12 +148,12 @@ ARGUMENTS: dict[str, Any] = {
 
 @dag(**ARGUMENTS)
 def ice_cluster() -> None:
-    wishes(6)
+    wishes(6, ("deferred", "deferred_too"), 2)
 
 
 @dag(**ARGUMENTS)
 def ice_small_cluster() -> None:
-    wishes(3)
+    wishes(2, ("deferred",), 1)
 
 
 ice_cluster()
