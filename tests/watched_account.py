@@ -118,15 +118,15 @@ class Account(AsyncCalls):
         return operation.read({"RequestId": "R", "EditingBatchJob": job.wire(self.now)})
 
     def _page(self, query: Any) -> dict[str, Any]:
-        since = query.get("StartTime")
+        now, since = self.now, query.get("StartTime")
         after = -1e12 if since is None else datetime.fromisoformat(since).timestamp() - EPOCH
         wanted = query.get("Status")
         rows = [
             job
             for job in self.jobs.values()
-            if max(job.created + job.listed_late, after) <= self.now
-            and job.created >= after
-            and wanted in (None, job.status(self.now - job.listed_late))
+            if job.created >= after
+            and job.created + job.listed_late <= now
+            and wanted in (None, job.status(now - job.listed_late))
         ]
         rows.sort(key=lambda job: job.created)
         if query.get("SortBy") != "asc" or self.ignores_sort:
@@ -136,7 +136,7 @@ class Account(AsyncCalls):
         return {
             "RequestId": "R",
             "EditingBatchJobList": [
-                job.wire(self.now - job.listed_late) for job in rows[begin : begin + 100]
+                job.wire(now - job.listed_late) for job in rows[begin : begin + 100]
             ],
             "NextToken": token,
         }
@@ -199,9 +199,7 @@ class Watching:
 
         monkeypatch.setattr(
             "airflow_ice.triggers.AccountPoller",
-            functools.partial(
-                AccountPoller, read=read, open_client=lambda *_: lambda: self.account.open()
-            ),
+            functools.partial(AccountPoller, read=read, open_client=lambda *_: self.account.open),
         )
 
     @property
@@ -221,7 +219,7 @@ class Watching:
         waiting: list[asyncio.Task[None]] = []
         try:
             async for event in trigger.run():
-                waiting.append(asyncio.create_task(self._persist(event.payload)))
+                waiting += [asyncio.create_task(self._persist(event.payload))]
         finally:
             for each in waiting:
                 each.cancel()  # what Airflow has not stored is gone with the process

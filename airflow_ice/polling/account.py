@@ -106,7 +106,7 @@ class AccountPoller:
             self._ledger.settle(job_id)
         self._ledger.advance(seen)
         selected = tuple(job for job in jobs.values() if self._selection.matches(job))
-        self._doubts = {name: self._doubts[name] for name in self._doubts if name in unconfirmed}
+        self._doubts = {name: self._doubts[name] for name in unconfirmed if name in self._doubts}
         return EndedJobs(selected, connection.region, max(len(ready) - MOST_ENDS, 0))
 
     async def _take_lists(self, calls: AsyncCalls) -> Sequence[float]:
@@ -189,7 +189,7 @@ class AccountPoller:
         return doubt is None or asyncio.get_running_loop().time() >= doubt.until
 
     def _doubt(self, job_id: str, error: IceError | None) -> None:
-        """Ask for a job again later, ever less often unless the service was out of order."""
+        """Ask for a job again later, ever less often."""
         created = self._ledger.created(job_id)
         if (
             isinstance(error, IceJobNotFoundError)
@@ -203,9 +203,8 @@ class AccountPoller:
             self._ledger.settle(job_id)
             return
         before = self._doubts.get(job_id)
-        is_down = error is not None and error.transient
-        times = (before.times if before else 0) + (0 if is_down else 1)
-        pause = min(self._interval * 2.0 ** min(max(times - 1, 0), 10), LONGEST_DOUBT)
+        times = 1 if before is None else before.times + 1
+        pause = min(self._interval * 2.0 ** min(times - 1, 10), LONGEST_DOUBT)
         # An interval's poll must not come a moment too early for it.
         until = asyncio.get_running_loop().time() + pause * 0.9
         self._doubts[job_id] = _Doubt(times, until)

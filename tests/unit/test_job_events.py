@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import json
 import logging
 from collections.abc import Callable, Coroutine
@@ -111,9 +109,7 @@ async def test_since_tells_the_jobs_created_since_then(watching: Watching) -> No
     assert watching.told() == ["old"]
 
 
-@watched(
-    job_types=["Script"], statuses=["Finished"], user_data_contains={"shop": "web", "lot": 2}
-)
+@watched(job_types=["Script"], statuses=["Finished"], user_data_contains={"shop": "web", "lot": 2})
 async def test_only_what_is_selected_is_told_and_asked_for(watching: Watching) -> None:
     watching.start()
     await watching.passes(30)
@@ -301,22 +297,27 @@ async def test_100_000_jobs_of_a_year_are_caught_up_part_by_part(watching: Watch
     assert account.count(LIST) < 3 * 2_000 / MOST_ENDS + 10
 
 
-@watched()
-async def test_the_record_is_bounded_whatever_runs(watching: Watching) -> None:
-    account = watching.account
-    watching.start()
-    await watching.passes(30)
-    for number in range(2500):
-        account.add(f"{number:032x}", lasts=3 * HOUR if number % 2 else 60)
-        await watching.passes(1)
-    await watching.passes(600)
-    record = watching.store.record
-    assert len(record["open"]) + len(record["settled"]) <= MOST_IDS
-    assert len(json.dumps(record)) < 64_000
-    await watching.crash()
-    watching.start()
-    await watching.passes(4 * HOUR)
-    assert set(watching.told()) == set(account.jobs)
+def test_the_record_is_bounded_whatever_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(json.dumps({f"{number:032x}": EPOCH for number in range(MOST_IDS)})) < 60_000
+    monkeypatch.setattr("airflow_ice.watching.MOST_IDS", 50)
+
+    @watched()
+    async def story(watching: Watching) -> None:
+        account = watching.account
+        watching.start()
+        await watching.passes(30)
+        for number in range(300):
+            account.add(f"job-{number}", lasts=HOUR if number % 2 else 60)
+            await watching.passes(5)
+        await watching.passes(300)
+        record = watching.store.record
+        assert len(record["open"]) + len(record["settled"]) == 50
+        await watching.crash()
+        watching.start()
+        await watching.passes(HOUR)
+        assert set(watching.told()) == set(account.jobs)
+
+    story(monkeypatch)
 
 
 @watched()
@@ -411,15 +412,15 @@ async def test_a_list_that_sorts_as_it_likes_loses_nothing(watching: Watching) -
 @watched(since=stamp(-2 * KNOWN_FOR))
 async def test_a_job_that_ice_forgot_after_a_year_is_let_go(watching: Watching) -> None:
     watching.account.add("hangs", lasts=1e9, ago=KNOWN_FOR - DAY)
-    for number in range(3):
-        watching.account.add(f"job-{number}", lasts=60, ago=HOUR)
+    for number in range(10):
+        watching.account.add(f"job-{number}", lasts=60, ago=(1 + number) * HOUR)
     watching.start()
     await watching.passes(HOUR)
     assert watching.store.record["open"].keys() == {"hangs"}
     del watching.account.jobs["hangs"]
     await watching.passes(2 * DAY)
     assert watching.store.record["open"] == {}
-    assert len(watching.told()) == 3
+    assert len(watching.told()) == 10
 
 
 @watched()
@@ -487,7 +488,7 @@ async def test_a_record_is_stored_only_once_airflow_has_the_events(watching: Wat
     watching.start()
     await watching.passes(30)
     watching.account.add("a", lasts=5)
-    while "a" not in json.dumps(watching.store.record):
+    while "a" not in watching.store.record["settled"]:
         await watching.passes(0.5)
     assert watching.told() == ["a"]
 
