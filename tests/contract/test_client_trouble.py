@@ -533,7 +533,7 @@ class TestCertificates:
                     endpoint(), "get_batch_media_producing_job", {"verify": str(path)}, job_id="J"
                 )
             assert caught.value.field == "verify"
-            assert path.name in str(caught.value)
+            assert str(path)[:40] in str(caught.value)
 
     async def test_a_ca_file_that_cannot_be_read(
         self, call: Caller, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
