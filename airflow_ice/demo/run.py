@@ -61,7 +61,7 @@ class DemoOptions:
 
 
 def dags_folder() -> Path:
-    """Return the folder of the example DAGs: in the package, or beside it in a checkout."""
+    """Return the folder of the example DAGs: in the package, or next to it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "example_dags"
     return installed if installed.is_dir() else package.parent / "dags"

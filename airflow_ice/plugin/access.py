@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, select
 from airflow_ice.plugin.tasks import TaskKey
 
 MOST_ENTRIES: Final = 500
-"""XCom entries of one run that are read; a page of more jobs serves nobody."""
+"""XCom entries of one run that are read; nobody reads a page of more jobs."""
 
 
 def _one_dag(request: Request) -> None:

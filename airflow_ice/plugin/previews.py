@@ -94,7 +94,7 @@ def captions_of(timeline: Mapping[str, Any]) -> list[Caption]:
 def source_of(
     media_id: str | None, url: str | None, sources: Sequence[MediaInfo]
 ) -> MediaInfo | None:
-    """Return the material that a clip is a part of; None where the project has none such."""
+    """Return the material that a clip is a part of; None where the project has no such material."""
     plain = _address(url)
     for source in sources:
         if media_id and source.media_id == media_id:

@@ -6,7 +6,7 @@ ListBatchMediaProducingJobs serves a hundred waits, and jobs that end together a
 of ended jobs. Get serves the rest: jobs that no list shows, those that ended alone, a few listed
 ones to check the list, and every due wait whenever the list is no help.
 
-Nothing holds up anybody else: lists and Gets run beside each other, a Get that is slow or fails
+Nothing holds up anybody else: lists and Gets run next to each other, a Get that is slow or fails
 holds up its own job only, and whatever goes wrong in a poll is an error of that poll.
 """
 
@@ -269,7 +269,7 @@ class Poller:
 
     def _probe(self, watches: list[Watch], now: float) -> None:
         """Ask for a job or two while all others hold back."""
-        if self._gets.is_busy:  # one beside a probe that hangs, and the next an interval later
+        if self._gets.is_busy:  # one next to a probe that hangs, and the next an interval later
             self._backoff.not_before = now + self.watches.shortest_interval()
         free = [watch for watch in watches if not self._gets.is_asked(watch.wait.job_id)]
         # Any that have failed least, due or not: a job that fails on its own proves nothing, and

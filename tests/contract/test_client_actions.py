@@ -1,5 +1,5 @@
-"""Both clients against the local ICE: the same contract blocking and async, every action, every fault
-that a wait meets."""
+"""Both clients, blocking and async, against the local ICE: every action, every fault that a wait
+meets."""
 
 from __future__ import annotations
 

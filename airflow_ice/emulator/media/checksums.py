@@ -21,7 +21,7 @@ _CHUNK: Final = 1 << 18  # even, so that only the last chunk can have an odd byt
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What is sent of an object beside its content.
+    """What is sent of an object in addition to its content.
 
     :param etag: with its quotes.
     :param modified: seconds since the epoch.

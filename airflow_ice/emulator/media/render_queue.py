@@ -1,4 +1,4 @@
-"""Renders files beside the server: a few worker threads, since FFmpeg releases the interpreter's
+"""Renders files next to the server: a few worker threads, since FFmpeg releases the interpreter's
 lock.
 
 A file is made under another name and moved into place when it is complete, so nobody ever sees half

@@ -1,7 +1,7 @@
 """A dataclass as a table: its fields are the columns, so a fact of a job is named in one place.
 
 A field that holds a dataclass itself is stored as JSON text, and None as NULL. What a column is
-beside its type (a key, say) stands with its field: `field(metadata=sql("... PRIMARY KEY"))`.
+apart from its type (a key, say) stands with its field: `field(metadata=sql("... PRIMARY KEY"))`.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class Settings:
         made when missing.
     :param access_key_id: the one AccessKey ID that is known.
     :param access_key_secret: its secret.
-    :param security_token: an STS token accepted with that key, beside the plain key; None refuses
-        every token.
+    :param security_token: an STS token accepted with that key, which is also accepted alone; None
+        refuses every token.
     :param bearer_token: a bearer token accepted in place of a signature; None refuses every one.
     :param job_seconds: how long a batch job takes on the emulator's clock, in seconds.
     :param media_dir: a folder whose files are objects of the emulator's own store.
