@@ -88,7 +88,10 @@ class WatcherMemory:
                     "told until it is; next try in %.0f s. If it stays so, delete the key %s from "
                     "the state store of the asset: the watcher then starts from now on, or from "
                     "its `since`.",
-                    *(type(cause).__name__, cause, pause, self._key),
+                    type(cause).__name__,
+                    cause,
+                    pause,
+                    self._key,
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
