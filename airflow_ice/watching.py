@@ -1,4 +1,4 @@
-"""Pure: which batch jobs of an account have ended, and which of these ends have been told.
+"""Pure: which batch jobs of an account have ended, and which of these ends have been reported.
 
 ListBatchMediaProducingJobs filters by creation time only, so a watermark alone cannot say what is
 new: jobs end in any order. The ledger therefore keeps a time and two sets of ids:
@@ -6,12 +6,12 @@ new: jobs end in any order. The ledger therefore keeps a time and two sets of id
 * every job created before `since` is settled, except those in `open`
 * of the jobs created at `since` or later, those in `settled` are settled
 
-A job is settled when its end was told, or needs no telling. `since` moves up so that the two sets
+A job is settled when its end was reported, or needs no report. `since` moves up so that the sets
 are small together: never more ids than jobs are running, and those of the last minutes. A job that
 hangs for months costs one id, not all that ended after it.
 
-An id leaves the ledger only when it is settled, so no end is lost; one may be told twice (after a
-crash), which consumers see by the job id.
+An id leaves the ledger only when it is settled, so no end is lost; one may be reported twice (after
+a crash), which consumers see by the job id.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class UnreadableRecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which ended jobs are told.
+    """Which ended jobs are reported.
 
     :param statuses: of `Finished` and `Failed`.
     :param job_types: None for all.
@@ -69,14 +69,14 @@ class Selection:
     user_data_contains: str | Mapping[str, Any] | None = None
 
     def may_match(self, job: BatchMediaProducingJob) -> bool:
-        """Tell whether a job, as a list shows it, may be told once it has ended.
+        """Tell whether a job, as a list shows it, may be reported once it has ended.
 
         What a list leaves out is decided by Get.
         """
         return self._type_matches(job, unknown=True) and self._data_matches(job, unknown=True)
 
     def matches(self, job: BatchMediaProducingJob) -> bool:
-        """Tell whether an ended job, as Get shows it, is told."""
+        """Tell whether an ended job, as Get shows it, is reported."""
         return (
             job.status in self.statuses
             and self._type_matches(job, unknown=False)
@@ -104,13 +104,13 @@ class Selection:
 
 @dataclass
 class Ledger:
-    """Which ends have been told. All times are epoch seconds.
+    """Which ends have been reported. All times are epoch seconds.
 
     :param since: creation time; see the module.
     :param open: jobs created before `since` that are not settled, with their creation times.
     :param settled: jobs created at `since` or later that are settled, with their creation times.
     :param started_at: of a first start whose first poll is still to come: what had ended before is
-        not told.
+        not reported.
     """
 
     since: float
@@ -150,7 +150,7 @@ class Ledger:
         since, open_, settled = self.since, self.open, self.settled
         if len(open_) + len(settled) > MOST_IDS:
             # Back to the oldest unsettled job: then the newest settled ids may be left out, and a
-            # restart tells those that were twice.
+            # restart reports those that were twice.
             since = min((since, *open_.values()))
             open_ = {}
             newest = sorted(settled, key=lambda job_id: settled[job_id])[-MOST_IDS:]
@@ -211,7 +211,7 @@ class Ledger:
         return sorted(found, key=lambda job_id: (found[job_id], job_id))
 
     def settle(self, job_id: str) -> None:
-        """Note that a job was told, or needs no telling."""
+        """Note that a job was reported, or needs no report."""
         if self.open.pop(job_id, None) is None:
             for jobs in (self._pending, self._running):
                 if (created := jobs.pop(job_id, None)) is not None:
@@ -285,8 +285,8 @@ def payload(
 
 
 def memory_name(name: str, selection: Selection) -> str:
-    """Return what tells this memory from those of other watchers of an asset: a name that the user
-    gave, else what is selected.
+    """Return what distinguishes this memory from those of other watchers of an asset: a name that
+    the user gave, else what is selected.
     """
     if name:
         return name

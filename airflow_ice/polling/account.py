@@ -89,7 +89,7 @@ class AccountPoller:
 
     async def poll(self) -> EndedJobs:
         """Return the jobs that have ended and are selected. Each is then settled in the ledger: it
-        must be told, or the ledger be dropped.
+        must be reported, or the ledger be dropped.
 
         :raises IceError: nothing could be read; nothing is settled.
         :raises Exception: the connection could not be read; nothing is settled.
@@ -101,7 +101,7 @@ class AccountPoller:
             unconfirmed = self._ledger.unconfirmed(await self._running(calls))
             ready = [job_id for job_id in unconfirmed if self._is_ready(job_id)]
             jobs = await self._confirmed(calls, ready[:MOST_ENDS])
-        # Nothing is awaited from here on: what is settled is told.
+        # Nothing is awaited from here on: what is settled is reported.
         for job_id in jobs:
             self._ledger.settle(job_id)
         self._ledger.advance(seen)

@@ -1,8 +1,8 @@
 """What a watcher remembers in Airflow's asset state store.
 
 Airflow persists an event a second or two after the trigger has yielded it. A record that is stored
-at once would say that an event was told which a crash then loses. So a record waits for one poll,
-and for `PERSISTED_AFTER`. What could not be read never means that there is nothing.
+at once would say that an event was reported which a crash then loses. So a record waits for one
+poll, and for `PERSISTED_AFTER`. What could not be read never means that there is nothing.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class WatcherMemory:
         if not self._stores:
             log.warning(
                 "This trigger is not of an AssetWatcher, so nothing is remembered: what ends while "
-                "it does not run is not told."
+                "it does not run is not reported."
             )
             return first
         pause = 1.0
@@ -84,10 +84,10 @@ class WatcherMemory:
                 return await self._load_once(first)
             except Exception as cause:  # noqa: BLE001 - the trigger must not leave run()
                 log.warning(
-                    "What is remembered of the batch jobs could not be read (%s: %s). No event is "
-                    "told until it is; next try in %.0f s. If it stays so, delete the key %s from "
-                    "the state store of the asset: the watcher then starts from now on, or from "
-                    "its `since`.",
+                    "The record of the batch jobs that were reported could not be read (%s: %s). "
+                    "No event is made until it is; next try in %.0f s. If that lasts, delete the "
+                    "key %s from the state store of the asset: the watcher then reports what ends "
+                    "from now on, or from its `since`.",
                     type(cause).__name__,
                     cause,
                     pause,
@@ -106,7 +106,7 @@ class WatcherMemory:
         return first
 
     def note(self, ledger: Ledger) -> None:
-        """Remember what has been told by now, once Airflow has persisted it.
+        """Remember what has been reported by now, once Airflow has persisted it.
 
         What waits already is not replaced: it would never be old enough.
         """
@@ -127,7 +127,8 @@ class WatcherMemory:
             await self._write(record)
         except Exception as cause:  # noqa: BLE001 - the trigger must not leave run()
             log.warning(
-                "What was told could not be stored (%s: %s). After a restart it is told twice.",
+                "The record of the batch jobs that were reported could not be stored (%s: %s). "
+                "After a restart they are reported twice.",
                 type(cause).__name__,
                 cause,
             )
