@@ -542,7 +542,7 @@ ARGUMENTS = {
 @pytest.mark.parametrize("arguments", [{}, ARGUMENTS], ids=["default", "all"])
 def test_airflow_takes_it_for_the_same_trigger_at_each_parse(arguments: dict[str, Any]) -> None:
     def parsed() -> dict[str, Any]:
-        return encode_trigger(IceBatchJobEventTrigger(**arguments))
+        return dict(encode_trigger(IceBatchJobEventTrigger(**arguments)))
 
     stored = Trigger(**parsed())
     hashes = {
