@@ -119,7 +119,7 @@ def test_events_that_fail_do_not_fail_the_task(
 
 
 def test_without_outlets_nothing_is_asked_of_the_context() -> None:
-    add_events({}, [("oss://b/k", {})], {}, None)  # type: ignore[arg-type,typeddict-item]
+    add_events({}, [("oss://b/k", {})], {}, None)  # type: ignore[arg-type]
 
 
 def test_an_unknown_choice_is_refused_when_the_file_is_parsed() -> None:
