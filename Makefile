@@ -7,10 +7,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(VERSION)
 BENCH := .venv/bench/installed-$(VERSION)
+CLUSTER := .venv/cluster/installed-$(VERSION)
 PIP_INSTALL := python -m pip install --quiet --constraint constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test unit e2e browser docs bench lint fmt clean
+.PHONY: install demo test unit e2e browser smoke docs bench cluster lint fmt clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -26,11 +27,11 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/airflow-ice demo $(ARGS)
 
-test: lint docs
-	$(BIN)/python -m pytest tests/unit tests/contract tests/e2e
+test: lint docs unit e2e browser smoke
 
+# On all cores: no test of these shares anything with another.
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest tests/unit tests/contract
+	$(BIN)/python -m pytest --numprocesses auto tests/unit tests/contract
 
 e2e: $(INSTALLED)
 	$(BIN)/python -m pytest tests/e2e
@@ -40,10 +41,10 @@ docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W -n -E -q --keep-going -b html docs docs/_build/html
 
 # The page in a real browser: any Chromium or Chrome that is installed, else Debian's if it may be.
-browser: .venv/installed
+browser: $(INSTALLED)
 	@command -v chromium chromium-browser google-chrome google-chrome-stable chrome > /dev/null \
-		|| apt-get install --yes chromium \
-		|| echo "The browser tests do not run: install Chromium or Chrome, and call make browser."
+	    || { apt-get update && apt-get install --yes --no-install-recommends chromium; } \
+	    > /dev/null 2>&1 || true
 	$(BIN)/python -m pytest tests/browser
 
 # An environment of its own: the providers that are measured beside this one are heavy, and
@@ -56,6 +57,24 @@ $(BENCH): pyproject.toml constraints.txt
 
 bench: $(BENCH)
 	.venv/bench/bin/python -m tests.benchmarks $(ARGS)
+
+# An environment of its own, too: Celery, PostgreSQL and Redis come with it, as wheels.
+$(CLUSTER): pyproject.toml constraints.txt | $(INSTALLED)
+	$(FOUND) -m venv .venv/cluster
+	.venv/cluster/bin/$(PIP_INSTALL) "pip>=25.1"
+	.venv/cluster/bin/$(PIP_INSTALL) --group cluster --editable '.[emulator]'
+	touch $@
+
+# The kills that matter most, on a small cluster.
+smoke: $(CLUSTER)
+	.venv/cluster/bin/python -m pytest tests/cluster
+
+# Every fault on a real cluster; ARGS are --seed N, --runs N, --rows WORD ... One row needs Debian's
+# libfaketime, and says so where it may not be installed.
+cluster: $(CLUSTER)
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 > /dev/null 2>&1 \
+		|| apt-get install --yes libfaketime > /dev/null 2>&1 || true
+	.venv/cluster/bin/python -m tests.cluster $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

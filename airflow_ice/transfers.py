@@ -55,12 +55,11 @@ class IceMediaToObjectStorageOperator(IceLineage, BaseOperator):
     connection id.
 
     Waits until the media is `Normal`; resumes after a broken connection, a 5xx or an expired
-    signature; checks length and CRC-64; holds less than 1 MB at a time, and what the
-    store buffers.
+    signature; checks length and CRC-64; holds less than 1 MB at a time, and what the store buffers.
     Each AssetAlias in `outlets` gets an event with the URI of the copy.
 
-    A retry finds an equal file and skips it. To tell whether one in a store is equal, a file of the
-    same size is read back where OSS sent a checksum.
+    A retry finds an equal file and skips it. Where OSS sent a checksum, a file of the same size in
+    a store is read back to compare it.
 
     :param media: a row with `media_id` (templated).
     :param destination: the folder, bucket or prefix: `/data/videos`, `s3://conn_id@bucket/videos`

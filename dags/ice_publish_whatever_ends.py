@@ -33,8 +33,8 @@ ended = Asset(
             name=f"{ICE_CONN_ID}_batch_jobs",
             trigger=IceBatchJobEventTrigger(
                 ICE_CONN_ID,
-                # your decision: all jobs of the account, or some of them, by job_types and
-                # user_data_contains
+                # Your decision: all jobs of the account, or those of some `job_types`, or those
+                # whose UserData has what `user_data_contains` says.
                 statuses=["Finished"],
                 poll_interval=POLL_SECONDS,
                 name="publish_whatever_ends",  # its memory; keep it when you edit the filters

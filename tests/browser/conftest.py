@@ -45,10 +45,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SECONDS))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in a line of its own that no browser was there: `.ci/run` fails on it."""
+    if installed_chromium() is None:
+        terminalreporter.write_line(
+            "The browser tests did not run: no Chromium or Chrome is installed. Install one "
+            "(Debian's package is chromium), then call `make browser`.",
+            red=True,
+        )
+
+
+def installed_chromium() -> str | None:
+    """Return the Chromium or Chrome of this machine, if there is one."""
+    return next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The Chromium or Chrome of this machine."""
-    found = next((path for name in CHROMIUMS if (path := shutil.which(name))), None)
+    found = installed_chromium()
     if found is None:
         pytest.skip("no Chromium or Chrome is installed; Debian's package is called chromium")
     return found

@@ -1,5 +1,5 @@
-"""A watcher under random crashes, outages, lags and bursts: no end is ever lost, and nothing is told
-that has not happened."""
+"""A watcher under random crashes, outages, lags and bursts: no end is ever lost, and nothing is
+told that has not happened."""
 
 from __future__ import annotations
 

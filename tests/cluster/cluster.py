@@ -1,0 +1,335 @@
+"""Airflow on Celery, PostgreSQL and Redis, in processes of this machine, with a local ICE as the
+ledger of what was billed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from airflow_ice.demo import local_airflow
+from airflow_ice.demo.errors import LocalAirflowError
+from airflow_ice.demo.local_airflow import LOGIN, free_port
+from airflow_ice.demo.rest_client import AirflowRestClient
+from airflow_ice.emulator.local import LocalIce
+from tests.cluster.services import PostgreSQL, Redis
+from tests.cluster.supervisor import Supervisor
+
+DAGS = Path(__file__).parent / "dags"
+HEALTHY_WITHIN = 240.0
+HEARTBEAT_TIMEOUT = 20.0
+"""Seconds without a heartbeat after which Airflow gives a try up, and retries."""
+TRIGGERER_TIMEOUT = 10.0
+"""Seconds without a heartbeat after which the waits of a triggerer are taken over."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many of each there are."""
+
+    workers: int = 2
+    schedulers: int = 2
+    api_servers: int = 2
+    triggerers: int = 3
+    slots: int = 28
+    """Tasks at once on one worker."""
+
+
+SMALL = Size(schedulers=1, api_servers=1, triggerers=2, slots=20)
+
+
+class Cluster:
+    """A context manager; everything is ended with it, whatever happened.
+
+    :param ahead: library of libfaketime; the last worker's clock is then a minute ahead.
+    :param fields: of the connection's extra.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        ahead: str | None = None,
+        dags: Path = DAGS,
+        job_seconds: float = 8.0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.size = size
+        self._ahead = ahead
+        self._dags = dags
+        self._extra = dict(extra or {"max_requests_per_second": 50})
+        self._stack = ExitStack()
+        self.ice = LocalIce(job_seconds=job_seconds, render=False)
+        self.over = threading.Event()
+        """Set by whoever gives up, so that what waits in other threads does, too."""
+        self.api_ports = [free_port() for _ in range(size.api_servers)]
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def names(self, *prefixes: str) -> list[str]:
+        """Return the programs whose names begin so, such as `worker`; all without."""
+        found = self.supervisor.programs
+        return sorted(name for name in found if not prefixes or name.startswith(prefixes))
+
+    def patiently(self, call: Callable[[], T], within: float = 240.0) -> T:
+        """Call until it succeeds: the api-server may be down meanwhile."""
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                return call()
+            except LocalAirflowError:
+                if time.monotonic() > deadline or self.over.is_set():
+                    raise
+                time.sleep(1.0)
+
+    def wait_until_healthy(self) -> None:
+        """Wait until every part of Airflow reports that it is healthy."""
+        deadline = time.monotonic() + HEALTHY_WITHIN
+        while ill := self.client.ill():
+            if time.monotonic() > deadline:
+                raise LocalAirflowError(f"not healthy: {ill}; logs in {self.home}")
+            time.sleep(0.5)
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the DAGs are known."""
+        for dag in ("ice_cluster", "ice_small_cluster"):
+            self.client.wait_for_dag(dag, within=HEALTHY_WITHIN)
+
+    def _start(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="ice-cluster-"))
+        self._stack.callback(self._remove)
+        self.home.chmod(0o755)
+        (self.home / "logs").mkdir()
+        self._stack.enter_context(self.ice)
+        self.supervisor = Supervisor(self.home, secrets.token_hex(8))
+        self._stack.callback(self.supervisor.stop)
+        self.postgresql = PostgreSQL(self.supervisor, self.home / "postgresql")
+        self.redis = Redis(self.supervisor, self.home / "redis")
+        self.postgresql.start()
+        self.redis.start()
+        self.environ = self._environ()
+        (self.home / "passwords.json").write_text(json.dumps(dict([LOGIN])))
+        self._migrate()
+        self.client = AirflowRestClient(
+            f"http://127.0.0.1:{self.api_ports[0]}",
+            LOGIN,
+            check_alive=lambda: None,
+            logs=self.home,
+        )
+        self._stack.callback(self.client.close)
+        self._start_parts()
+        self.wait_until_healthy()
+        self.wait_until_loaded()
+
+    def _remove(self) -> None:
+        if sys.exc_info()[0] is None and "ICE_CLUSTER_KEEP" not in os.environ:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def _migrate(self) -> None:
+        self.supervisor.start("migrate", *_airflow("db", "migrate"), environ=self.environ)
+        migrate = self.supervisor.programs["migrate"]
+        migrate.wanted = False
+        assert migrate.process is not None
+        if migrate.process.wait(HEALTHY_WITHIN) != 0:
+            raise LocalAirflowError(f"no database: {self.supervisor.log_of('migrate').read_text()}")
+        del self.supervisor.programs["migrate"]
+
+    def _start_parts(self) -> None:
+        for number, port in enumerate(self.api_ports):
+            self._part(f"api-server-{number}", "api-server", "--port", str(port))
+        self._part("dag-processor", "dag-processor")
+        for number in range(self.size.schedulers):
+            self._part(f"scheduler-{number}", "scheduler", "--skip-serve-logs")
+        for number in range(self.size.triggerers):
+            self._part(f"triggerer-{number}", "triggerer", "--skip-serve-logs")
+        for number in range(self.size.workers):
+            # Each worker has its own api-server, as far as there are enough.
+            port = self.api_ports[number % len(self.api_ports)]
+            own = {"AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/"}
+            if self._ahead is not None and number == self.size.workers - 1:
+                own |= {"LD_PRELOAD": self._ahead, "FAKETIME": "+60s", "FAKETIME_NO_CACHE": "1"}
+            name = f"worker-{number}"
+            arguments = ("--skip-serve-logs", "--celery-hostname", name, "--without-mingle")
+            self._part(
+                name,
+                *("celery", "worker", *arguments, "--concurrency", str(self.size.slots)),
+                *("--without-gossip", "--pid", str(self.home / f"{name}.pid")),
+                **own,
+            )
+
+    def _part(self, name: str, *arguments: str, **own: str) -> None:
+        self.supervisor.start(name, *_airflow(*arguments), environ={**self.environ, **own})
+
+    def _environ(self) -> dict[str, str]:
+        settings = {
+            "CORE__EXECUTOR": "CeleryExecutor",
+            "CORE__PARALLELISM": "128",
+            "CORE__MAX_ACTIVE_TASKS_PER_DAG": "256",
+            "DATABASE__SQL_ALCHEMY_CONN": self.postgresql.url,
+            "CELERY__BROKER_URL": self.redis.url,
+            "CELERY__RESULT_BACKEND": "db+" + self.postgresql.url.replace("+psycopg2", ""),
+            "CELERY__WORKER_CONCURRENCY": str(self.size.slots),
+            "CELERY__WORKER_ENABLE_REMOTE_CONTROL": "False",
+            # Defaults are minutes, and 600 s for a task whose message a killed worker held.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": f"{HEARTBEAT_TIMEOUT:.0f}",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+            # By default a task that was queued for too long three times fails without a retry
+            # (airflow/jobs/scheduler_job_runner.py, "Task requeue attempts exceeded max"). On a
+            # busy machine 60 s are no sign that the message is lost.
+            "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1000",
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": f"{TRIGGERER_TIMEOUT:.0f}",
+            "TRIGGERER__CAPACITY": "20000",
+            # Parsed once, and again when it changed: the cores are for the tasks.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+        }
+        connection = {
+            "conn_type": "alibaba_ice",
+            "host": self.ice.url,
+            "login": self.ice.access_key_id,
+            "password": self.ice.access_key_secret,
+            "extra": self._extra,
+        }
+        port = self.api_ports[0]
+        return {
+            **local_airflow._inherited(),
+            **local_airflow._configuration(self.home, self._dags, port, port, settings),
+            **local_airflow._connections({"ice_default": connection}),
+        }
+
+
+class Run:
+    """One run of the DAG, with its wishes.
+
+    :param conf: which wishes stop themselves, and when.
+    :param dag: `ice_cluster`, or `ice_small_cluster` with fewer wishes.
+    """
+
+    def __init__(
+        self, cluster: Cluster, conf: Mapping[str, Any] | None = None, dag: str = "ice_cluster"
+    ) -> None:
+        self.cluster = cluster
+        self.dag = dag
+        self.conf = dict(conf or {})
+        self.id = ""
+        self.started = 0.0
+
+    def start(self) -> None:
+        """Trigger it."""
+        self.started = time.monotonic()
+        self.id = self.cluster.client.trigger(self.dag, self.conf)
+
+    def jobs(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the jobs at the ledger: `TASK_ID MAP_INDEX` to what was billed for it."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for job in self.cluster.ice.jobs():
+            run_id, _, wish = str(json.loads(job["user_data"])["wish"]).partition(" ")
+            if run_id == self.id:
+                found.setdefault(wish, []).append(job)
+        return found
+
+    def stopped(self) -> dict[str, tuple[int, int, str]]:
+        """Return the tries that stopped themselves: process, supervisor, moment."""
+        found = {}
+        for told in (self.cluster.home / "stopped" / self.id).glob("*"):
+            if told.suffix != ".new":
+                pid, parent, moment = told.read_text().split(" ", 2)
+                found[told.name] = (int(pid), int(parent), moment)
+        return found
+
+    def wake(self) -> None:
+        """Let every try that stopped itself go on."""
+        for pid, parent, _ in self.stopped().values():
+            for each in (parent, pid):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGCONT)
+
+    def until(self, happened: Callable[[], bool], what: str, within: float = 240.0) -> None:
+        """Wait until something has happened."""
+        deadline = time.monotonic() + within
+        while not happened():
+            if time.monotonic() > deadline or self.cluster.over.is_set():
+                raise LocalAirflowError(
+                    f"{self.id}: not {what} after {within:.0f} s: {self.states()}"
+                )
+            time.sleep(0.5)
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return its task instances, as soon as Airflow answers."""
+        client = self.cluster.client
+        return self.cluster.patiently(lambda: client.tasks(self.dag, self.id))
+
+    def states(self) -> dict[str, int]:
+        """Return how many task instances are in each state."""
+        found: dict[str, int] = {}
+        for row in self.tasks():
+            found[str(row["state"])] = found.get(str(row["state"]), 0) + 1
+        return found
+
+    def until_ended(self, within: float = 420.0) -> str:
+        """Wait until it is over, and return its state."""
+        client = self.cluster.client
+        state = ""
+
+        def over() -> bool:
+            nonlocal state
+            state = self.cluster.patiently(lambda: client.run_state(self.dag, self.id))
+            return state in {"success", "failed"}
+
+        self.until(over, "over", within)
+        return state
+
+    def faults(self) -> list[str]:
+        """Compare what Airflow holds with the ledger; return what is wrong, one line each."""
+        jobs, wrong = self.jobs(), []
+        for row in self.tasks():
+            name = f"{row['task_id']} {row['map_index']}"
+            billed = [job["job_id"] for job in jobs.pop(name, [])]
+            if row["state"] != "success":
+                wrong.append(f"{name}: {row['state']} in try {row['try_number']}")
+            if len(billed) != 1:
+                word = "lost" if not billed else f"paid {len(billed)} times"
+                wrong.append(f"{name}: {word}: {billed}")
+            elif row["state"] == "success" and (shown := self._xcom(row, "job_id")) != billed[0]:
+                wrong.append(f"{name}: XCom says {shown}, the ledger {billed[0]}")
+        return wrong + [f"{name}: a wish that Airflow does not know" for name in jobs]
+
+    def _xcom(self, row: Mapping[str, Any], key: str) -> Any:
+        client, where = self.cluster.client, (row["task_id"], key, row["map_index"])
+        return self.cluster.patiently(lambda: client.xcom(self.dag, self.id, *where), 30.0)
+
+
+def _airflow(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "airflow", *arguments)

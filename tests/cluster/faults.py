@@ -1,0 +1,239 @@
+"""What goes wrong in a cluster, one function a row of the matrix. Each does its harm while at least
+20 wishes are under way, and leaves every part running.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from tests.cluster.cluster import HEARTBEAT_TIMEOUT, TRIGGERER_TIMEOUT, Cluster, Run
+
+SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
+    "ice_cluster": {
+        "mapped": range(6),
+        "deferred": [-1],
+        "deferred_too": [-1],
+        "poke": [-1],
+        "poke_mapped": range(2),
+    },
+    "ice_small_cluster": {
+        "mapped": range(2),
+        "deferred": [-1],
+        "poke": [-1],
+        "poke_mapped": range(1),
+    },
+}
+"""The tasks of each kind of action in tests/cluster/dags/ice_cluster.py, and their map indexes."""
+
+
+def wishes_of(dag: str) -> list[str]:
+    """Return the wishes of a run, `TASK_ID MAP_INDEX`."""
+    return [
+        f"{kind}_{name} {index}"
+        for kind in ("batch", "highlights")
+        for name, indexes in SHAPES[dag].items()
+        for index in indexes
+    ]
+
+
+MOMENTS = ("before_intent", "after_intent", "before_saved", "after_saved")
+
+Conf = Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
+Harm = Callable[[Cluster, Run, random.Random], None]
+
+
+def nothing(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Leave everything alone."""
+
+
+def undisturbed(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
+    """No wish stops itself."""
+    return {}
+
+
+def stop_at(moment: str, share: float, **more: Any) -> Conf:
+    """Let a share of the wishes stop themselves at a moment; `any` draws one for each."""
+
+    def conf(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
+        drawn = rng.sample(wishes, round(share * len(wishes)))
+        moments: dict[str, str | float] = {}
+        for number, wish in enumerate(drawn):
+            moments[wish] = moment
+            if moment == "any":
+                # Every second one by the clock: wherever the process happens to be.
+                at = rng.choice(MOMENTS) if number % 2 else round(rng.uniform(0.0, 1.0), 3)
+                moments[wish] = at
+        return {"troubles": moments, **more}
+
+    return conf
+
+
+def worker_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL a worker's pool while tries stand still in it, then let those elsewhere go on."""
+    _until_stopped(run)
+    cluster.supervisor.signal(rng.choice(cluster.names("worker")), signal.SIGKILL)
+    run.wake()
+
+
+def tasks_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL the processes of tasks, wherever they are in their submission."""
+    _until_stopped(run)
+    for pid, _, _ in run.stopped().values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL a triggerer while waits are deferred, and keep it down until the others serve all."""
+    name = rng.choice(cluster.names("triggerer"))
+    _until_deferred(run, len(wishes_of(run.dag)) // 3)
+    cluster.supervisor.down(name)
+    time.sleep(TRIGGERER_TIMEOUT * rng.uniform(1.5, 3.0))
+    cluster.supervisor.up(name)
+
+
+def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGSTOP a triggerer for longer than its heartbeat, then SIGCONT."""
+    name = rng.choice(cluster.names("triggerer"))
+    _until_deferred(run, len(wishes_of(run.dag)) // 3)
+    cluster.supervisor.signal(name, signal.SIGSTOP)
+    time.sleep(TRIGGERER_TIMEOUT * rng.uniform(2.0, 4.5))
+    cluster.supervisor.signal(name, signal.SIGCONT)
+
+
+def worker_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGSTOP a worker in the middle of submits until the retries of its tries have submitted."""
+    _until_stopped(run)
+    name = rng.choice(cluster.names("worker"))
+    cluster.supervisor.signal(name, signal.SIGSTOP)
+    group = cluster.supervisor.pid_of(name)
+    inside, outside = set(), []
+    for wish, (pid, _, _) in run.stopped().items():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) == group:
+                inside.add(wish)
+            else:
+                outside.append(pid)
+    for pid in outside:
+        os.kill(pid, signal.SIGCONT)
+    _until_retried(run, inside)
+    cluster.supervisor.signal(name, signal.SIGCONT)
+
+
+def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Tries have stopped themselves, each with the process that reports its heartbeat; wake them
+    when their retries have submitted.
+    """
+    _until_stopped(run)
+    _until_retried(run, set(run.stopped()))
+    run.wake()
+
+
+def scheduler_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL a scheduler in the middle of submits."""
+    _until_submitted(run, rng.randint(1, 12))
+    cluster.supervisor.signal(rng.choice(cluster.names("scheduler")), signal.SIGKILL)
+
+
+def api_server_restarted(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """End an api-server in the middle of submits, by SIGTERM or SIGKILL."""
+    _until_submitted(run, rng.randint(1, 8))
+    number = rng.choice((signal.SIGTERM, signal.SIGKILL))
+    cluster.supervisor.signal(rng.choice(cluster.names("api-server")), number)
+
+
+def postgresql_restarted(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Restart PostgreSQL at once, without waiting for anybody."""
+    _until_submitted(run, rng.randint(1, 16))
+    cluster.supervisor.signal("postgresql", signal.SIGQUIT)
+
+
+def redis_restarted(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL Redis, whose messages are on disk."""
+    _until_submitted(run, rng.randint(1, 12))
+    cluster.supervisor.signal("redis", signal.SIGKILL)
+
+
+def everything_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """SIGKILL all of Airflow, PostgreSQL and Redis at once."""
+    _until_submitted(run, rng.randint(1, 16))
+    for name in cluster.names():
+        cluster.supervisor.signal(name, signal.SIGKILL)
+    cluster.postgresql.wait_until_ready()
+
+
+def ice_down(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Nobody listens at ICE's address for a minute."""
+    _until_submitted(run, rng.randint(1, 16))
+    cluster.ice._requests_before += cluster.ice.requests()[len(cluster.ice._requests_before) :]
+    cluster.ice._stop()
+    time.sleep(60.0)
+    cluster.ice._start()
+
+
+ROWS: Mapping[str, tuple[Conf, Harm]] = {
+    "baseline": (undisturbed, nothing),
+    "worker killed before the send": (stop_at("after_intent", 0.5), worker_killed),
+    "worker killed after the send": (stop_at("before_saved", 0.5), worker_killed),
+    "task processes killed": (stop_at("any", 0.6), tasks_killed),
+    "triggerer killed": (undisturbed, triggerer_killed),
+    "triggerer frozen": (undisturbed, triggerer_frozen),
+    "worker frozen before the send": (stop_at("after_intent", 0.5), worker_frozen),
+    "worker frozen after the send": (stop_at("before_saved", 0.5), worker_frozen),
+    "tries frozen before the send": (
+        stop_at("after_intent", 0.4, supervisors=True),
+        tries_frozen,
+    ),
+    "tries frozen anywhere": (stop_at("any", 0.6, supervisors=True), tries_frozen),
+    "scheduler killed": (undisturbed, scheduler_killed),
+    "api-server restarted": (undisturbed, api_server_restarted),
+    "PostgreSQL restarted": (undisturbed, postgresql_restarted),
+    "Redis restarted": (undisturbed, redis_restarted),
+    "everything killed": (undisturbed, everything_killed),
+    "ICE down for a minute": (undisturbed, ice_down),
+    "one worker a minute ahead": (undisturbed, nothing),
+}
+AHEAD = "one worker a minute ahead"
+"""The row that needs a cluster of its own, and libfaketime."""
+
+
+def _until_stopped(run: Run) -> None:
+    """Wait until every wish that is to stop has stopped, or got past its moment."""
+
+    def there() -> bool:
+        stopped = run.stopped()
+        # A try can also be killed by another row, or end before its clock stops it.
+        ahead = {
+            f"{row['task_id']} {row['map_index']}"
+            for row in run.tasks()
+            if row["try_number"] <= 1 and row["state"] not in {"deferred", "success"}
+        }
+        return all(wish in stopped or wish not in ahead for wish in run.conf["troubles"])
+
+    run.until(there, "stopped")
+
+
+def _until_retried(run: Run, wishes: set[str]) -> None:
+    """Wait until a later try of each wish has got so far that it shows its job."""
+
+    def there() -> bool:
+        rows = {f"{row['task_id']} {row['map_index']}": row for row in run.tasks()}
+        return all(
+            rows[wish]["try_number"] > 1 and len(run.jobs().get(wish, ())) > 0 for wish in wishes
+        )
+
+    run.until(there, "retried", HEARTBEAT_TIMEOUT + 240.0)
+
+
+def _until_submitted(run: Run, jobs: int) -> None:
+    run.until(lambda: len(run.jobs()) >= jobs, f"at {jobs} jobs")
+
+
+def _until_deferred(run: Run, waits: int) -> None:
+    run.until(lambda: run.states().get("deferred", 0) >= waits, f"at {waits} deferred waits")
