@@ -55,6 +55,13 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_ice.transfers",
             }
         ],
+        "asset-uris": [
+            {
+                "schemes": ["oss"],
+                "handler": "airflow_ice.assets.normalized_oss_uri",
+                "to_openlineage_converter": "airflow_ice.lineage.openlineage_dataset",
+            }
+        ],
         "extra-links": ["airflow_ice.links.IceVideosLink"],
         "connection-types": [_connection_type()],
     }

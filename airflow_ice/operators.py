@@ -19,8 +19,10 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from airflow_ice.api import limits, operations
 from airflow_ice.api.errors import IceError, IceInputError, IceJobFailedError
 from airflow_ice.api.operations import Operation
+from airflow_ice.assets import AssetEvents, add_job_events, checked_asset_events
 from airflow_ice.exceptions import IceJobTimeoutError, not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.lineage import IceLineage, Lineage, clips_of
 from airflow_ice.links import IceVideosLink, push_link
 from airflow_ice.literals import check_job_id, check_submit, is_literal
 from airflow_ice.polling.worker import WorkerPoller, last_poll, poll_until_over
@@ -50,7 +52,7 @@ _LONGEST_WISH: Final = 200
 """Characters of `wish`: it is logged and stored."""
 
 
-class IceGetBatchMediaProducingJobOperator(BaseOperator):
+class IceGetBatchMediaProducingJobOperator(IceLineage, BaseOperator):
     """Collects a batch job that has ended: the MediaIds and URLs of its good sub-jobs, and why the
     others failed.
 
@@ -82,6 +84,9 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         Airflow maps over return values only, so `publish.expand(media=collect.output)` needs
         `returns="media"`. The job is then under the key `job`.
 
+    :param asset_events: how many asset events each AssetAlias in `outlets` gets: one a `job`
+        (default), its URI the folder of the videos, or one a `video`.
+
     An argument that is written out in the DAG file, without a template, is checked when the file is
     parsed.
 
@@ -105,6 +110,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         region_id: str | None = None,
         require: Require | str = "all",
         returns: Returns = "job",
+        asset_events: AssetEvents = "job",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -114,6 +120,7 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         self.require = require
         with not_retried():
             self.returns = checked_returns(returns)
+            self.asset_events = checked_asset_events(asset_events)
             check_job_id(job_id)
             if is_literal(require):
                 required(require)
@@ -124,7 +131,26 @@ class IceGetBatchMediaProducingJobOperator(BaseOperator):
         with not_retried(), IceHook(self.ice_conn_id, self.region_id) as hook:
             require = required(self.require)  # before anything is sent
             push_job(context, self.job_id, self.ice_conn_id, self.region_id, self.log)
-            return deliver(hook, self.job_id, require, self.returns, context, self.log)
+            return deliver(
+                *(hook, self.job_id, require, self.returns, context, self.log),
+                on_rows=self.note_lineage,
+                on_enough=lambda result: _add_events(self, context, result),
+            )
+
+
+def _add_events(
+    operator: IceGetBatchMediaProducingJobOperator | IceSubmitOperator,
+    context: Context,
+    result: Mapping[str, Any],
+) -> None:
+    add_job_events(
+        context,
+        result,
+        asset_events=operator.asset_events,
+        ice_conn_id=operator.ice_conn_id,
+        region_id=operator.region_id,
+        log=operator.log,
+    )
 
 
 def _arguments_of(describe: Callable[..., Operation[str]]) -> tuple[str, ...]:
@@ -135,7 +161,7 @@ def _arguments_of(describe: Callable[..., Operation[str]]) -> tuple[str, ...]:
 
 # Longer than other classes here: the arguments of six operators are documented once, and what
 # Airflow calls must be methods of it. What it decides is in `submission`, `polling` and `results`.
-class IceSubmitOperator(BaseOperator):
+class IceSubmitOperator(IceLineage, BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for
     it and its results.
 
@@ -155,7 +181,8 @@ class IceSubmitOperator(BaseOperator):
     :param poke_interval: seconds (or timedelta) between polls.
     :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors]
         default_timeout`. The job keeps running after it.
-    :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
+    :param require: see IceGetBatchMediaProducingJobOperator (templated). So are `returns` and, with
+        `wait_for_completion`, `asset_events`.
     :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new,
         paid job.
     :param on_clear: after a clear of a task that had delivered: "reuse" its job (default), which
@@ -217,6 +244,7 @@ class IceSubmitOperator(BaseOperator):
         timeout: timedelta | float | None = None,
         require: Require | str = "all",
         returns: Returns = "job",
+        asset_events: AssetEvents = "job",
         on_failed_job: OnFailedJob = "fail",
         on_clear: OnClear = "reuse",
         on_changed_inputs: OnChangedInputs = "fail",
@@ -239,6 +267,7 @@ class IceSubmitOperator(BaseOperator):
             )
             self.require = require
             self.returns = checked_returns(returns)
+            self.asset_events = checked_asset_events(asset_events)
             self.on_failed_job = _choice("on_failed_job", on_failed_job, get_args(OnFailedJob))
             self.on_clear = _choice("on_clear", on_clear, get_args(OnClear))
             self.on_changed_inputs = _choice(
@@ -266,6 +295,11 @@ class IceSubmitOperator(BaseOperator):
         of the same names.
         """
         return {name: getattr(self, name) for name in _arguments_of(type(self).describe)}
+
+    def lineage_before(self) -> Lineage:
+        """Return the clips, and the job where it is known."""
+        facts = {"job_id": self._job_id} if self._job_id else {}
+        return Lineage(clips_of(getattr(self, "input_config", None)), facts=facts)
 
     def execute(self, context: Context) -> Any:
         """Find or make the job; wait for it and collect it, if asked for."""
@@ -454,7 +488,11 @@ class IceSubmitOperator(BaseOperator):
         self, hook: IceHook, job_id: str, require: Require, submission: Submitter, context: Context
     ) -> Any:
         try:
-            result = deliver(hook, job_id, require, self.returns, context, self.log)
+            result = deliver(
+                *(hook, job_id, require, self.returns, context, self.log),
+                on_rows=self.note_lineage,
+                on_enough=lambda result: _add_events(self, context, result),
+            )
         except IceJobFailedError as error:
             raise self._policy_on(error) from None
         # Only what was good enough counts as delivered: a clear after too few videos collects again

@@ -7,7 +7,7 @@ one, no secret and no signed URL.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from airflow_ice.api import limits
@@ -69,13 +69,23 @@ def checked_returns(value: str) -> Returns:
 
 
 def deliver(
-    hook: IceHook, job_id: str, require: Require, returns: Returns, context: Context, log: Log
+    hook: IceHook,
+    job_id: str,
+    require: Require,
+    returns: Returns,
+    context: Context,
+    log: Log,
+    *,
+    on_rows: Callable[[Mapping[str, Any], BatchMediaProducingJob], None] = lambda result, job: None,
+    on_enough: Callable[[Mapping[str, Any]], None] = lambda result: None,
 ) -> Any:
     """Read a job that has ended, push its rows, judge it, and return what return_value is to be.
 
     The rows are pushed before the task fails for lack of good videos, so that a clean-up task can
     still read them.
 
+    :param on_rows: called with the rows once they are pushed. It must not raise; nor must
+        `on_enough`, which is called with them where they are enough.
     :raises IceJobNotEndedError: the job is still running.
     :raises NonRetryableIceJobFailedError: the job is Failed.
     :raises NonRetryableIceTooFewVideosError: fewer good sub-jobs than required.
@@ -98,6 +108,7 @@ def deliver(
     for key, value in pushed.items():
         context["ti"].xcom_push(key=key, value=value)
     _report(job, outcome, log)
+    on_rows(result, job)
     if job.status == "Failed":
         error = job_failed(job)
         raise NonRetryableIceJobFailedError(
@@ -115,6 +126,7 @@ def deliver(
             request_id=job.request_id,
             job_id=job.job_id,
         )
+    on_enough(result)
     return result if returns == "job" else lists[returns]
 
 

@@ -19,9 +19,11 @@ from airflow_ice.api import limits
 from airflow_ice.api.download import Downloaded
 from airflow_ice.api.errors import IceDownloadError, IceInputError
 from airflow_ice.api.files import LocalFile, Overwrite, checked_overwrite, is_equal
+from airflow_ice.assets import add_events, asset_uri
 from airflow_ice.downloads import DOWNLOAD_TIMEOUT, READY_TIMEOUT
 from airflow_ice.exceptions import not_retried, unretried
 from airflow_ice.hooks import IceHook
+from airflow_ice.lineage import IceLineage, Lineage, of_media, of_uri
 from airflow_ice.literals import is_literal
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ _LONGEST_SEGMENT: Final = 255
 _LOCAL: Final = frozenset({"", "file", "local"})
 
 
-class IceMediaToObjectStorageOperator(BaseOperator):
+class IceMediaToObjectStorageOperator(IceLineage, BaseOperator):
     """Copies a finished video to any `ObjectStoragePath`: a folder, s3, gs, abfs, or what else the
     deployment has a provider for.
 
@@ -54,6 +56,7 @@ class IceMediaToObjectStorageOperator(BaseOperator):
 
     Waits until the media is `Normal`; resumes after a broken connection, a 5xx or an expired
     signature; checks length and CRC-64; holds less than 1 MB at a time, and what the store buffers.
+    Each AssetAlias in `outlets` gets an event with the URI of the copy.
 
     A retry finds an equal file and skips it. Where OSS sent a checksum, a file of the same size in
     a store is read back to compare it.
@@ -131,13 +134,30 @@ class IceMediaToObjectStorageOperator(BaseOperator):
             self.log.info("%s is there already: %d bytes.", uri, found.size)
         else:
             self.log.info("Media %s is at %s: %d bytes.", media_id, uri, found.size)
-        return {
+        result = {
             "index": self.media.get("index"),
             "media_id": media_id,
             "uri": uri,
             "size": found.size,
             "crc64": found.crc64,
         }
+        self._tell(context, result)
+        return result
+
+    def lineage_before(self) -> Lineage:
+        """Return the video, once it is known which."""
+        video = of_media(self.media) if isinstance(self.media, Mapping) else None
+        return Lineage([] if video is None else [video])
+
+    def _tell(self, context: Context, result: Mapping[str, Any]) -> None:
+        """Tell assets and lineage of the video; its URI there is the destination's own."""
+        before, copy = self.lineage_before(), of_uri(result["uri"])
+        job_id = self.media.get("job_id")
+        facts = {"job_id": job_id} if isinstance(job_id, str) else {}
+        self._lineage = Lineage(before.inputs, [] if copy is None else [copy], facts)
+        if (uri := asset_uri(result["uri"])) is not None:
+            extra = {**facts, **{name: result[name] for name in result if name != "uri"}}
+            add_events(context, [(uri, extra)], extra, self.log)
 
     def on_kill(self) -> None:
         """Leave nothing partial."""

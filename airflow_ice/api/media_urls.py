@@ -22,6 +22,12 @@ _OSS_HOST: Final = re.compile(
 )
 
 
+def bucket_of(host: str) -> str | None:
+    """Return the bucket whose default OSS domain a host is; None for another host."""
+    found = _OSS_HOST.fullmatch(host)
+    return found[1].lower() if found else None
+
+
 def readable_url(url: str, *, network: str = "public", domains: Mapping[str, str]) -> str:
     """Return a signed URL on the host that is to be read: https, unless that is this machine.
 

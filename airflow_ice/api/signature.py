@@ -1,4 +1,5 @@
-"""ACS3-HMAC-SHA256, the signature of every ICE request, as pure functions.
+"""ACS3-HMAC-SHA256, the signature of every ICE request, and that of ICE's callbacks, as pure
+functions.
 
 A signature depends on the request, the credentials, the clock and the nonce, and on nothing else;
 the clock and the nonce are arguments, so a captured request can be signed again and compared byte
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -202,3 +204,32 @@ def bearer_query(credentials: Credentials) -> dict[str, str]:
     other credentials.
     """
     return {"SignatureType": "BEARERTOKEN"} if credentials.bearer_token else {}
+
+
+CALLBACK_FRESH_FOR: Final = 300.0
+"""Seconds for which a callback's signature holds: what the page suggests."""
+
+
+def callback_is_signed(
+    url: str, timestamp: str, signature: str, *, auth_keys: Iterable[str], now: float
+) -> bool:
+    """Tell whether ICE has signed a callback. The body is not covered: only its job id is worth
+    anything, to ask GetBatchMediaProducingJob for.
+
+    Page 610690 (callback authentication): the lower-case hex MD5 of `url|timestamp|AuthKey`.
+
+    :param url: the address exactly as it is configured at ICE, with its query.
+    :param timestamp: the header `X-ICE-TIMESTAMP`, epoch seconds in 10 digits.
+    :param signature: the header `X-ICE-SIGNATURE`.
+    :param auth_keys: the AuthKey; during a rotation, the old and the new one.
+    :param now: epoch seconds. A callback that is more than five minutes off is refused.
+    """
+    if not re.fullmatch(r"[0-9]{10}", timestamp) or abs(now - int(timestamp)) > CALLBACK_FRESH_FOR:
+        return False
+    given = signature.encode()
+    expected = [
+        hashlib.md5(f"{url}|{timestamp}|{key}".encode(), usedforsecurity=False).hexdigest()
+        for key in auth_keys
+        if key  # an empty key is no secret
+    ]
+    return any(hmac.compare_digest(each.encode(), given) for each in expected)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +110,33 @@ def test_callbacks_are_signed_with_the_key(receiver: Receiver) -> None:
         f"{receiver.address}|{moment}|Test123".encode(), usedforsecurity=False
     ).hexdigest()
     assert headers["X-ICE-SIGNATURE"] == expected
+
+
+RECIPE = Path(__file__).parents[2] / "docs/how-to/events.md"
+
+
+def test_the_documented_receiver_turns_each_job_into_one_asset_event(receiver: Receiver) -> None:
+    [block] = re.findall(r"```python\n(import json.*?)```", RECIPE.read_text(), re.DOTALL)
+    recipe: dict[str, Any] = {"__name__": "recipe"}
+    exec(block.replace("https://example.com/ice", receiver.address), recipe)  # noqa: S102 - ours
+    receiver.statuses = [500]  # so that an event comes twice
+    with LocalIce(render=False, job_seconds=0, callback_auth_key="abc123") as ice:
+        user_data = json.dumps({"NotifyAddress": receiver.address})
+        job_id = Sdk(ice).submit(user_data=user_data, output={"Count": 1})
+        receiver.wait_for(3)
+    got = [
+        ({name.lower(): value for name, value in headers.items()}, json.dumps(body).encode())
+        for _, headers, body in receiver.received
+    ]
+    found = [recipe["asset_event"](headers, body, 7) for headers, body in got]
+    payload = {"job_id": job_id, "ice_conn_id": "ice_default", "region_id": None}
+    assert [each for each in found if each] == [{"asset_id": 7, "extra": {"payload": payload}}]
+    recipe["told"].clear()
+    forged = [{**headers, "x-ice-signature": "0" * 32} for headers, _ in got]
+    assert not any(
+        recipe["asset_event"](headers, body, 7)
+        for headers, (_, body) in zip(forged, got, strict=True)
+    )
 
 
 def test_three_tries_a_second_apart(receiver: Receiver) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_ice.api import signature
-from airflow_ice.api.signature import Credentials
+from airflow_ice.api.signature import Credentials, callback_is_signed
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CAPTURES = ("sdk_ak_get", "sdk_sts_get", "sdk_ak_submit", "sdk_ak_list")
@@ -271,3 +272,53 @@ def test_no_repr_shows_a_secret() -> None:
         signature.Authorization("id", ("host",), "sig-nature")
     )
     assert not any(secret in shown for secret in ("sec-ret", "tok-en", "bear-er", "sig-nature"))
+
+
+# Page 610690. Its text names the key Test123, but the digest that it shows begins as that of test123.
+CALLBACK = "https://www.example.com/your/callback"
+CALLBACK_AT = "1519375990"
+CALLBACK_DIGESTS = {
+    "test123": "c72b60894140fa98920f1279219b7ed4",
+    "Test123": "c587b80d2d0ede300e8967937da7219b",
+}
+
+
+@pytest.mark.parametrize(("key", "digest"), CALLBACK_DIGESTS.items())
+def test_the_documented_callback_is_signed(key: str, digest: str) -> None:
+    now = float(CALLBACK_AT) + 1
+    assert callback_is_signed(CALLBACK, CALLBACK_AT, digest, auth_keys=["new", key], now=now)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"url": CALLBACK + "?a=b"},
+        {"timestamp": "1519375991"},
+        {"timestamp": "x"},
+        {"timestamp": ""},
+        {"signature": ""},
+        {"signature": "c72b60894140fa98920f1279219b7ed5"},
+        {"signature": "\u00e9"},
+        {"auth_keys": []},
+        {"auth_keys": ["Test123"]},
+        {"now": float(CALLBACK_AT) + 301},
+        {"now": float(CALLBACK_AT) - 301},
+    ],
+    ids=str,
+)
+def test_another_callback_is_not(changed: dict[str, Any]) -> None:
+    valid: dict[str, Any] = {
+        "url": CALLBACK,
+        "timestamp": CALLBACK_AT,
+        "signature": CALLBACK_DIGESTS["test123"],
+        "auth_keys": ["test123"],
+        "now": float(CALLBACK_AT),
+    }
+    assert callback_is_signed(**valid)
+    assert not callback_is_signed(**{**valid, **changed})
+
+
+def test_an_empty_key_signs_nothing() -> None:
+    digest = hashlib.md5(f"{CALLBACK}|{CALLBACK_AT}|".encode(), usedforsecurity=False).hexdigest()
+    now = float(CALLBACK_AT)
+    assert not callback_is_signed(CALLBACK, CALLBACK_AT, digest, auth_keys=[""], now=now)

@@ -4,8 +4,6 @@ valid, its links lead to files; and its reference forgets no operator, error, me
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import inspect
 import json
 import re
@@ -20,10 +18,10 @@ from typing import Any
 import httpx
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, task
+from airflow.sdk import DAG, Asset, AssetAlias, AssetWatcher, task
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_ice import exceptions, hooks, metrics, operators, picking, sensors, transfers
+from airflow_ice import exceptions, hooks, metrics, operators, picking, sensors, transfers, triggers
 from airflow_ice.api import errors
 from airflow_ice.cli import _parser
 from airflow_ice.emulator.local import LocalIce
@@ -71,14 +69,16 @@ def frame() -> dict[str, Any]:
 
     public = {
         name: value
-        for module in (operators, picking, sensors, transfers, hooks)
+        for module in (operators, picking, sensors, transfers, triggers, hooks)
         for name, value in vars(module).items()
         if name[0] != "_"
     }
-    modules = {module.__name__: module for module in (hashlib, hmac, httpx, tempfile)}
+    modules = {module.__name__: module for module in (httpx, tempfile)}
     given = {
         "DAG": DAG,
         "Asset": Asset,
+        "AssetAlias": AssetAlias,
+        "AssetWatcher": AssetWatcher,
         "EmptyOperator": EmptyOperator,
         "task": task,
         "timedelta": timedelta,
@@ -106,18 +106,6 @@ def test_a_python_block_runs(page: Path, block: str) -> None:
     code = compile(block, str(page), "exec")
     if WHOLE_RUN not in block:
         exec(code, frame())  # noqa: S102 - it is our own documentation
-
-
-def test_the_check_of_a_callback_is_that_of_the_emulator() -> None:
-    # The vector of help.aliyun.com, document 610690, with the key that its result belongs to.
-    (block,) = [
-        block for block in python_blocks(DOCS / "how-to/events.md") if "is_from_ice" in block
-    ]
-    names = frame()
-    exec(block, names)  # noqa: S102
-    url, signature = "https://www.example.com/your/callback", "c72b60894140fa98920f1279219b7ed4"
-    assert names["is_from_ice"](url, "1519375990", signature, "test123")
-    assert not names["is_from_ice"](url, "1519375990", signature, "Test123")
 
 
 @pytest.mark.parametrize(
