@@ -25,6 +25,7 @@ SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "ice_small_cluster": {
         "mapped": range(2),
         "deferred": [-1],
+        "deferred_too": [-1],
         "poke": [-1],
         "poke_mapped": range(1),
     },
