@@ -158,8 +158,8 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument(
         "--keep",
         action="store_true",
-        help="leave Airflow and the local ICE up at the end, until Ctrl-C, and print the address "
-        "and the login",
+        help="leave Airflow and the local ICE up at the end, until Ctrl-C, and print the address, "
+        "the login and the address of the page ICE videos",
     )
 
 
@@ -261,8 +261,8 @@ def _add_key_options(emulator: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--security-token",
         metavar="TOKEN",
-        help="an STS token that is accepted beside the plain key; e.g. --security-token tok "
-        "(default: none is accepted)",
+        help="an STS token that is accepted in addition to the plain key; e.g. "
+        "--security-token tok (default: none is accepted)",
     )
     group.add_argument(
         "--callback-auth-key",

@@ -90,9 +90,19 @@ _TRUTH: Final[Mapping[str, bool]] = {
 }
 _SETTINGS: Final = frozenset(
     {
-        *("region_id", "network", "credential_type", "security_token"),
-        *("access_key_id", "access_key_secret", "disable_imds_v1", "role_session_expiration"),
-        *("connect_timeout", "read_timeout", "proxy", "verify", "max_requests_per_second"),
+        "region_id",
+        "network",
+        "credential_type",
+        "security_token",
+        "access_key_id",
+        "access_key_secret",
+        "disable_imds_v1",
+        "role_session_expiration",
+        "connect_timeout",
+        "read_timeout",
+        "proxy",
+        "verify",
+        "max_requests_per_second",
         "media_domains",
         *_TEXTS,
     }
@@ -148,7 +158,7 @@ class IceConnection:
         return list(dict.fromkeys(str(secret) for secret in found if secret))
 
     def fingerprint(self) -> str:
-        """Return a text that differs where any field differs. It tells no secret."""
+        """Return a text that differs where any field differs. It holds no secret."""
         fields = (
             self.endpoint,
             self.credentials_key(),
@@ -374,7 +384,7 @@ def _media_domains(extra: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _one_region(region: str | None, where: Endpoint) -> None:
-    """Refuse a host of another region than the one that is named beside it: jobs are regional, and
+    """Refuse a host of another region than the one that is given with it: jobs are regional, and
     either may be the one that is meant.
     """
     name = urlsplit(where.url).hostname or ""
@@ -398,8 +408,10 @@ def _unknown_settings(extra: Mapping[str, Any], conn_type: str | None) -> list[s
             continue
         shown = redact(name[: limits.MAX_PATH])
         if name == "region":
-            overruled = "is ignored beside it" if "region_id" in extra else "is read as region_id"
-            found.append(f"extra `region` is not a setting here: write `region_id`; it {overruled}")
+            overruled = "is ignored" if "region_id" in extra else "is read as region_id"
+            found.append(
+                f"extra `region` is not a setting here: write `region_id`; `region` {overruled}"
+            )
         else:
             found.append(
                 f"extra `{shown}` is not a setting here"

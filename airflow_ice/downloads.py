@@ -28,7 +28,7 @@ class MediaDownloads(Calls, AsyncCalls):
     @property
     @abstractmethod
     def log(self) -> Any:
-        """The logger that tells how far a download is."""
+        """The logger that progress of a download goes to."""
 
     @abstractmethod
     async def aconnection(self) -> Any:

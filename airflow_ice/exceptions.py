@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 
 class NonRetryableIceInputError(AirflowFailException, IceInputError):
-    """An argument or a setting that cannot work: it is as wrong on the next try."""
+    """An argument or a setting that cannot work; a retry meets the same error."""
 
 
 class NonRetryableIceParameterError(AirflowFailException, IceParameterError):
-    """ICE refused a parameter: it is as wrong on the next try."""
+    """ICE refused a parameter; a retry meets the same refusal."""
 
 
 class NonRetryableIceAuthenticationError(AirflowFailException, IceAuthenticationError):
@@ -73,14 +73,14 @@ class NonRetryableIceInputsChangedError(AirflowFailException, IceJobError):
     """A retry would submit something else than what was submitted, and the policy is to fail."""
 
     _advice = (
-        "Choose on_changed_inputs: 'reattach' takes the job that is there and costs nothing; "
-        "'resubmit' makes a new job with the new inputs, which is billed beside the old one. Or "
+        "Choose on_changed_inputs: 'reattach' waits for the existing job and costs nothing; "
+        "'resubmit' makes a new job with the new inputs, billed in addition to the old one. Or "
         "restore the inputs and clear this task, or change `wish` for a new job whatever became of "
         "the one before."
     )
 
     def consequence(self) -> str:
-        """Say what happens to the job that is there."""
+        """Say what happens to the existing job."""
         return "That job is not touched: it stays billed, and nothing new was submitted."
 
 
@@ -118,18 +118,18 @@ class IceSubmissionRecordError(IceError):
 
 
 class IcePollError(IceError):
-    """A poll failed in a way that nobody foresaw. A failed poll is not a failed job."""
+    """A poll failed with an error of no known kind. A failed poll is not a failed job."""
 
     transient = True
-    _advice = "If it stays, report it with the traceback from the log."
+    _advice = "If it lasts, report it with the traceback from the log."
 
     def consequence(self) -> str:
         """Say what happens to the job."""
-        return "The job itself is not touched by this: it goes on in ICE and stays billed."
+        return "The job itself is not touched by this: it keeps running in ICE and stays billed."
 
 
 def poll_error(cause: Exception) -> IceError:
-    """Return what one poll has met as an error of that poll.
+    """Return any exception of a poll as an IceError.
 
     Airflow says that a connection is not found also when the backend that holds it is out of reach.
     """
@@ -166,14 +166,14 @@ class NonRetryableIceSubmissionRecordError(AirflowFailException, IceSubmissionRe
 class IceTryReplacedError(IceSubmissionRecordError):
     """Another try of this task has replaced this one, which was out of reach or frozen."""
 
-    _advice = "There is nothing to do: the later try looks after the job."
+    _advice = "There is nothing to do: the later try waits for the job."
 
     def __init__(self, message: str = "", **facts: Any) -> None:
         super().__init__(message or "Another try of this task has replaced this one", **facts)
 
 
 class IceTaskStoppedError(IceError):
-    """The task was told to stop before its job was sent."""
+    """The task was stopped before its job was sent."""
 
     _advice = "Let this task retry, or clear it: it looks for its job first."
 

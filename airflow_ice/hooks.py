@@ -1,4 +1,4 @@
-"""IceHook: from an Airflow connection to a client, in both colours.
+"""IceHook: from an Airflow connection to a client, blocking and async.
 
 Nothing is fetched when a hook is made; the connection is read on the first call. The HTTP and
 credentials libraries are loaded only when a client is built, so that a DAG file pays for neither.
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRIES: Final = 4
-"""Sends in all of one call that may be repeated, unless a hook is told otherwise."""
+"""Sends in all of one call that may be repeated, unless a hook is given another number."""
 
 
-# Longer than other classes here: Airflow finds a hook's methods on one class, and each has two
-# colours. What they do lies in `connections`, `api` and `downloads`.
+# Longer than other classes here: Airflow finds a hook's methods on one class, and each has an
+# async twin. What they do lies in `connections`, `api` and `downloads`.
 class IceHook(BaseHook, MediaDownloads):
     """Alibaba Cloud ICE (Intelligent Media Services) through an Airflow connection.
 
@@ -300,7 +300,7 @@ class IceHook(BaseHook, MediaDownloads):
         if self._connection is None:
             found = self.get_connection(_conn_id(self.ice_conn_id))
             self._connection = _read(found, self.region_id)
-            _ = found.extra_dejson  # tells Airflow's masker of what is called a secret in it
+            _ = found.extra_dejson  # registers with Airflow's masker what is called a secret in it
             for secret in self._connection.secrets():
                 mask_secret(secret)
             self._warn(self._connection)
@@ -341,8 +341,7 @@ class IceHook(BaseHook, MediaDownloads):
 
 
 def _secrets_of(result: object) -> set[str]:
-    """Return what Airflow's masker is told of a result: the signatures and tokens that its URLs
-    carry.
+    """Return what Airflow's masker must hide of a result: the signatures and tokens of its URLs.
 
     A user's `print(url)` or `raise_for_status()` would show them, and with them anybody can read
     the file until they expire.
@@ -397,7 +396,7 @@ def _limiter(ice_conn_id: str, per_second: float) -> RateLimiter:
 
 
 class MaskedCredentials:
-    """A source whose keys are not in the connection, so that Airflow's masker is told of each new
+    """A source whose keys are not in the connection, so that Airflow's masker learns each new
     set that it hands out.
     """
 

@@ -139,7 +139,7 @@ class IceSubmitOperator(BaseOperator):
     """What all submit operators share: one paid job for one intent, and, if asked for, the wait for
     it and its results.
 
-    Returns the job id, which is in XCom under `job_id` as soon as there is a job, beside `ice_job`
+    Returns the job id, which is in XCom under `job_id` as soon as there is a job, with `ice_job`
     as IceGetBatchMediaProducingJobOperator pushes it; with `wait_for_completion` it returns what
     IceGetBatchMediaProducingJobOperator returns, with the same keys.
 
@@ -152,9 +152,9 @@ class IceSubmitOperator(BaseOperator):
     :param region_id: None for the connection's own (templated).
     :param wait_for_completion: wait for the end of the job and collect it.
     :param deferrable: wait in the triggerer; the default is `[operators] default_deferrable`.
-    :param poke_interval: seconds (or timedelta) between looks.
+    :param poke_interval: seconds (or timedelta) between polls.
     :param timeout: seconds (or timedelta) that one try waits; the default is `[sensors]
-        default_timeout`. The job goes on after it.
+        default_timeout`. The job keeps running after it.
     :param require: see IceGetBatchMediaProducingJobOperator (templated). So is `returns`.
     :param on_failed_job: on a retry whose job has failed: "fail" (default), or "resubmit" a new,
         paid job.
@@ -162,8 +162,8 @@ class IceSubmitOperator(BaseOperator):
         bills nothing, or "resubmit" a new, paid one from the same inputs. With changed inputs a
         clear submits a new, paid job, unless on_changed_inputs is "reattach".
     :param on_changed_inputs: on a retry whose inputs differ from the submitted ones: "fail"
-        (default), "reattach" to the job that is there, also after a clear, or "resubmit" a new,
-        paid job beside it.
+        (default), "reattach" to the existing job, also after a clear, or "resubmit" a new,
+        paid job in addition.
     :param on_lost_reply: for actions without a ClientToken, when a reply was lost and the list does
         not show the job: "resubmit" (default), or "fail" for a person to look. ICE documents the
         list for Script and Smart_Mix jobs only.
@@ -423,7 +423,7 @@ class IceSubmitOperator(BaseOperator):
     def _wait_for(self, job_id: str) -> IceHook:
         """Return when the job is Finished, with a hook that leads to it.
 
-        :raises TaskDeferred: to go on in the triggerer.
+        :raises TaskDeferred: to wait in the triggerer.
         :raises IceError: it is Failed, the time is over, or polling it fails for good.
         """
         started_at = time.time()

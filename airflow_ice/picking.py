@@ -118,7 +118,7 @@ class IcePickOperator(HITLOperator):
     def execute(self, context: Context) -> Any:
         """Push what is asked, and ask.
 
-        :raises TaskAwaitingInput: always; the task goes on in `execute_complete`.
+        :raises TaskAwaitingInput: always; the task continues in `execute_complete`.
         """
         with not_retried():
             rows = _rows(self.media)

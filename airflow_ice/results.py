@@ -150,14 +150,12 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
     good, bad = len(outcome.good), len(outcome.bad)
     log.info(
         "Batch job %s is %s: %s (RequestId=%s).",
-        *(
-            job.job_id,
-            job.status,
-            f"{counted(good, 'good sub-job')}, {counted(bad, 'other')}"
-            if bad
-            else counted(good, "good sub-job"),
-            job.request_id,
-        ),
+        job.job_id,
+        job.status,
+        f"{counted(good, 'good sub-job')}, {counted(bad, 'other')}"
+        if bad
+        else counted(good, "good sub-job"),
+        job.request_id,
     )
     if job.status == "Finished" and job.error:
         log.warning("The job is Finished and reports an error: %s", job.error)
@@ -165,7 +163,11 @@ def _report(job: BatchMediaProducingJob, outcome: Outcome, log: Log) -> None:
         row = failed_row(sub)
         log.warning(
             "Sub-job %s (index %d) is %s: %s: %s",
-            *(sub.job_id, sub.index, sub.status, row["error_code"], row["error_message"]),
+            sub.job_id,
+            sub.index,
+            sub.status,
+            row["error_code"],
+            row["error_message"],
         )
 
 

@@ -178,7 +178,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
         return self._result(outcome)
 
     def _begin(self, since: float | None) -> None:
-        """Begin to wait, or go on with what began before.
+        """Start to wait, or continue a wait that an earlier try started.
 
         :param since: when a rescheduled sensor began, epoch seconds.
         """
@@ -236,7 +236,7 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
             timed_out = isinstance(error, (AirflowSensorTimeout, AirflowTaskTimeout))
             if self.never_fail or (self.soft_fail and timed_out):
                 raise AirflowSkipException(
-                    f"Skipped instead of failed, as this task is told to: {error}"
+                    f"Skipped instead of failed, because soft_fail is set: {error}"
                 ) from error
             raise
 

@@ -53,10 +53,10 @@ class IceMediaToObjectStorageOperator(BaseOperator):
     connection id.
 
     Waits until the media is `Normal`; resumes after a broken connection, a 5xx or an expired
-    signature; checks length and CRC-64; holds less than 1 MB at a time, and what the
-    store buffers.
-    A retry finds an equal file and skips it. To tell whether one in a store is equal, a file of the
-    same size is read back where OSS sent a checksum.
+    signature; checks length and CRC-64; holds less than 1 MB at a time, and what the store buffers.
+
+    A retry finds an equal file and skips it. Where OSS sent a checksum, a file of the same size in
+    a store is read back to compare it.
 
     :param media: a row with `media_id` (templated).
     :param destination: the folder, bucket or prefix: `/data/videos`, `s3://conn_id@bucket/videos`

@@ -1,27 +1,46 @@
-"""IceBatchMediaProducingJobTrigger: waits in the triggerer for a batch job to end.
+"""Triggers: one waits in the triggerer for a batch job to end, one watches an account for all ends.
 
-What a poll means is `waiting`'s business, and how jobs are polled for all waits together is that of
-`polling`. Its arguments and its event hold ids and times, never a secret: Airflow stores the first
-and logs the second.
+What a poll means is the business of `waiting` and `watching`, and how jobs are polled is that of
+`polling`. Arguments and events hold ids and times, never a secret: Airflow stores the first and
+logs the second.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_ice.api.errors import error_from_dict
+from airflow_ice.api import limits
+from airflow_ice.api.errors import IceInputError, error_from_dict
+from airflow_ice.exceptions import not_retried, poll_error
+from airflow_ice.polling.account import AccountPoller, EndedJobs
+from airflow_ice.polling.memory import WatcherMemory, key_of, stores_of
 from airflow_ice.polling.registry import registry
 from airflow_ice.waiting import GiveUp, JobFinished, PollOutcome, TimedOut, Wait
+from airflow_ice.watching import ENDED, Ledger, Selection, memory_name, payload
+
+log = logging.getLogger(__name__)
 
 TRIGGER_MARGIN: Final = 600.0
 """Seconds that Airflow's own deferral time-out leaves to the trigger. At the deadline the trigger
 polls first and then judges, and a thousand waits with one deadline take their turns."""
+
+SHORTEST_INTERVAL: Final = 1.0
+"""Seconds between polls of an account, at least."""
+
+NEXT_PART: Final = 10.0
+"""Seconds until the next poll, at most, where one poll could not confirm all ends."""
+
+LONGEST_BACKOFF: Final = 900.0
+"""Seconds between polls of an account, at most, while they fail."""
 
 
 class IceBatchMediaProducingJobTrigger(BaseTrigger):
@@ -115,6 +134,186 @@ class IceBatchMediaProducingJobTrigger(BaseTrigger):
             "try waits for it again.",
             self.job_id,
         )
+
+
+class IceBatchJobEventTrigger(BaseEventTrigger):
+    """Fires for each batch job of an account that ends, whoever submitted it.
+
+    It is for an AssetWatcher:
+
+        ended = Asset(
+            "ice_jobs",
+            watchers=[AssetWatcher(name="ice_jobs", trigger=IceBatchJobEventTrigger())],
+        )
+
+    A DAG with `schedule=[ended]` finds the payload of each event in `event.extra["payload"]`:
+    `{"job_id", "ice_conn_id", "region_id", "status", "job_type", "user_data", "create_time",
+    "complete_time"}`. `user_data` is the user's own UserData as an object, without the key of this
+    package and addresses of callbacks; times are ISO 8601 UTC; `region_id` is None where the
+    connection leads to no region.
+
+    At least once: an end that Airflow may not have stored is told again after a restart, so
+    consumers tell a second one by its `job_id`. What was told is remembered in the state store of
+    the asset, one poll late.
+
+    One request every `poll_interval` as long as nothing ends, one more for each end
+    (ListBatchMediaProducingJobs, GetBatchMediaProducingJob). The list is documented for Script and
+    Smart_Mix jobs only; a kind that it does not show is not seen.
+
+    :param ice_conn_id: the connection. It is read again before each poll.
+    :param region_id: None for the connection's own.
+    :param job_types: for example `["Script"]`; None for all.
+    :param statuses: of `Finished` and `Failed`; both by default.
+    :param user_data_contains: a text that UserData contains, or a dict of fields that it has with
+        these values; None for all.
+    :param poll_interval: seconds between polls, at least 1; 60 by default.
+    :param since: ISO 8601 with a time zone: on the first start, jobs created since then are told.
+        By default those that end from the first start on.
+    :param name: of what is remembered; to be given where the filters are to be edited later
+        without a fresh start. By default the filters are the name.
+
+    :raises NonRetryableIceInputError: an argument is none of these.
+    """
+
+    def __init__(
+        self,
+        ice_conn_id: str = "ice_default",
+        region_id: str | None = None,
+        job_types: Sequence[str] | None = None,
+        statuses: Sequence[str] = ENDED,
+        user_data_contains: str | Mapping[str, Any] | None = None,
+        poll_interval: float = 60,
+        since: str | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ice_conn_id = ice_conn_id
+        self.region_id = region_id
+        self.name = name
+        self.since = since
+        with not_retried():
+            self.job_types = None if job_types is None else _names("job_types", job_types)
+            self.statuses = _names("statuses", statuses, ENDED)
+            self.user_data_contains = _contained(user_data_contains)
+            self.poll_interval = limits.seconds("poll_interval", poll_interval)
+            if self.poll_interval < SHORTEST_INTERVAL:
+                rule = f"must be at least {SHORTEST_INTERVAL:g} s"
+                raise IceInputError("poll_interval", str(poll_interval), rule)
+            self._since = None if since is None else _epoch("since", since)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments, for the database.
+
+        JSON only: Airflow takes a tuple for another trigger at each parse (apache/airflow#64617).
+        """
+        return "airflow_ice.triggers.IceBatchJobEventTrigger", {
+            "ice_conn_id": self.ice_conn_id,
+            "region_id": self.region_id,
+            "job_types": self.job_types,
+            "statuses": self.statuses,
+            "user_data_contains": self.user_data_contains,
+            "poll_interval": self.poll_interval,
+            "since": self.since,
+            "name": self.name,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll for ever, and tell each end. Whatever goes wrong in a poll is logged: Airflow makes
+        a trigger that ends again about every second (apache/airflow#72376).
+        """
+        selection = Selection(
+            tuple(self.statuses),
+            None if self.job_types is None else tuple(self.job_types),
+            self.user_data_contains,
+        )
+        key = key_of(self.ice_conn_id, self.region_id, memory_name(self.name, selection))
+        memory = WatcherMemory(stores_of(self.asset_state_store), key)
+        ledger = await memory.load(Ledger.first(time.time(), self._since))
+        poller = AccountPoller(
+            *(self.ice_conn_id, self.region_id),
+            ledger=ledger,
+            selection=selection,
+            interval=self.poll_interval,
+        )
+        failures = 0
+        while True:
+            await memory.store()
+            pause = self.poll_interval
+            try:
+                ended = await poller.poll()
+            except Exception as cause:  # noqa: BLE001 - it is an error of this poll
+                failures += 1
+                pause = max(pause, min(pause * 2.0 ** min(failures - 1, 10), LONGEST_BACKOFF))
+                error = poll_error(cause)
+                log.warning(
+                    "Poll %d in a row failed; the next one is in %.0f s, and no end is lost: %s",
+                    *(failures, pause, error),
+                )
+            else:
+                failures = 0
+                for job in ended.jobs:
+                    told = payload(job, ice_conn_id=self.ice_conn_id, region_id=ended.region_id)
+                    yield TriggerEvent(told)  # type: ignore[no-untyped-call]
+                memory.note(ledger)
+                self._report(ended)
+                pause = min(pause, NEXT_PART) if ended.left else pause
+            await asyncio.sleep(pause)
+
+    def _report(self, ended: EndedJobs) -> None:
+        if ended.jobs or ended.left:
+            log.info(
+                "%d batch jobs of %s have ended and are told%s.",
+                len(ended.jobs),
+                self.ice_conn_id,
+                f"; at least {ended.left} more follow with the next polls" if ended.left else "",
+            )
+
+
+def _names(field: str, value: object, allowed: Sequence[str] | None = None) -> list[str]:
+    """Return texts as a sorted list, so that their order makes no other trigger.
+
+    :raises IceInputError: one is no text, or not allowed.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not names:
+        raise IceInputError(field, limits.shown(field, value), "must be a list of texts")
+    for name in names:
+        if not isinstance(name, str) or not name or (allowed and name not in allowed):
+            rule = f"must be of {', '.join(allowed)}" if allowed else "must be a list of texts"
+            raise IceInputError(field, limits.shown(field, value), rule)
+    return sorted(set(names))
+
+
+def _contained(value: object) -> str | dict[str, Any] | None:
+    """Return what UserData is to contain, as plain JSON.
+
+    :raises IceInputError: it is neither a text nor an object.
+    """
+    if value is None or (isinstance(value, str) and value):
+        return value
+    try:
+        if isinstance(value, Mapping) and value:
+            return dict(json.loads(json.dumps(dict(value), sort_keys=True, allow_nan=False)))
+    except (TypeError, ValueError):
+        pass
+    field = "user_data_contains"
+    rule = "must be a text or a dict of JSON values, not empty"
+    raise IceInputError(field, limits.shown(field, value), rule)
+
+
+def _epoch(field: str, value: object) -> float:
+    """Return a time in epoch seconds.
+
+    :raises IceInputError: it is none with a time zone.
+    """
+    try:
+        time_ = datetime.fromisoformat(str(value))
+    except ValueError:
+        time_ = None
+    if time_ is None or time_.tzinfo is None:
+        rule = "must be a time such as 2026-01-31T00:00:00Z, with its time zone"
+        raise IceInputError(field, limits.shown(field, value), rule)
+    return time_.timestamp()
 
 
 def event_of(job_id: str, outcome: PollOutcome, *, region_id: str | None = None) -> dict[str, Any]:

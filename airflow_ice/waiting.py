@@ -167,7 +167,7 @@ class Wait:
     :param deadline: when it ends, epoch seconds; a last poll is made at the deadline itself.
     :param exponential_backoff: double the interval with each poll, up to `max_wait`.
     :param max_wait: the longest interval with `exponential_backoff`, in seconds; None for no bound.
-    :param silent_fail: go on after errors that would end the wait; a Failed job still ends it.
+    :param silent_fail: poll on after errors that would end the wait; a Failed job still ends it.
     :param continues: an earlier process of the same try has polled before, about one interval ago,
         and has logged what it saw (a rescheduled sensor): this one logs what comes next.
     :param is_first_poll: the task's first poll is still to come: refused credentials then end the
@@ -288,8 +288,8 @@ class Wait:
     def _error_pause(self, error: IceError) -> float:
         """Full jitter over up to two intervals, and never below what the service asks for.
 
-        Two intervals, because a job that has ended is to be told within three of the moment from
-        which polling works again.
+        Two intervals, because an ended job is to be reported within three of the moment from which
+        polling works again.
         """
         growing = self._interval * 2.0 ** min(self._errors - 1, 30)
         widest = min(growing, 2 * self._interval, LONGEST_ERROR_PAUSE)
@@ -333,8 +333,9 @@ class Wait:
                 return
         if job.status not in JOB_RUNNING | JOB_ENDED:
             self._log.warning(
-                "Batch job %s is %r, a state not known here: taken as not ended.",
-                *(self.job_id, job.status),
+                "Batch job %s is %r, an unknown state: treated as not ended.",
+                self.job_id,
+                job.status,
             )
         else:
             where = f" (RequestId={job.request_id})" if job.request_id else ""
@@ -343,7 +344,8 @@ class Wait:
         if job.status == "Finished" and job.error:
             self._log.warning(
                 "Batch job %s is Finished and reports an error: %s",
-                *(self.job_id, redact(str(job.error))),
+                self.job_id,
+                redact(str(job.error)),
             )
 
     def _note_heartbeat(self, job: BatchMediaProducingJob, now: float) -> None:
@@ -371,7 +373,8 @@ def timeout_reason(job_id: str, seen: str | None, waited: float) -> str:
     """Say that a wait has ended before its job, and what that means for the job."""
     return (
         f"Batch job {job_id} had not ended after {waited:.0f} s (last seen: {seen or 'never'}). "
-        "It cannot be cancelled: it goes on in ICE and stays billed. Clear this task to wait again."
+        "It cannot be cancelled: it keeps running in ICE and stays billed. "
+        "Clear this task to wait again."
     )
 
 
@@ -432,7 +435,7 @@ def is_settled(job: BatchMediaProducingJob) -> bool:
 
 
 def required(value: object) -> Require:
-    """Return a `require` policy; texts are taken for what they say, since templates render to
+    """Return a `require` policy; text is converted, since templates render to
     texts.
 
     :raises IceInputError: it is none.
@@ -503,7 +506,8 @@ def judge(job: BatchMediaProducingJob, require: Require) -> Outcome:
         enough,
         ""
         if enough
-        else f"{len(good)} of the {len(by_index)} sub-jobs of {job.job_id} are good, required is {require!r} ({named})",
+        else f"{len(good)} of the {len(by_index)} sub-jobs of {job.job_id} are good, "
+        f"required is {require!r} ({named})",
     )
 
 

@@ -39,6 +39,26 @@ def campaign_of(job_id: str, ti: Any) -> str:
     return str(dict(zip(job_ids, names, strict=False)).get(job_id, job_id))
 
 
+@task
+def campaigns(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the campaigns. Your own would come from a table or a file."""
+    return list(params["campaigns"])
+
+
+@task(trigger_rule="all_done")
+def flatten(batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the videos of all campaigns in one list."""
+    return [media for batch in batches for media in batch]
+
+
+@task(trigger_rule="one_failed")
+def some_failed() -> None:
+    """Turn the run red: with the others published, it would end green."""
+    raise AirflowFailException(
+        "Some campaign failed; its red task says why. Start a new run with that campaign alone."
+    )
+
+
 @dag(
     schedule=None,
     catchup=False,
@@ -80,12 +100,6 @@ def campaign_of(job_id: str, ti: Any) -> str:
 )
 def ice_many_campaigns() -> None:
     """Submit, wait and collect once for each campaign; publish once for each video."""
-
-    @task
-    def campaigns(params: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the campaigns. Your own would come from a table or a file."""
-        return list(params["campaigns"])
-
     submit = IceSubmitBatchMediaProducingJobOperator.partial(
         task_id="submit",
         map_index_template="{{ task.user_data.campaign }}",  # the name that the web page shows
@@ -110,11 +124,6 @@ def ice_many_campaigns() -> None:
         trigger_rule="all_done",
     ).expand(job_id=wait.output)
 
-    @task(trigger_rule="all_done")
-    def flatten(batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Return the videos of all campaigns in one list."""
-        return [media for batch in batches for media in batch]
-
     publish = IceMediaToObjectStorageOperator.partial(
         task_id="publish",
         destination="{{ params.publish_folder }}",  # or s3://aws_default@your-bucket/videos
@@ -123,13 +132,6 @@ def ice_many_campaigns() -> None:
         retry_delay=timedelta(seconds=30),
         map_index_template="{{ task.media.user_data.campaign }} {{ task.media.index }}",
     ).expand(media=flatten(collect.output))
-
-    @task(trigger_rule="one_failed")
-    def some_failed() -> None:
-        """Turn the run red: with the others published, it would end green."""
-        raise AirflowFailException(
-            "Some campaign failed; its red task says why. Start a new run with that campaign alone."
-        )
 
     [submit, wait, collect, publish] >> some_failed()
 

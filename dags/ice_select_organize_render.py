@@ -25,6 +25,19 @@ from airflow_ice.transfers import IceMediaToObjectStorageOperator
 BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of the connection
 
 
+@task
+def edit(selection: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Leave sentences out. Your decision: change the selection here, or pass
+    `select.output["extend_output"]` on as it is.
+    """
+    for script in selection["textMatchMediaOutputList"]:
+        sentences = script["textMatchMediaSentenceOutputList"]
+        script["textMatchMediaSentenceOutputList"] = [
+            each for each in sentences if each["text"] not in params["leave_out"]
+        ]
+    return selection
+
+
 @dag(
     schedule=None,
     catchup=False,
@@ -70,18 +83,6 @@ def ice_select_organize_render() -> None:
         # your decision: when to stop waiting; the job itself goes on and stays billed
         timeout=timedelta(hours=2),
     )
-
-    @task
-    def edit(selection: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-        """Leave sentences out. Your decision: change the selection here, or pass
-        `select.output["extend_output"]` on as it is.
-        """
-        for script in selection["textMatchMediaOutputList"]:
-            sentences = script["textMatchMediaSentenceOutputList"]
-            script["textMatchMediaSentenceOutputList"] = [
-                each for each in sentences if each["text"] not in params["leave_out"]
-            ]
-        return selection
 
     organize = IceSubmitSceneTimelineOrganizationJobOperator(
         task_id="organize",

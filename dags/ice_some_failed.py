@@ -26,6 +26,36 @@ BUCKET = "http://your-bucket.oss-cn-shanghai.aliyuncs.com"  # in the region of t
 INPUT_CONFIG = "{{ params.input_config | tojson }}"
 
 
+@task.branch
+def what_now(failed: list[dict[str, Any]]) -> list[str]:
+    """Choose what comes next."""
+    return ["alert", "missing"] if failed else ["all_good"]
+
+
+@task
+def alert(failed: list[dict[str, Any]], params: dict[str, Any]) -> list[str]:
+    """Name each failed video and say why it failed: a stand-in for your own mail or chat."""
+    name = params["output_config"]["MediaURL"].rpartition("/")[2].replace("{index}", "%d")
+    lines = [
+        f"{name % row['index']}: {row['error_message']} ({row['error_code']})" for row in failed
+    ]
+    logging.getLogger(__name__).warning("These videos failed: %s", "; ".join(lines))
+    return lines
+
+
+@task
+def missing(failed: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the output of a batch of as many videos as failed, under names of their own."""
+    output: dict[str, Any] = params["output_config"]
+    url = output["MediaURL"].replace("{index}", "again_{index}")
+    return {**output, "MediaURL": url, "Count": len(failed)}
+
+
+@task
+def all_good() -> None:
+    """Go on, with nothing to repair."""
+
+
 @dag(
     schedule=None,
     catchup=False,
@@ -65,32 +95,6 @@ def ice_some_failed() -> None:
         require="any",
         returns="failed",  # a row for each failed video; the good ones are in XCom under `media`
     )
-
-    @task.branch
-    def what_now(failed: list[dict[str, Any]]) -> list[str]:
-        """Choose what comes next."""
-        return ["alert", "missing"] if failed else ["all_good"]
-
-    @task
-    def alert(failed: list[dict[str, Any]], params: dict[str, Any]) -> list[str]:
-        """Name each failed video and say why it failed: a stand-in for your own mail or chat."""
-        name = params["output_config"]["MediaURL"].rpartition("/")[2].replace("{index}", "%d")
-        lines = [
-            f"{name % row['index']}: {row['error_message']} ({row['error_code']})" for row in failed
-        ]
-        logging.getLogger(__name__).warning("These videos failed: %s", "; ".join(lines))
-        return lines
-
-    @task
-    def missing(failed: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
-        """Return the output of a batch of as many videos as failed, under names of their own."""
-        output: dict[str, Any] = params["output_config"]
-        url = output["MediaURL"].replace("{index}", "again_{index}")
-        return {**output, "MediaURL": url, "Count": len(failed)}
-
-    @task
-    def all_good() -> None:
-        """Go on, with nothing to repair."""
 
     again = missing(failed.output)
     IceSubmitBatchMediaProducingJobOperator(

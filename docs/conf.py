@@ -10,7 +10,6 @@ from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -38,7 +37,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
-_PUBLIC = "operators|picking|sensors|triggers|transfers|hooks|results|exceptions|api.errors|api.models|emulator.local"
+_PUBLIC = (
+    "operators|picking|sensors|triggers|transfers|hooks|results|exceptions|"
+    "api.errors|api.models|emulator.local"
+)
 # Signatures also name types of other packages, whose documentation is out of reach without a
 # network, and internal ones, which have no page.
 nitpick_ignore_regex = [(r"py:.*", rf"(?!airflow_ice\.({_PUBLIC})\.(?!T$)).*")]
@@ -63,7 +65,7 @@ class FaultTable(SphinxDirective):
         return list(self.parse_text_to_nodes(text))
 
 
-class CommandHelp(Directive):
+class CommandHelp(SphinxDirective):
     """Shows what a command prints with --help: `command-help` with the words after airflow-ice."""
 
     optional_arguments = 1
@@ -110,7 +112,7 @@ def skip_member(
 
 
 def setup(app: Sphinx) -> None:
-    """Add what the pages use beside Sphinx's own."""
+    """Add what the pages use in addition to Sphinx's own."""
     app.add_directive("command-help", CommandHelp)
     app.add_directive("fault-table", FaultTable)
     app.connect("autodoc-skip-member", skip_member)

@@ -59,8 +59,13 @@ class Clock:
         """Put it where whoever waits gets the time from."""
         of_time = SimpleNamespace(time=self.time, monotonic=self.time, sleep=self.sleep)
         for module in (
-            *("sensors", "triggers", "operators", "results"),
-            *("polling.worker", "polling.poller", "polling.registry"),
+            "sensors",
+            "triggers",
+            "operators",
+            "results",
+            "polling.worker",
+            "polling.poller",
+            "polling.registry",
         ):
             monkeypatch.setattr(f"airflow_ice.{module}.time", of_time)
 
@@ -176,7 +181,7 @@ class Run:
         """Run the trigger as a triggerer does, and resume with its event."""
         try:
             event = self.triggered(deferred.trigger)
-        except Exception as crash:  # noqa: BLE001 - what a triggerer does with a trigger that crashes
+        except Exception as crash:  # noqa: BLE001 - as a triggerer does
             return self.resumed_with(
                 "__fail__", {"error": "Trigger failure", "traceback": [repr(crash)]}
             )

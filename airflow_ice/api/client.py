@@ -67,8 +67,8 @@ class ClientSettings:
     :param connect_timeout: seconds to make a connection.
     :param read_timeout: seconds without a byte before a request is given up. Both together bound a
         request in all, see `longest_send`.
-    :param proxy: `http://host:port` or `socks5://...`; None follows HTTPS_PROXY and the like, except
-        for a loopback endpoint.
+    :param proxy: `http://host:port` or `socks5://...`; None follows HTTPS_PROXY and the like,
+        except for a loopback endpoint.
     :param verify: a CA file (PEM) that replaces the system's; None checks against the usual ones.
         Checks cannot be turned off.
     :param retry: how often and how long a call is tried.
@@ -578,5 +578,7 @@ def _log_pause(operation: Operation[Any], pause: Pause) -> None:
     # so.
     log.info(
         "%s will be tried again in %.1f s: %s",
-        *(operation.action, pause.seconds, pause.because.brief()),
+        operation.action,
+        pause.seconds,
+        pause.because.brief(),
     )

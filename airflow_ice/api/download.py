@@ -67,7 +67,7 @@ class Downloaded:
 
 
 class DownloadInterruptedError(Exception):
-    """A reply that is not the file, or not all of it: the download goes on with another request."""
+    """A reply that is not the file, or not all of it: the next request continues the download."""
 
 
 class Download:
@@ -102,7 +102,7 @@ class Download:
         return self._expected_crc
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of the next request, beside the host's."""
+        """Return the headers of the next request, without the host's."""
         found = {"accept": "*/*", "accept-encoding": "identity"}
         if self.offset:
             found["range"] = f"bytes={self.offset}-"
@@ -127,12 +127,12 @@ class Download:
             found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
             moved = found is None or int(found[1]) != self.offset
             if moved or (self._etag is not None and etag is not None and etag != self._etag):
-                self._start_over("it has changed, or the reply is about another part of it")
-                raise DownloadInterruptedError("the reply is not about the part that was asked for")
+                self._start_over("the file changed, or the reply holds another part of it")
+                raise DownloadInterruptedError("the reply holds another part than was asked for")
             size = None if found is None or found[3] == "*" else int(found[3])
         else:
             if self.offset:
-                self._start_over("the server sent all of it, not the part that was asked for")
+                self._start_over("the server sent the whole file, not the part that was asked for")
             length = headers.get("content-length", "")
             size = int(length) if length.isdecimal() else None
         self._etag = etag if self._is_strong(etag) else None
@@ -174,7 +174,7 @@ class Download:
         :raises IceDownloadError: there is no next request.
         """
         if self.offset and self._etag is None and self._expected_crc is None:
-            self._start_over("nothing tells whether it is still the same file")
+            self._start_over("nothing shows whether it is still the same file")
         self._failures += 1
         exponent = min(self._failures - 1, 16)
         pause = min(self._policy.first_pause * 2.0**exponent, self._policy.longest_pause)
@@ -223,7 +223,7 @@ class Download:
     def _start_over(self, reason: str) -> None:
         self._restarts += 1
         if self._restarts > self._policy.restarts:
-            raise self._error(f"it was begun {self._restarts} times: {reason}")
+            raise self._error(f"it started over {self._restarts} times: {reason}")
         self.offset, self.size = 0, None
         self._etag = self._expected_crc = None
         self._crc = Crc64()

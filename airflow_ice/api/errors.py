@@ -75,7 +75,7 @@ class IceError(Exception):
     """
 
     transient: bool = False
-    """Whether the same call may work a moment later. A failed look is not a failed job: a wait goes
+    """Whether the same call may work a moment later. A failed poll is not a failed job: a wait goes
     on after these.
     """
 
@@ -139,8 +139,8 @@ class IceError(Exception):
             )
         if _ABOUT_ONE_JOB.fullmatch(self.action or ""):
             return (
-                "The job itself is not touched by this: what was submitted goes on in ICE and "
-                "stays billed."
+                "The job itself is not touched by this: what was submitted keeps running in ICE "
+                "and stays billed."
             )
         # A list may be asked for where no job was ever submitted, as the connection test does.
         return "No job is touched by this." if "Jobs" in (self.action or "") else ""
@@ -269,7 +269,7 @@ class IceTransportError(IceError):
     )
 
     def happened(self) -> str:
-        """Name the action beside the cause."""
+        """Name the action and the cause."""
         return f"{self.action or 'The request'} got no reply: {self.message}"
 
 
@@ -292,7 +292,7 @@ class IceServiceError(IceError):
         self.retry_after = retry_after
 
     def happened(self) -> str:
-        """Name the action beside the reply."""
+        """Name the action and the reply."""
         said = f"{self.code}: {self.message}" if self.code else self.message
         return f"{self.action or 'The request'} was answered with {said}"
 
@@ -312,7 +312,7 @@ class IceUnavailableError(IceServiceError):
 
     transient = True
     _advice = (
-        "This usually passes; if it stays, give the RequestId to support or look at what stands "
+        "This usually passes; if it lasts, give the RequestId to support or look at what stands "
         "between here and ICE."
     )
 
@@ -344,7 +344,7 @@ class IceJobNotFoundError(IceNotFoundError):
 
     def consequence(self) -> str:
         """Say what an unknown job id does and does not mean."""
-        return "If the job was submitted elsewhere, it goes on there and stays billed."
+        return "If the job was submitted elsewhere, it keeps running there and stays billed."
 
 
 class IceParameterError(IceServiceError):
@@ -402,8 +402,8 @@ class IceJobNotEndedError(IceJobError):
     _advice = "Put an IceBatchMediaProducingJobSensor before this task."
 
     def consequence(self) -> str:
-        """Say that the job goes on."""
-        return "It goes on in ICE and stays billed."
+        """Say that the job keeps running."""
+        return "It keeps running in ICE and stays billed."
 
 
 class IceTooFewVideosError(IceJobError):

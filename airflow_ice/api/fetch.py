@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Log(Protocol):
-    """What a download is told through: a logger, the standard library's or Airflow's."""
+    """Where the progress of a download goes: a logger, the standard library's or Airflow's."""
 
     def info(self, message: Any, /, *args: Any) -> Any:
         """Log a message with its arguments."""
@@ -67,7 +67,7 @@ def fetch(
 ) -> Downloaded:
     """Read a file into a sink.
 
-    :param download: begun at `time.monotonic`.
+    :param download: started, by `time.monotonic`.
     :param sign: returns a fresh signed URL.
     :param settings: proxy, CA file and time-outs, as for the API.
     :raises IceDownloadError: it could not be read. What the sink raises is raised as it is.
@@ -197,5 +197,5 @@ def _pause(download: Download, cause: Exception) -> float:
         raise cause
     said = cause.brief() if isinstance(cause, IceError) else str(cause) or type(cause).__name__
     pause = download.interrupted(said, time.monotonic())
-    log.info("The download goes on in %.1f s at byte %d: %s", pause, download.offset, said)
+    log.info("The download continues in %.1f s at byte %d: %s", pause, download.offset, said)
     return pause

@@ -18,7 +18,7 @@ from airflow_ice.api.media_urls import readable_url
 from airflow_ice.api.models import MediaInfo
 
 SIGNED_SECONDS: Final = 3600
-"""How long a signed URL is asked to live. A download that is still reading goes on after it."""
+"""How long a signed URL is asked to live. A download that is still reading continues after it."""
 
 FIRST_READY_PAUSE: Final = 3.0
 LONGEST_READY_PAUSE: Final = 30.0
@@ -53,7 +53,7 @@ class MediaSource:
         return Download(f"media {self.media_id}", policy, time.monotonic())
 
     def progress(self, log: Log) -> Progress:
-        """Return what tells how far it is."""
+        """Return where the progress of a download goes."""
         return Progress(f"media {self.media_id}", log, time.monotonic)
 
 
@@ -124,7 +124,7 @@ class ReadyWait:
         self._pause = FIRST_READY_PAUSE
 
     def pause(self, info: MediaInfo, now: float) -> float:
-        """Return the seconds until the next look.
+        """Return the seconds until the next poll.
 
         :raises IceDownloadError: the time is over.
         """

@@ -1,75 +1,34 @@
-"""Source clips for a user who has none at hand: short, real H.264 files, made with FFmpeg's own picture generators."""
+"""Source clips for a user who has none at hand: short H.264 files, each a moving scene with its
+name drawn on it, so that a video shows which clips it is made of.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-RATE: Final = 25
-SECONDS: Final = 3
+from airflow_ice.emulator.media.scenes import make_scene
 
-# Group, file name, FFmpeg source filter. Two clips a group, so that the videos differ.
+# Two clips a group, so that the videos differ: the group, and the scene, which names the file.
 _CLIPS: Final = (
-    (
-        "opening",
-        "gradients-warm",
-        "gradients=s=640x360:r=25:speed=0.03:c0=0xff7e5f:c1=0xfeb47b:c2=0x6a3093:nb_colors=3:seed=7",
-    ),
-    (
-        "opening",
-        "gradients-cool",
-        "gradients=s=640x360:r=25:speed=0.03:c0=0x0575e6:c1=0x00f260:c2=0x141e30:nb_colors=3:seed=3",
-    ),
-    (
-        "product",
-        "mandelbrot",
-        "mandelbrot=s=640x360:r=25:start_scale=0.02:end_scale=0.0005:end_pts=200",
-    ),
-    (
-        "product",
-        "life",
-        "life=s=320x180:r=25:ratio=0.2:seed=11:mold=20:life_color=#9be564:death_color=#1b4332:mold_color=#2d6a4f",
-    ),
+    ("opening", "sunrise"),
+    ("opening", "city"),
+    ("product", "sea"),
+    ("product", "road"),
 )
 
 
 def make_clips(folder: Path) -> None:
     """Write the clips to `folder`, a sub-folder for each group."""
-    for group, name, source in _CLIPS:
+    for group, scene in _CLIPS:
         (folder / group).mkdir(parents=True, exist_ok=True)
-        _write(folder / group / f"{name}.mp4", source)
-
-
-def _write(target: Path, source: str) -> None:
-    import av
-    from av.filter import Graph
-
-    graph = Graph()
-    name, _, arguments = source.partition("=")
-    generator = graph.add(name, arguments)
-    scaled = graph.add("scale", "640:360:flags=neighbor")
-    pixels = graph.add("format", "yuv420p")
-    sink = graph.add("buffersink")
-    generator.link_to(scaled)
-    scaled.link_to(pixels)
-    pixels.link_to(sink)
-    graph.configure()
-    with av.open(str(target), "w") as container:
-        stream = container.add_stream(
-            "h264", rate=RATE, options={"preset": "veryfast", "crf": "23"}
-        )
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        for number in range(RATE * SECONDS):
-            frame = graph.vpull()
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        make_scene(folder / group / f"{scene}.mp4", scene, scene)
 
 
 def media_groups(folder: Path) -> dict[str, list[str]]:
-    """Return the clips of a folder as media groups: a group for each sub-folder, or two of a flat folder's files.
+    """Return the clips of a folder as media groups: a group for each sub-folder, or two of a flat
+    folder's files.
 
     :return: group name to the names of its files, relative to `folder`.
     :raises ValueError: no clip in the folder.

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from rich.console import Console
 
@@ -129,7 +129,7 @@ def _run(options: DemoOptions, console: Console, folder: Path, started: float) -
                 # A path that is folded cannot be copied: it goes over the edge if need be.
                 console.print(line, highlight=False, soft_wrap=True)
             if options.keep:
-                _keep(airflow, console)
+                _keep(airflow, run_id, console)
     if options.keep:
         say("stopped; nothing is left running")
 
@@ -188,9 +188,7 @@ def _progress(airflow: LocalAirflow, client: IceClient, run_id: str) -> Progress
     job_id = str(airflow.xcom(DAG_ID, run_id, "submit"))
     try:
         job = client.get_batch_media_producing_job(job_id)
-    except (
-        IceError
-    ):  # a look that fails is no reason to end the demo: the sensor decides about the job
+    except IceError:  # the sensor decides about the job, so a failed poll does not end the demo
         return Progress(tasks, job_id, "not known")
     sub_jobs = []
     for sub in sorted(job.sub_jobs, key=lambda sub: sub.index):
@@ -239,20 +237,22 @@ def _last_error(log: str) -> str:
             entry = json.loads(line)
             if isinstance(entry, dict) and entry.get("level") == "error":
                 details = entry.get("error_detail") or []
-                told = [
+                chain = [
                     f"{part.get('exc_type')}: {part.get('exc_value')}"
                     for part in details
                     if isinstance(part, dict)
                 ]
                 # The first one is what was raised; its causes follow.
-                return re.sub(r"\s+", " ", told[0] if told else str(entry.get("event")))
+                return re.sub(r"\s+", " ", chain[0] if chain else str(entry.get("event")))
     return "its log names no error"
 
 
-def _keep(airflow: LocalAirflow, console: Console) -> None:
+def _keep(airflow: LocalAirflow, run_id: str, console: Console) -> None:
     user, password = LOGIN
+    run = f"{airflow.url}/dags/{DAG_ID}/runs/{quote(run_id, safe='')}"
     console.print(
         f"Airflow stays up at {airflow.url} (user {user}, password {password}).\n"
+        f'The page "ICE videos" plays the videos: {run}/plugin/ice-videos-of-run\n'
         "Ctrl-C stops Airflow and the local ICE and removes their files; the videos stay.",
         highlight=False,
         soft_wrap=True,

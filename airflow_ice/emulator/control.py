@@ -94,8 +94,17 @@ def set_clock(
 
 def _job(job: Job, sub_jobs: list[SubJob]) -> dict[str, Any]:
     shown = (
-        *("job_id", "action", "job_type", "status", "client_token", "user_data", "created"),
-        *("completed", "output_config", "extend", "extend_input"),
+        "job_id",
+        "action",
+        "job_type",
+        "status",
+        "client_token",
+        "user_data",
+        "created",
+        "completed",
+        "output_config",
+        "extend",
+        "extend_input",
     )
     return {
         **{name: getattr(job, name) for name in shown},

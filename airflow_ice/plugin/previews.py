@@ -54,7 +54,7 @@ def clips_of(timeline: Mapping[str, Any], sources: Sequence[MediaInfo]) -> list[
 
     Without `In` and `Out` a whole clip plays; without `TimelineIn` clips follow one another.
 
-    :param sources: the materials of the project, which tell the length of a whole clip.
+    :param sources: the materials of the project, which hold the length of a whole clip.
     """
     found: list[Clip] = []
     clock: float | None = 0.0

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What is known of a sub-job beside its row in the job.
+    """What is known of a sub-job in addition to its row in the job.
 
     :param percent: 0 to 100; None while unknown.
     :param title: the title that was drawn for this video. So is speech, the spoken text.
@@ -247,7 +247,7 @@ class Batches:
 
 
 def _hook(account: Account) -> IceHook:
-    # The page asks again by itself; a person who waits for it is told soon.
+    # The page asks again by itself; a person who waits for it hears soon.
     return IceHook(account.ice_conn_id, account.region_id, tries=1)
 
 

@@ -65,7 +65,7 @@ class PickRef:
     """A question to a person.
 
     :param none: the option that picks nothing.
-    :param body: what else the person is told; None for nothing.
+    :param body: more text for the person; None for none.
     """
 
     account: Account

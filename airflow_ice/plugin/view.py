@@ -1,4 +1,4 @@
-"""What the page is told, as plain JSON without secrets and signed URLs. Pure."""
+"""What the page gets, as plain JSON without secrets and signed URLs. Pure."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def run_view(
 
 
 def sub_job_of(row: Mapping[str, Any]) -> SubJob:
-    """Return the sub-job that a row of XCom tells of; see results.py, `media_row`."""
+    """Return the sub-job that a row of XCom describes; see results.py, `media_row`."""
     index, duration = row.get("index"), row.get("duration")
     return SubJob(
         index=index if isinstance(index, int) else 0,

@@ -45,9 +45,9 @@ _SUB_JOBS: Final[Mapping[str, str]] = {
     "TimelineFormatError": "The timeline is not valid. Check EditingConfig.",
     "InvalidEffectParam": "An effect is not valid. Check EditingConfig.",
     "QuotaExceeded": "A quota of the account is used up. Ask for more, or submit later.",
-    "ProduceFailed": "Rendering failed on the side of ICE. Submit again; if it stays, give the "
+    "ProduceFailed": "Rendering failed on the side of ICE. Submit again; if it lasts, give the "
     "sub-job's id to support.",
-    "InternalError": "A fault on the side of ICE. Submit again; if it stays, give the sub-job's "
+    "InternalError": "A fault on the side of ICE. Submit again; if it lasts, give the sub-job's "
     "id to support.",
     "Forbidden.SubscriptionRequired": "The account has not bought this part of the service.",
 }

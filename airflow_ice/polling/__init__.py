@@ -1,4 +1,4 @@
-"""Polling: one look at a job from a worker, and one loop for all waits of a triggerer.
+"""Polling: one poll of a job from a worker, and one loop for all waits of a triggerer.
 
 worker.py    polls one job from a task's own process
 registry.py  which loop of a triggerer serves a wait; follows edits of the connection

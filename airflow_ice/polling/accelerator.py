@@ -180,7 +180,10 @@ class ListAccelerator:
             log.warning(
                 "ListBatchMediaProducingJobs on %s %s, so for %.0f s each job is polled by "
                 "GetBatchMediaProducingJob, which takes more requests. %s",
-                *(self._name, "is refused" if refused else "failed", pause, error.brief()),
+                self._name,
+                "is refused" if refused else "failed",
+                pause,
+                error.brief(),
             )
 
     def note_ended(self, job_id: str) -> None:
@@ -209,5 +212,7 @@ class ListAccelerator:
         log.warning(
             "ListBatchMediaProducingJobs on %s is behind or wrong: %s. For %.0f s each job is "
             "polled by GetBatchMediaProducingJob.",
-            *(self._name, why, pause),
+            self._name,
+            why,
+            pause,
         )

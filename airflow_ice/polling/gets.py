@@ -33,7 +33,7 @@ SLOW_AFTER: Final = 2.0
 """Seconds after which a Get that is under way no longer counts as one of those at a time."""
 
 MOST_SLOW: Final = 32
-"""Slow Gets beside the others; together they are fewer than a client's connections."""
+"""Slow Gets, in addition to the others; together they are fewer than a client's connections."""
 
 
 class Lane:
@@ -46,7 +46,7 @@ class Lane:
 
 
 class Gets:
-    """Asks for single jobs, and tells their waits.
+    """Gets single jobs, and reports to their waits.
 
     :param on_doubt: called with an error of all, or of an unknown job: the connection may have been
         edited, or its credentials be refused.
@@ -141,7 +141,7 @@ class Gets:
             lane.busy -= 1
 
     async def _make_room(self, asking: asyncio.Task[None]) -> None:
-        """Let a slow Get go on beside the others, unless there are too many of those."""
+        """Let a slow Get continue next to the others, unless there are too many of those."""
         if self._slow >= MOST_SLOW:
             await asyncio.wait({asking})
             return
@@ -177,7 +177,7 @@ class Gets:
             self._watches.note_due(float("-inf"))
 
     async def _poll(self, job_id: str) -> None:
-        # A list may have told its waits meanwhile, or they have left.
+        # A list may have reported to its waits meanwhile, or they have left.
         watches = self._watches.of(job_id)
         if not any(map(self._watches.is_due, watches)) and not (watches and job_id in self._checks):
             return
@@ -203,7 +203,7 @@ class Gets:
             watch.tell(watch.wait.on_job, job, wall, now=now)
 
     def _resume(self, now: float) -> None:
-        """Poll soon for the waits that were told of a failure without a poll of their own."""
+        """Poll soon for the waits to which a failure was reported without a poll of their own."""
         for watch in self._watches.all():
             if watch.told_down:
                 watch.told_down = False
@@ -239,7 +239,7 @@ class Gets:
             await self._drop_queued(error)
 
     async def _drop_queued(self, error: IceError) -> None:
-        """Ask for nobody else now, and tell those who were to be asked for."""
+        """Ask for no other job now, and report to the waits of those that were queued."""
         dropped = [job_id for lane in self._lanes for job_id in lane.queue]
         for lane in self._lanes:
             lane.queue.clear()

@@ -1,4 +1,4 @@
-"""One reading of the lists at a time, and what it tells the waits.
+"""One reading of the lists at a time, and what it reports to the waits.
 
 A job that the list shows as running is running. One that a list shows as ended has ended. One that
 no list shows is asked for, and so are a few that are listed, to find out whether the list is
@@ -45,7 +45,7 @@ intervals, so for few waits each has its Get, and for many they cost next to not
 
 
 class Listing:
-    """Reads the lists, and tells the waits what they show."""
+    """Reads the lists, and reports to the waits what they show."""
 
     def __init__(self, watches: Watches, gets: Gets, accelerator: ListAccelerator) -> None:
         self._watches = watches

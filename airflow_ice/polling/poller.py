@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 SHORTEST_TURN: Final = 0.05
 LONGEST_TURN: Final = 1.0
-"""Seconds between two looks at what is due."""
+"""Seconds between two turns of the loop, each of which polls what is due."""
 
 WAITS_A_SECOND: Final = 4000
 """Waits that are looked through in a second, at the most."""
@@ -174,7 +174,7 @@ class Poller:
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Start the loop again where waits go on: it was cancelled, and not by the last of them.
+        """Start a cancelled loop again while waits are left: the last one did not cancel it.
 
         Whatever it awaits may hand on a cancellation that was meant for others.
         """
@@ -211,9 +211,9 @@ class Poller:
                     finally:
                         await self._listing.close()
                         await self._gets.close()
-            except Exception as fault:  # the loop survives its own bugs: it logs and goes on
+            except Exception as fault:  # the loop survives its own bugs: it logs and continues
                 log.exception(
-                    "The poll loop of %s met a fault; it goes on in %.0f s.", self._name, pause
+                    "The poll loop of %s met a fault; it continues in %.0f s.", self._name, pause
                 )
                 # Each wait decides for itself, so that deadlines hold whatever is broken here.
                 due = [watch for watch in self.watches.all() if self.watches.is_due(watch)]

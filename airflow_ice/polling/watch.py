@@ -1,4 +1,4 @@
-"""One wait, as the poll loop sees it: when it is due, and what it is told.
+"""One wait, as the poll loop sees it: when it is due, and what is reported to it.
 
 Due times are on the event loop's monotonic clock, so that a clock that is set back delays nothing.
 Deadlines are on the wall clock, because a wait may move to another machine.
@@ -76,9 +76,9 @@ class Watch:
         self.was_slow = False
         """The last poll of this job took long."""
         self.told_down = False
-        """It was told of a failure of the service, without a poll of its own."""
+        """A failure of the service was reported to it, without a poll of its own."""
         self.held_back = False
-        """It was told so since its job was last shown."""
+        """That was reported since its job was last shown."""
         self.listed = False
         self.unlisted = 0
         """Complete lists in a row that did not show the job although it runs."""
@@ -127,7 +127,7 @@ class Watch:
 
 
 class Watches:
-    """The waits of a loop: who is there, when the next one is due, and telling them.
+    """The waits of a loop: who is there, when the next one is due, and reporting to them.
 
     :param clock: monotonic seconds, of the event loop.
     :param wall_clock: epoch seconds.
@@ -156,11 +156,11 @@ class Watches:
         self.count -= 1
 
     def all(self) -> list[Watch]:
-        """Return the waits that go on."""
+        """Return the waits that are not over."""
         return [watch for same in self._by_job.values() for watch in same if not watch.over.done()]
 
     def of(self, job_id: str) -> list[Watch]:
-        """Return the waits for a job that go on."""
+        """Return the waits for a job that are not over."""
         return [watch for watch in self._by_job.get(job_id, ()) if not watch.over.done()]
 
     def shortest_interval(self) -> float:

@@ -15,6 +15,6 @@ what was paid for:
 
 The rooms: `identity` names the wish, `record` is what is known of it and `store` keeps that,
 `request` is what is sent, `decide` is the table "What happens to a paid job" of
-docs/how-to/submit-exactly-once.md as a pure function, `failures` are its errors, `search` looks for a job by its key, `sending` sends,
-`submitter` does what `decide` says.
+docs/how-to/submit-exactly-once.md as a pure function, `failures` are its errors, `search` looks for
+a job by its key, `sending` sends, `submitter` does what `decide` says.
 """

@@ -133,7 +133,7 @@ class SearchByPrefix:
 
 @dataclass(frozen=True, slots=True)
 class LookAtJob:
-    """Get the record's job; while it is young, an unknown one is looked at again."""
+    """Get the record's job; while it is young, an unknown one is polled again."""
 
     job_id: str
 
@@ -219,7 +219,7 @@ def _another_wish(situation: Situation, record: Record) -> str:
 
 
 def _without_record(situation: Situation) -> Decision:
-    """Begin, or go on where the record is gone: Airflow 3.4 empties the store on a clear, and a
+    """Begin, or continue where the record is gone: Airflow 3.4 empties the store on a clear, and a
     database may be restored.
     """
     if not situation.may_have_sent:
@@ -240,7 +240,7 @@ def _without_record(situation: Situation) -> Decision:
 
 
 def _unanswered(situation: Situation, record: Record) -> Decision:
-    """Go on where an earlier try meant to submit and does not know whether it did."""
+    """Continue where an earlier try meant to submit and does not know whether it did."""
     if record.no_job_created:
         if situation.cleared:
             return Submit("an earlier try created no job, and the task was cleared")
@@ -272,7 +272,7 @@ def _unanswered(situation: Situation, record: Record) -> Decision:
 
 
 def _with_job(situation: Situation, record: Record, job_id: str) -> Decision:
-    """Go on with a job whose id is known."""
+    """Continue with a job whose id is known."""
     if situation.cleared and record.delivered and situation.policies.on_clear == "resubmit":
         return Submit(f"cleared after job {job_id} was delivered")
     job = situation.job

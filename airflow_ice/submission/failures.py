@@ -63,11 +63,12 @@ def _maybe_elsewhere(record: Record, moved: str) -> IceSubmissionRecordError:
 def foreign_record(record: Record) -> IceSubmissionRecordError:
     """Return the error of a record that another task instance has written."""
     return IceSubmissionRecordError(
-        f"Airflow's state store holds the record of another task instance, with the key {record.key}",
+        "Airflow's state store holds the record of another task instance, "
+        f"with the key {record.key}",
         consequence="Nothing was submitted by this try; a job of an earlier try, if there is one, "
         "keeps running and stays billed.",
-        advice="Find out what has copied it. Delete the key `ice_submission` from this task's state "
-        "store, and clear the task: it then looks for its own job by its key.",
+        advice="Find out what has copied it. Delete the key `ice_submission` from this task's "
+        "state store, and clear the task: it then looks for its own job by its key.",
     )
 
 

@@ -1,5 +1,5 @@
 """What is to be sent: a submit action with its arguments, the key in its UserData, and fingerprints
-that tell a change.
+that reveal a change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_ice.api.operations import Operation
 from airflow_ice.submission.identity import hash_of
 
 USER_DATA_KEY: Final = "airflow_ice"
-"""The name of the key in UserData, beside the user's own fields."""
+"""The name of the key in UserData, next to the user's own fields."""
 
 _ENDPOINT: Final = "endpoint"
 _REGION_NAME: Final = re.compile(r"[a-z0-9-]+")
@@ -100,7 +100,7 @@ class SubmitRequest:
 
 
 def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
-    """Return the user's UserData with our key beside theirs.
+    """Return the user's UserData with this package's key added.
 
     :raises IceInputError: not a JSON object, the name is in use, or together more than 512 bytes.
     """
@@ -109,7 +109,7 @@ def with_key(user_data: Config | None, key: str) -> dict[str, Any]:
         raise IceInputError(
             f"UserData.{USER_DATA_KEY}",
             None,
-            "is the name that this package keeps its own key under",
+            "is reserved: this package keeps its own key under it",
         )
     merged = {**own, USER_DATA_KEY: key}
     size = len(json.dumps(merged, ensure_ascii=False).encode())
@@ -132,7 +132,7 @@ def key_in(job: BatchMediaProducingJob) -> str | None:
 
 
 def fingerprint(value: str) -> str:
-    """Return the first 12 hex digits of a text's hash: enough to tell a change."""
+    """Return the first 12 hex digits of a text's hash: enough to detect a change."""
     return hash_of(value)[:12]
 
 

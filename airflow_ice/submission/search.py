@@ -50,12 +50,12 @@ class Clock(Protocol):
 
 
 class Pauses:
-    """Sleeps, but not beyond the moment when the task is told to stop.
+    """Sleeps, but not beyond the moment when the task is stopped.
 
-    Python goes on with a sleep that a signal has interrupted, and Airflow's SIGTERM handler only
+    Python continues a sleep that a signal has interrupted, and Airflow's SIGTERM handler only
     calls `on_kill` (airflow/sdk/execution_time/task_runner.py): so sleep in slices.
 
-    :param stopped: whether the task was told to stop.
+    :param stopped: whether the task was stopped.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Pauses:
         self.clock: Clock = clock or time
 
     def pause(self, seconds: float) -> bool:
-        """Sleep; return False where the task was told to stop meanwhile."""
+        """Sleep; return False where the task was stopped meanwhile."""
         left = seconds
         while left > 0 and not self.stopped():
             self.clock.sleep(min(left, _SLICE))
@@ -75,11 +75,11 @@ class Pauses:
     def pause_or_stop(self, seconds: float) -> None:
         """Sleep.
 
-        :raises IceTaskStoppedError: the task was told to stop meanwhile.
+        :raises IceTaskStoppedError: the task was stopped meanwhile.
         """
         if not self.pause(seconds):
             raise IceTaskStoppedError(
-                "The task was told to stop while it looked for its job; nothing was submitted since"
+                "The task was stopped while it searched for its job; nothing was submitted since"
             )
 
 
@@ -137,7 +137,7 @@ class JobSearch:
         """Look for the job that carries the record's key, for as long as the list may lag behind
         the last send.
 
-        :param once: look once, however young the send is.
+        :param once: search once, however young the send is.
         :param within_try: whether the send has ended in this try; else it may have gone on for a
             while after it was noted.
         :raises IceError: the list could not be read.
@@ -153,7 +153,9 @@ class JobSearch:
             if len(jobs) > 1:
                 self._log.warning(
                     "%d jobs carry the key %s: %s. The oldest is used; the others are billed, too.",
-                    *(len(jobs), record.key, ", ".join(job.job_id for job in jobs)),
+                    len(jobs),
+                    record.key,
+                    ", ".join(job.job_id for job in jobs),
                 )
             return jobs[-1:]  # the list is sorted newest first
 
@@ -197,7 +199,7 @@ class JobSearch:
         exhaustive: bool = False,
     ) -> list[BatchMediaProducingJob]:
         for number in itertools.count():
-            # Before the look: a job of the last moment must have had the time to show in it.
+            # Before the search: a job of the last moment must have had the time to show in it.
             left = seconds_left()
             try:
                 jobs = look()

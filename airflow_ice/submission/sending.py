@@ -90,7 +90,7 @@ class Intent:
     def before_send(self) -> None:
         """Return only where the bytes may go.
 
-        :raises IceTaskStoppedError: the task was told to stop.
+        :raises IceTaskStoppedError: the task was stopped.
         :raises IceTryReplacedError: another try has replaced this one.
         :raises IceSubmissionRecordError: the intent could not be checked.
         """
@@ -109,7 +109,7 @@ class Intent:
                 raise IceTryReplacedError(consequence=self._at_this_moment())
             self.write()
         if self._pauses.stopped():
-            raise IceTaskStoppedError("The task was told to stop before its job was sent")
+            raise IceTaskStoppedError("The task was stopped before its job was sent")
         self.sends_begun += 1
 
     def _so_far(self) -> str:
@@ -216,7 +216,7 @@ class Sender:
         task.
 
         :param findable: whether a retry surely gets at the job without the stored id.
-        :raises IceTryReplacedError: another try has replaced this one, and looks after the job.
+        :raises IceTryReplacedError: another try has replaced this one, and waits for the job.
         :raises IceSubmissionRecordError: it could not be stored; a retry finds the job.
         :raises NonRetryableIceSubmissionRecordError: it could not be stored, and a retry might
             submit a second job.
@@ -243,7 +243,7 @@ class Sender:
     def _intent(self, record: Record, *, certain: bool) -> Intent:
         if self._pauses.stopped():
             raise IceTaskStoppedError(
-                "The task was told to stop before its job was sent", submitted=_submitted(certain)
+                "The task was stopped before its job was sent", submitted=_submitted(certain)
             )
         consequence = "nothing was sent" if certain else "a job may have been created"
         return Intent(self._records, record, self._pauses, consequence)
@@ -308,7 +308,7 @@ class Sender:
         )
         if not self._pauses.pause(pause):
             raise IceTaskStoppedError(
-                "The task was told to stop before its job was sent", submitted=_submitted(certain)
+                "The task was stopped before its job was sent", submitted=_submitted(certain)
             ) from error
 
 

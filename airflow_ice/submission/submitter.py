@@ -44,7 +44,7 @@ class Submitter:
     :param store: the task instance's state store.
     :param longest_send: seconds that the bytes of one send and its reply can take at most.
     :param on_job: called with the job's id as soon as it is known, before it is stored.
-    :param stopped: whether the task was told to stop, after which nothing is sent.
+    :param stopped: whether the task was stopped, after which nothing is sent.
     :param clock: the module `time` by default.
     """
 
@@ -95,7 +95,7 @@ class Submitter:
             or its job cannot be found.
         :raises NonRetryableIceJobFailedError: the job has failed, and the policy is to fail.
         :raises NonRetryableIceInputsChangedError: the inputs changed, and the policy is to fail.
-        :raises IceTaskStoppedError: the task was told to stop; nothing was sent after that.
+        :raises IceTaskStoppedError: the task was stopped; nothing was sent after that.
         :raises IceError: the service refused, or could not be reached.
         """
         situation = self._situation(self._records.read())

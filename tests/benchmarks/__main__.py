@@ -30,8 +30,8 @@ DELAY = 0.02
 """Seconds that each answer takes at the least, about what a service in the same region takes."""
 
 SKIPPED = (
-    "At 10,000 waits only airflow-ice and its baseline are run: the others need a connection, or a megabyte, for each wait, and "
-    "what they cost at 1,000 is known by then."
+    "At 10,000 waits only airflow-ice and its baseline are run: the others need a connection, or a "
+    "megabyte, for each wait, and what they cost at 1,000 is known by then."
 )
 
 
@@ -112,7 +112,8 @@ def compare(*, quick: bool) -> None:
     results.sort(key=lambda result: (result.waits, result.interval))
     print(table(results), "\n")
     print(
-        f"{BURST[0][0][1]} jobs end at once, at {DEFAULT_REQUESTS_PER_SECOND:g} requests a second:\n"
+        f"{BURST[0][0][1]} jobs end at once, "
+        f"at {DEFAULT_REQUESTS_PER_SECOND:g} requests a second:\n"
     )
     print(table(bursts), "\n")
     print(verdicts(targets([*results, *bursts], import_ms())))
@@ -139,7 +140,8 @@ def main() -> None:
         "--seconds",
         type=float,
         default=120.0,
-        help="how long waits come and go in the soak test; the last ones take up to six minutes more",
+        help="how long waits come and go in the soak test; "
+        "the last ones take up to six minutes more",
     )
     parser.add_argument("--seed", type=int, default=None, help="of the soak test's faults")
     options = parser.parse_args()

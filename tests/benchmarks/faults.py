@@ -6,8 +6,14 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-THROTTLED = b'{"RequestId":"9D2A3B7C","Code":"Throttling.User","Message":"Request was denied due to user flow control.","HostId":"ice"}'
-BROKEN = b'{"RequestId":"9D2A3B7C","Code":"InternalError","Message":"The request processing has failed.","HostId":"ice"}'
+THROTTLED = (
+    b'{"RequestId":"9D2A3B7C","Code":"Throttling.User",'
+    b'"Message":"Request was denied due to user flow control.","HostId":"ice"}'
+)
+BROKEN = (
+    b'{"RequestId":"9D2A3B7C","Code":"InternalError",'
+    b'"Message":"The request processing has failed.","HostId":"ice"}'
+)
 GATEWAY = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 

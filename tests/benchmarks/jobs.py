@@ -94,7 +94,8 @@ def row_of(job_id: str) -> tuple[bytes, bytes]:
         for name in ("opening", "body", "ending")
     ]
     speech = [
-        f"Line {line} of the script that is spoken over the video, of about the length of a sentence."
+        f"Line {line} of the script that is spoken over the video, "
+        "of about the length of a sentence."
         for line in range(4)
     ]
     body = {

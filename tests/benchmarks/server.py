@@ -23,7 +23,10 @@ from tests.benchmarks import peer_replies
 from tests.benchmarks.faults import Faults, FaultSettings
 from tests.benchmarks.jobs import Book, Job, row_of
 
-NOT_FOUND = b'{"RequestId":"9D2A3B7C","Code":"ResourceNotFound","Message":"The specified job does not exist.","HostId":"ice"}'
+NOT_FOUND = (
+    b'{"RequestId":"9D2A3B7C","Code":"ResourceNotFound",'
+    b'"Message":"The specified job does not exist.","HostId":"ice"}'
+)
 REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -147,7 +150,10 @@ class Connection(asyncio.Protocol):
     def _send(self, status: int, body: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        head = f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
         self._transport.write(head.encode() + body)
 
 

@@ -164,7 +164,8 @@ class Soak:
         self.endings[ending] += 1
         if ending != case.expected or now < case.not_before:
             self.wrong.append(
-                f"{case.job} ended as {ending} at {now}, expected was {case.expected} from {case.not_before}"
+                f"{case.job} ended as {ending} at {now}, "
+                f"expected was {case.expected} from {case.not_before}"
             )
         if ending in {"finished", "given_up"}:
             self.latencies.append(now - case.not_before)
@@ -248,7 +249,8 @@ async def main(seconds: float, seed: int | None) -> int:
     log_as_a_triggerer()
     seed = random.randrange(10**6) if seed is None else seed
     print(
-        f"Soak: {WAITS} waits at a time for {seconds:g} s, limit {PER_SECOND:g} requests a second, seed {seed}.",
+        f"Soak: {WAITS} waits at a time for {seconds:g} s, "
+        f"limit {PER_SECOND:g} requests a second, seed {seed}.",
         flush=True,
     )
     taken: list[float] = []
@@ -273,13 +275,15 @@ async def main(seconds: float, seed: int | None) -> int:
         f"Faults: {stats['faults']}. Endings: {dict(soak.endings)}. Requests: {stats['requests']}."
     )
     print(
-        f"From end to event: p50 {quantile(soak.latencies, 0.5):.1f} s, p99 {quantile(soak.latencies, 0.99):.1f} s, "
-        f"max {quantile(soak.latencies, 1):.1f} s. Loop lag: p99 {lag.milliseconds(0.99):.0f} ms. Memory: {growth:+,.0f} kB."
+        f"From end to event: p50 {quantile(soak.latencies, 0.5):.1f} s, "
+        f"p99 {quantile(soak.latencies, 0.99):.1f} s, "
+        f"max {quantile(soak.latencies, 1):.1f} s. "
+        f"Loop lag: p99 {lag.milliseconds(0.99):.0f} ms. Memory: {growth:+,.0f} kB."
     )
     checks = {
         f"every wait ended as it should ({sum(soak.endings.values())})": not soak.wrong,
-        f"no request above the limit (in a second at most {most_in_a_second(arrivals)} came in)": not spacing_broken(
-            taken, PER_SECOND
+        f"no request above the limit (in a second at most {most_in_a_second(arrivals)} came in)": (
+            not spacing_broken(taken, PER_SECOND)
         )
         and most_in_a_second(arrivals) <= 1.1 * PER_SECOND + 1,
         "no task left": not left,

@@ -106,7 +106,7 @@ def running() -> Iterator[CaptureServer]:
             self.end_headers()
             self.wfile.write(answer.encode())
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -136,7 +136,10 @@ GROUPS = json.dumps(
     {"MediaGroupArray": [{"GroupName": "一", "MediaArray": ["m"]}], "SpeechTextArray": [ODD]}
 )
 SPORTS = json.dumps({"SportsCategory": "pingpong", "InputMedia": "http://b/a.mp4"})
-OUTPUT = '{"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/x y_{index}.mp4",\n "Count": 2, "Width": 1080, "Height": 1920}'
+OUTPUT = (
+    '{"MediaURL": "http://b.oss-cn-shanghai.aliyuncs.com/x y_{index}.mp4",\n "Count": 2,'
+    ' "Width": 1080, "Height": 1920}'
+)
 SCENE = (
     '{"MediaURL":"http://b.oss-cn-shanghai.aliyuncs.com/x_{index}.mp4","Width":1080,"Height":1920}'
 )

@@ -126,13 +126,8 @@ async def test_select_organize_and_edit_are_a_chain(ice: LocalIce, sdk: Sdk, kin
     sentences = result["textMatchMediaOutputList"][0]["textMatchMediaSentenceOutputList"]
     assert sentences[0]["text"] == "A new shop has opened nearby,"
     assert set(sentences[0]) == {"duration", "matchClipList", "text", "textId"}
-    assert set(sentences[0]["matchClipList"][0]) == {
-        "clipId",
-        "endTime",
-        "mediaId",
-        "score",
-        "startTime",
-    }
+    clip = {"clipId", "endTime", "mediaId", "score", "startTime"}
+    assert set(sentences[0]["matchClipList"][0]) == clip
 
     organized = sdk.client.submit_scene_timeline_organization_job(
         models.SubmitSceneTimelineOrganizationJobRequest(
@@ -238,6 +233,14 @@ def test_list_shows_rows_without_sub_jobs(ice: LocalIce, sdk: Sdk) -> None:
         "{}",
     )
     assert set(row.to_map()) == {
-        *("JobId", "JobType", "Status", "InputConfig", "OutputConfig", "UserData"),
-        *("Extend", "CreateTime", "ModifiedTime", "CompleteTime"),
+        "JobId",
+        "JobType",
+        "Status",
+        "InputConfig",
+        "OutputConfig",
+        "UserData",
+        "Extend",
+        "CreateTime",
+        "ModifiedTime",
+        "CompleteTime",
     }

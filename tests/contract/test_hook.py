@@ -482,7 +482,8 @@ def test_no_thread_is_left_for_each_hook() -> None:
                 IceHook(tries=1).get_batch_media_producing_job("j")
             except IceCredentialsError:
                 pass
-        print(len([thread for thread in threading.enumerate() if "APScheduler" in thread.name]), flush=True)
+        names = [thread.name for thread in threading.enumerate()]
+        print(len([name for name in names if "APScheduler" in name]), flush=True)
         os._exit(0)
     """
     environment = {**os.environ, "AIRFLOW_CONN_ICE_DEFAULT": json.dumps(fields)}

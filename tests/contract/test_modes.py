@@ -91,7 +91,7 @@ JOB_FAILED: dict[str, Any] = {
 }
 TIMED_OUT: dict[str, Any] = {
     "ends": "AirflowSensorTimeout",
-    "says": "goes on in ICE and stays billed",
+    "says": "keeps running in ICE and stays billed",
 }
 
 HISTORIES = [
@@ -747,6 +747,6 @@ def test_nothing_that_is_kept_or_logged_holds_a_secret(
 
 
 LEAKY = (
-    "Specified signature does not match our calculation. server StringToSign is [ACS3-HMAC-SHA256 c0ffee] server CanonicalRequest is "
-    "[POST / x-acs-security-token:tok3n]"
+    "Specified signature does not match our calculation. server StringToSign is "
+    "[ACS3-HMAC-SHA256 c0ffee] server CanonicalRequest is [POST / x-acs-security-token:tok3n]"
 )

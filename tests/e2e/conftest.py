@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A secret of its own, so that finding it in a log proves a leak and not a coincidence.
 SECRET = "testsecret-that-must-not-show"
-SCENARIOS = ("default", "failing", "half", "half_any", "throttled")
+SCENARIOS = ("default", "failing", "half", "half_any", "throttled", "watched")
+RENDERED = {"default", "watched"}
 
 
 SECONDS = 900
@@ -40,7 +41,7 @@ def ices() -> Iterator[dict[str, LocalIce]]:
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(
-                LocalIce(job_seconds=3.0, render=name == "default", access_key_secret=SECRET)
+                LocalIce(job_seconds=3.0, render=name in RENDERED, access_key_secret=SECRET)
             )
             for name in SCENARIOS
         }
@@ -56,6 +57,19 @@ def airflow(
     dags.mkdir()
     for source in (*(ROOT / "dags").glob("*.py"), *(ROOT / "tests/e2e/dags").glob("*.py")):
         shutil.copy(source, dags)
+    watched = (ROOT / "dags/ice_publish_whatever_ends.py").read_text()
+    for example, ours in (
+        # An account of its own: the other tests' jobs are none of this DAG's business.
+        ('"ice_default"', '"ice_watched"'),
+        ("POLL_SECONDS = 60", "POLL_SECONDS = 2"),
+        ('"published"', repr(str(folder / "published"))),
+        ("def ice_publish_whatever_ends", "def ice_publish_watched"),
+        ("\nice_publish_whatever_ends()", "\nice_publish_watched()"),
+        ("is_paused_upon_creation=True", "is_paused_upon_creation=False"),
+    ):
+        assert example in watched, example
+        watched = watched.replace(example, ours)
+    (dags / "ice_publish_watched.py").write_text(watched)
     connections = {
         f"ice_{name}": {
             "conn_type": "alibaba_ice",

@@ -104,15 +104,11 @@ def pictures(file: Path) -> tuple[int, int, int]:
         return video.width, video.height, len(list(container.decode(video=0)))
 
 
-@pytest.fixture(scope="module")
-def runs(
-    airflow: RealAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Run]:
-    """All chains, begun together, by name. Each test waits for its own."""
-    ice = ices["default"]
+def confs(ice: LocalIce) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the DAG and the params of each chain, by name."""
     clip = "0" * 32
     groups = [{"GroupName": "all", "MediaArray": [clip]}]
-    begun: dict[str, tuple[str, dict[str, Any]]] = {
+    return {
         "review": (
             REVIEW,
             {
@@ -142,8 +138,8 @@ def runs(
             CAMPAIGNS,
             {"campaigns": [campaign("one", 2, clip), campaign("two", 1, clip)]},
         ),
-        # A clip of the emulator's own bucket that is not there: the job is taken and then fails, as
-        # the service does.
+        # A clip of the emulator's own bucket that is not there: the job is accepted and then fails,
+        # as with the service.
         "one_bad": (
             CAMPAIGNS,
             {
@@ -154,8 +150,16 @@ def runs(
             },
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def runs(
+    airflow: RealAirflow, ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
+    """All chains, begun together, by name. Each test waits for its own."""
+    ice = ices["default"]
     found = {}
-    for name, (dag_id, conf) in begun.items():
+    for name, (dag_id, conf) in confs(ice).items():
         run_id = airflow.trigger(
             dag_id, {**conf, "publish_folder": str(tmp_path_factory.mktemp(name))}
         )

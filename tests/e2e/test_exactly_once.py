@@ -305,7 +305,7 @@ def marked_failed_while(state: str, words: str) -> Callable[[Task], None]:
         looks = task.sent()
         task.until(lambda: task.sent() > looks, "looked at again")
         task.mark_failed()
-        task.until(lambda: words in task.log, "saying that the job goes on")
+        task.until(lambda: words in task.log, "saying that the job keeps running")
         task.clear()
         task.until_waiting(state, tries=2)
         task.ice.unfreeze()
@@ -822,7 +822,7 @@ def test_a_task_that_is_told_to_stop_before_the_send_sends_nothing(told: Told) -
     assert_delivered(task, job)
     assert task.sent(HIGHLIGHTS) == 1
     assert task.row["try_number"] == 2
-    assert "told to stop before its job was sent" in task.log
+    assert "was stopped before its job was sent" in task.log
     assert "An earlier try created no job: submitting with the same key" in task.log
 
 

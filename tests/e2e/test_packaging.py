@@ -1,6 +1,5 @@
-"""The wheel and the sdist: what is in them, and that the wheel installs into an environment that has
-nothing else, where Airflow discovers it.
-"""
+"""The wheel and the sdist: what is in them, and that the wheel installs into an environment that
+has nothing else, where Airflow discovers it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class CredentialsServer:
                 with contextlib.suppress(OSError):  # the client has given up
                     self.wfile.write(content)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -109,7 +109,8 @@ async def test_fixed_credentials_are_so_asynchronously() -> None:
 
 def test_fixed_credentials_never_load_the_library() -> None:
     script = (
-        "import sys\nfrom airflow_ice.api.credentials import *\nfrom airflow_ice.api.signature import Credentials\n"
+        "import sys\nfrom airflow_ice.api.credentials import *\n"
+        "from airflow_ice.api.signature import Credentials\n"
         "FixedCredentials(Credentials('i', 's')).get()\nLibraryCredentials(lambda: None)\n"
         "sys.exit('alibabacloud_credentials' in sys.modules)"
     )
@@ -201,7 +202,8 @@ def refusal(source: LibraryCredentials) -> IceCredentialsError:
 
 
 def everything_shown(error: BaseException) -> str:
-    return f"{error} {error!r} {error.__dict__} {error.as_dict() if isinstance(error, IceCredentialsError) else ''} {error.__cause__}"
+    as_dict = error.as_dict() if isinstance(error, IceCredentialsError) else ""
+    return f"{error} {error!r} {error.__dict__} {as_dict} {error.__cause__}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""What a reply means for a download, without a network: the head of a reply, the end, the pauses."""
+"""What a reply means for a download, without a network: the head of a reply, the end, the
+pauses."""
 
 from __future__ import annotations
 
@@ -73,7 +74,7 @@ def test_it_does_not_start_over_for_ever() -> None:
     for _ in range(2):
         with pytest.raises(DownloadInterruptedError):
             download.begin(412, {}, b"")
-    with pytest.raises(IceDownloadError, match="begun 3 times: it has changed"):
+    with pytest.raises(IceDownloadError, match="started over 3 times: the file changed"):
         download.begin(412, {}, b"")
 
 

@@ -133,7 +133,8 @@ def test_every_error_carries_its_facts_and_speaks(kind: type[IceError]) -> None:
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_error_can_be_pickled_and_copied(kind: type[IceError]) -> None:
     error = made(kind)
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301 - our own bytes
+    pickled = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    for twin in (pickled, copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is kind
         assert twin.__dict__ == error.__dict__
         assert (str(twin), twin.args, twin.transient) == (str(error), error.args, error.transient)
@@ -473,7 +474,10 @@ def test_a_signature_mismatch_does_not_repeat_the_request() -> None:
 
 
 def test_the_older_signature_mismatch_does_not_either() -> None:
-    said = "Specified signature is not matched with our calculation. server string to sign is:POST&%2F&SecurityToken%3Dtoken"
+    said = (
+        "Specified signature is not matched with our calculation. "
+        "server string to sign is:POST&%2F&SecurityToken%3Dtoken"
+    )
     assert redact(said) == "Specified signature is not matched with our calculation."
 
 
@@ -485,18 +489,20 @@ def test_a_recommend_link_of_someone_else_loses_its_query() -> None:
 
 
 TOKEN = "CAISzwEkTOP"
+RETRIES_EXCEEDED = "HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: "
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        f"http://b.oss-cn-shanghai.aliyuncs.com/a.mp4?Expires=1&OSSAccessKeyId={TOKEN}&Signature={TOKEN}",
+        f"http://b.oss-cn-shanghai.aliyuncs.com/a.mp4?OSSAccessKeyId={TOKEN}&Signature={TOKEN}",
         f"http:/b.oss-cn-shanghai.aliyuncs.com/a.mp4?Signature={TOKEN}",
         f'"HTTPS://b/a.mp4?x-oss-signature={TOKEN}"',
         f"oss://b/a.mp4?Signature={TOKEN}",
-        f"HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /creds?token={TOKEN}&x=1 (Caused by NewConnectionError)",
-        f"HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /creds?{TOKEN} (Caused by NewConnectionError)",
-        f"Invalid URL 'creds?token={TOKEN}': No scheme supplied. Perhaps you meant https://creds?token={TOKEN}?",
+        f"{RETRIES_EXCEEDED}/creds?token={TOKEN}&x=1 (Caused by NewConnectionError)",
+        f"{RETRIES_EXCEEDED}/creds?{TOKEN} (Caused by NewConnectionError)",
+        f"Invalid URL 'creds?token={TOKEN}': No scheme supplied. "
+        f"Perhaps you meant https://creds?token={TOKEN}?",
         f"No connection adapters were found for 'localhost:80/creds?token={TOKEN}'",
         f"x-acs-security-token:{TOKEN}",
         f"x-acs-bearer-token: {TOKEN}",
@@ -617,10 +623,10 @@ def test_an_input_error_survives_a_value_that_cannot_be_pickled() -> None:
 
 
 def test_what_a_failure_means_for_the_paid_job() -> None:
-    assert "goes on in ICE and stays billed" in str(
+    assert "keeps running in ICE and stays billed" in str(
         IceTransportError("m", action="GetBatchMediaProducingJob")
     )
-    assert "goes on in ICE and stays billed" in str(
+    assert "keeps running in ICE and stays billed" in str(
         IceTransportError("m", action="GetMediaProducingJob")
     )
     assert "job" not in str(IceTransportError("m", action="GetMediaInfo")).lower()

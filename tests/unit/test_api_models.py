@@ -137,7 +137,8 @@ class TestTheDocumentationsSample:
                 project_id="****7cc47fe04eaa81bd853acb6a****",
                 duration=24.5,
                 error_code="InvalidMaterial.NotFound",
-                error_message='The specified clips id not found:["****30d0b5e871eebb2ff7f6c75a****"]',
+                error_message="The specified clips id not found:"
+                '["****30d0b5e871eebb2ff7f6c75a****"]',
             ),
         )
 

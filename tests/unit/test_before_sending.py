@@ -429,11 +429,13 @@ def test_what_is_a_clip(
                     ]
                 }
             },
-            "InputConfig.MediaGroupArray[0].Splitmode is a key that no API page names (did you mean SplitMode?)",
+            "InputConfig.MediaGroupArray[0].Splitmode is a key that no API page names "
+            "(did you mean SplitMode?)",
         ),
         (
             {"editing_config": '{"SpechConfig": {}}'},
-            "EditingConfig.SpechConfig is a key that no API page names (did you mean SpeechConfig?)",
+            "EditingConfig.SpechConfig is a key that no API page names "
+            "(did you mean SpeechConfig?)",
         ),
         (
             {"editing_config": {"SpeechConfig": {"Speed": 2}}},

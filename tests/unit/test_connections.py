@@ -174,7 +174,7 @@ def test_a_host_alone_names_the_region() -> None:
     [
         ({"region": "cn-beijing"}, "alibaba_ice", "write `region_id`; it is read as region_id"),
         ({"region": "cn-beijing"}, None, "write `region_id`"),
-        ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "is ignored beside it"),
+        ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "`region` is ignored"),
         ({"regionid": "cn-beijing"}, "alibaba_ice", "(did you mean region_id?); it is ignored"),
         ({"timeout": 3}, "alibaba_ice", "extra `timeout` is not a setting here"),
         ({"read_timout": 3}, "alibaba_cloud", "(did you mean read_timeout?)"),
@@ -228,7 +228,10 @@ def test_white_space_that_was_copied_along_is_not_part_of_a_key() -> None:
 
 
 def test_from_a_uri() -> None:
-    uri = f"alibaba-ice://testid:{SECRET}@127.0.0.1:8765/?region_id=cn-beijing&read_timeout=3&max_requests_per_second=50"
+    uri = (
+        f"alibaba-ice://testid:{SECRET}@127.0.0.1:8765/"
+        "?region_id=cn-beijing&read_timeout=3&max_requests_per_second=50"
+    )
     connection = Connection.from_uri(uri, conn_id="ice_default")
     assert connection.conn_type == "alibaba_ice"
     found = read_airflow(connection)
@@ -350,7 +353,8 @@ def test_the_library_accepts_what_it_is_given(tmp_path: Path) -> None:
         import json, os, sys
         from airflow_ice.connections import read_connection
         for kind, extra in json.loads(sys.argv[1]).items():
-            found = read_connection(login="id", password="secret", host=None, extra={"credential_type": kind, **extra})
+            extra = {"credential_type": kind, **extra}
+            found = read_connection(login="id", password="secret", host=None, extra=extra)
             assert found._library_client() is not None, kind
             print(kind, flush=True)
         os._exit(0)

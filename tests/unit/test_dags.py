@@ -1,6 +1,5 @@
-"""The example DAGs import cleanly: no warning, no error, nothing heavy; and each says in the UI what
-it is for.
-"""
+"""The example DAGs import cleanly: no warning, no error, nothing heavy; and each says in the UI
+what it is for."""
 
 from __future__ import annotations
 

@@ -191,10 +191,18 @@ def test_keep_names_the_address_and_the_login_and_stays_until_ctrl_c(
 
     monkeypatch.setattr("airflow_ice.demo.run.time.sleep", sleep)
     shown = io.StringIO()
-    _keep(airflow, Console(file=shown, width=200))
+    _keep(airflow, "manual__1+00:00", Console(file=shown, width=200))
     assert len(slept) == 3
     before, after = shown.getvalue().split("videos stay.")
-    for word in (airflow.url, "user admin", "password admin", "Ctrl-C stops Airflow", "removes"):
+    page = f"{airflow.url}/dags/{DAG_ID}/runs/manual__1%2B00%3A00/plugin/ice-videos-of-run"
+    for word in (
+        airflow.url,
+        page,
+        "user admin",
+        "password admin",
+        "Ctrl-C stops Airflow",
+        "removes",
+    ):
         assert word in before
     assert after == "\n\nStopping Airflow and the local ICE; this takes a few seconds.\n"
 
@@ -215,7 +223,7 @@ def test_the_demos_own_clips_can_be_used(clips: Path) -> None:
 def test_each_clip_that_cannot_be_used_is_named_with_its_reason(
     clips: Path, tmp_path: Path
 ) -> None:
-    whole = (clips / "opening" / "gradients-warm.mp4").read_bytes()
+    whole = (clips / "opening" / "sunrise.mp4").read_bytes()
     (tmp_path / "good.mp4").write_bytes(whole)
     (tmp_path / "cut off.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mov").write_text("no video")

@@ -45,9 +45,14 @@ def test_every_job_type_is_of_one_action_and_of_the_documented_nine() -> None:
     assert [job_type for job_type, times in Counter(JOB_TYPES).items() if times > 1] == []
     # The values of JobType on the page of GetBatchMediaProducingJob.
     assert set(JOB_TYPES) == {
-        *("Script", "Smart_Mix", "Sports_Highlights", "Screen_Media_Highlights"),
-        *("Smart_Mix_Media_Select", "Screen_Media_Highlights_Media_Select"),
-        *("Smart_Mix_Timeline_Organize", "Screen_Media_Highlights_Timeline_Organize"),
+        "Script",
+        "Smart_Mix",
+        "Sports_Highlights",
+        "Screen_Media_Highlights",
+        "Smart_Mix_Media_Select",
+        "Screen_Media_Highlights_Media_Select",
+        "Smart_Mix_Timeline_Organize",
+        "Screen_Media_Highlights_Timeline_Organize",
         "Scene_Batch_Editing",
     }
     for row in SUBMIT_ACTIONS.values():

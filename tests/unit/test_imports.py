@@ -4,6 +4,7 @@ load."""
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -28,9 +29,24 @@ def fresh(code: str) -> None:
     environment = {
         "AIRFLOW_HOME": os.environ["AIRFLOW_HOME"],  # the tests' own
         "PATH": "/usr/bin:/bin",
-        "AIRFLOW_CONN_ICE_DEFAULT": '{"conn_type": "alibaba_ice", "login": "i", "password": "secret", "host": "http://127.0.0.1:9"}',
-        "AIRFLOW_CONN_ROLE": '{"conn_type": "alibaba_ice", "extra": {"credential_type": "credentials_uri",'
-        ' "credentials_uri": "http://127.0.0.1:9/"}, "host": "http://127.0.0.1:9"}',
+        "AIRFLOW_CONN_ICE_DEFAULT": json.dumps(
+            {
+                "conn_type": "alibaba_ice",
+                "login": "i",
+                "password": "secret",
+                "host": "http://127.0.0.1:9",
+            }
+        ),
+        "AIRFLOW_CONN_ROLE": json.dumps(
+            {
+                "conn_type": "alibaba_ice",
+                "extra": {
+                    "credential_type": "credentials_uri",
+                    "credentials_uri": "http://127.0.0.1:9/",
+                },
+                "host": "http://127.0.0.1:9",
+            }
+        ),
     }
     lines = f"""
 import sys
@@ -53,7 +69,8 @@ from airflow.sdk import DAG
 assert not heavy(), heavy()
 with DAG("d"):
     done = airflow_ice.sensors.IceBatchMediaProducingJobSensor(task_id="wait", job_id="j")
-    airflow_ice.operators.IceGetBatchMediaProducingJobOperator(task_id="collect", job_id=done.output)
+    collect = airflow_ice.operators.IceGetBatchMediaProducingJobOperator
+    collect(task_id="collect", job_id=done.output)
 airflow_ice.hooks.IceHook()
 airflow_ice.triggers.IceBatchMediaProducingJobTrigger(
     job_id="j", ice_conn_id="c", poke_interval=1, started_at=0, deadline=1
@@ -179,6 +196,11 @@ def test_the_rooms_of_the_emulator_import_one_way(path: Path) -> None:
 def test_each_file_of_the_emulator_is_in_a_room_or_is_a_door() -> None:
     doors = {path.name for path in EMULATOR_FILES if len(path.parts) == 2}
     assert doors == {
-        *("__init__.py", "banner.py", "control.py", "emulator.py", "local.py", "server.py")
+        "__init__.py",
+        "banner.py",
+        "control.py",
+        "emulator.py",
+        "local.py",
+        "server.py",
     }
     assert {path.parts[1] for path in EMULATOR_FILES if len(path.parts) == 3} == set(ROOMS[1:])

@@ -285,8 +285,9 @@ def test_a_list_may_be_the_return_value_for_mapped_tasks(
 
 
 def test_an_unknown_return_is_refused_while_the_dag_is_parsed() -> None:
+    unknown: Any = "videos"
     with pytest.raises(IceInputError, match="returns"):
-        IceGetBatchMediaProducingJobOperator(task_id="c", job_id="j", returns="videos")  # type: ignore[arg-type]
+        IceGetBatchMediaProducingJobOperator(task_id="c", job_id="j", returns=unknown)
 
 
 # Whether it is enough
@@ -432,15 +433,13 @@ def test_job_id_and_friends_are_templated() -> None:
         "require",
     }
     assert set(IceSubmitBatchMediaProducingJobOperator.template_fields) >= {
-        *(
-            "input_config",
-            "output_config",
-            "editing_config",
-            "template_config",
-            "user_data",
-            "ice_conn_id",
-            "region_id",
-        )
+        "input_config",
+        "output_config",
+        "editing_config",
+        "template_config",
+        "user_data",
+        "ice_conn_id",
+        "region_id",
     }
 
 

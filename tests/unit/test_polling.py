@@ -75,7 +75,10 @@ async def test_logs_show_the_progress_of_jobs_that_the_list_serves() -> None:
     for log in logs.values():
         told = [line for line in log.lines if line.startswith("2 of 3 sub-jobs done, 1 failed, ")]
         assert [line.split(", ")[2].split(" (")[0] for line in told] == [
-            *("1 min", "3 min", "7 min", "15 min")
+            "1 min",
+            "3 min",
+            "7 min",
+            "15 min",
         ]
     # A Get for each heartbeat and each end, and few to check the list.
     assert world.ice.count(GET) <= 50 * (1 + 4 + 1) + 4 * 1200 / 9
@@ -625,7 +628,8 @@ async def test_errors_that_waits_keep_hold_no_pages_and_no_other_waits() -> None
     await world.all(*(world.wait(name, limit=200) for name in names(8)))
     assert len(met) > 10
     of_waits = [error for error in met if error.action == GET]
-    assert not [error for error in of_waits if error.__traceback__ or error.__cause__.__traceback__]  # type: ignore[union-attr]
+    causes = [error.__cause__ for error in of_waits]
+    assert not [error for error in (*of_waits, *causes) if error is None or error.__traceback__]
 
 
 # Each wait for itself

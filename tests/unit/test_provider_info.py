@@ -130,8 +130,11 @@ def fresh(code: str) -> str:
 
 def test_reading_it_imports_nothing_of_airflow() -> None:
     fresh(
-        "import sys; from airflow_ice.get_provider_info import get_provider_info; get_provider_info();"
-        "assert not [name for name in sys.modules if name == 'airflow' or name.startswith(('airflow.', 'httpx', 'alibabacloud'))]"
+        "import sys; from airflow_ice.get_provider_info import get_provider_info\n"
+        "get_provider_info()\n"
+        "first = {name.split('.')[0] for name in sys.modules}\n"
+        "assert not [name for name in first if name in {'airflow', 'httpx'}"
+        " or name.startswith('alibabacloud')]"
     )
 
 
@@ -144,10 +147,12 @@ def test_airflow_loads_the_hook_and_its_form_without_a_warning() -> None:
         from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
         hook = ProvidersManagerTaskRuntime().hooks["alibaba_ice"]
-        assert (hook.hook_class_name, hook.connection_id_attribute_name) == ("airflow_ice.hooks.IceHook", "ice_conn_id")
+        assert hook.hook_class_name == "airflow_ice.hooks.IceHook"
+        assert hook.connection_id_attribute_name == "ice_conn_id"
         assert hook.connection_testable
         manager = ProvidersManager()
-        print(len([name for name in manager.connection_form_widgets if name.startswith("extra__alibaba_ice__")]))
+        prefix = "extra__alibaba_ice__"
+        print(len([name for name in manager.connection_form_widgets if name.startswith(prefix)]))
         assert manager.field_behaviours["alibaba_ice"]["relabeling"]["login"] == "AccessKey ID"
         assert manager.providers["airflow-ice"].data["name"] == "Alibaba Cloud ICE"
         """

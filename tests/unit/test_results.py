@@ -58,7 +58,10 @@ def test_a_job_without_one_pushes_no_null(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_signed_url_in_a_selection_lands_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    signed = "http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4?Expires=1&OSSAccessKeyId=id&Signature=secret"
+    signed = (
+        "http://bucket.oss-cn-shanghai.aliyuncs.com/a.mp4"
+        "?Expires=1&OSSAccessKeyId=id&Signature=secret"
+    )
     found = {
         "list": [{"url": signed, "score": -0.2, "plain": "http://a.example/x?page=2", "none": None}]
     }

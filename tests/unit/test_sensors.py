@@ -54,7 +54,8 @@ def test_what_is_templated() -> None:
     sensor = IceBatchMediaProducingJobSensor(
         task_id="w", job_id="{{ j }}", ice_conn_id="{{ c }}", region_id="{{ r }}"
     )
-    sensor.render_template_fields({"j": "job-7", "c": "other", "r": "cn-beijing"})  # type: ignore[typeddict-unknown-key]
+    values: Any = {"j": "job-7", "c": "other", "r": "cn-beijing"}
+    sensor.render_template_fields(values)
     assert (sensor.job_id, sensor.ice_conn_id, sensor.region_id) == ("job-7", "other", "cn-beijing")
 
 
@@ -68,7 +69,8 @@ def test_deferrable_is_airflows_own_default(value: str | None, deferrable: str) 
     }
     code = """if True:
         from airflow_ice.sensors import IceBatchMediaProducingJobSensor as Sensor
-        print(Sensor(task_id="w", job_id="j").deferrable, Sensor(task_id="x", job_id="j", deferrable=True).deferrable)
+        deferred = Sensor(task_id="x", job_id="j", deferrable=True)
+        print(Sensor(task_id="w", job_id="j").deferrable, deferred.deferrable)
     """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment

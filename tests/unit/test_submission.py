@@ -998,7 +998,7 @@ def test_a_task_that_was_told_to_stop_sends_nothing_any_more(world: MakeWorld) -
 
     here.ice.sleep = sleep  # type: ignore[method-assign]
     here.ice.install(pytest.MonkeyPatch())
-    with pytest.raises(IceError, match="told to stop"):
+    with pytest.raises(IceError, match="was stopped"):
         here.run()
     assert here.ice.sends == 1
 

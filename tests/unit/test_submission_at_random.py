@@ -45,8 +45,15 @@ from tests.memory_ice import (
 RETRIES = 3
 HIGHLIGHTS = {"MediaArray": ["a"]}
 FAULTS = [
-    *("ok", "refused", "throttled", "lost_before", "lost_after"),
-    *("gateway_before", "gateway_after", "silent_before", "silent_after"),
+    "ok",
+    "refused",
+    "throttled",
+    "lost_before",
+    "lost_after",
+    "gateway_before",
+    "gateway_after",
+    "silent_before",
+    "silent_after",
 ]
 MOMENTS = ["in_limiter", "before_submit", "after_submit", "at_set", "after_set", "on_list"]
 TROUBLES = [
@@ -239,7 +246,7 @@ class OneTaskInstance(RuleBasedStateMachine):
 
         def before_submit() -> None:
             assert self.operator
-            assert not self.operator._killed, "a task that was told to stop has sent"
+            assert not self.operator._killed, "a task that was stopped has sent"
             at("before_submit")()
 
         self.ice.before_submit = before_submit

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND: Final = 25
 _SHRINK: Final = 4
 _NAME_CHARACTERS: Final = 20
+_NAME_TOP: Final = 0.3
+"""Below the title of a video, which the emulator draws at the top."""
 
 # Red, green and blue as formulas of x and y (0 to 1 from the top left) and T (seconds). The layers
 # of a scene are told apart in st(0): the first whose condition holds.
@@ -80,7 +82,7 @@ def make_scene(
         options = {"preset": "veryfast", "crf": "23"}
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        label = Label(name, cell_size(width, height, _NAME_CHARACTERS), top=0.08)
+        label = Label(name, cell_size(width, height, _NAME_CHARACTERS), top=_NAME_TOP)
         count = round(seconds * FRAMES_PER_SECOND)
         frames = _frames(scene, width, height, count)
         for number, frame in enumerate(labelled(frames, [label])):

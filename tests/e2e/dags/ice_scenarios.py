@@ -33,8 +33,8 @@ def ice_scenarios() -> None:
         ice_conn_id=CONNECTION,
         input_config={"MediaGroupArray": [{"GroupName": "one", "MediaArray": ["0" * 32]}]},
         output_config=(
-            '{"MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/video_{index}.mp4", "Count": {{ params.count }},'
-            ' "Width": 320, "Height": 180, "FixedDuration": 1}'
+            '{"MediaURL": "http://bucket.oss-cn-shanghai.aliyuncs.com/video_{index}.mp4",'
+            ' "Count": {{ params.count }}, "Width": 320, "Height": 180, "FixedDuration": 1}'
         ),
     )
     waits = [

@@ -1,0 +1,135 @@
+"""What a watcher remembers in Airflow's asset state store.
+
+Airflow persists an event a second or two after the trigger has yielded it. A record that is stored
+at once would say that an event was told which a crash then loses. So a record waits for one poll,
+and for `PERSISTED_AFTER`. What could not be read never means that there is nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from airflow_ice.watching import Ledger
+
+log = logging.getLogger(__name__)
+
+PERSISTED_AFTER: Final = 10.0
+"""Seconds after which Airflow has persisted an event."""
+
+LONGEST_PAUSE: Final = 300.0
+"""Seconds at most between tries to read what is remembered."""
+
+
+class AsyncStore(Protocol):
+    """As much of Airflow's `AssetStateStoreAccessor` as is used."""
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default where there is none."""
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Store a value."""
+
+
+def key_of(*parts: str | None) -> str:
+    """Return the key of a memory: 32 characters, for any parts."""
+    text = "\0".join("" if part is None else part for part in parts)
+    return f"ice_batch_jobs_{hashlib.sha256(text.encode()).hexdigest()[:17]}"
+
+
+def stores_of(store: Any) -> list[AsyncStore]:
+    """Return a store for each asset that a trigger watches.
+
+    Airflow 3.3 gives a trigger of several assets one accessor that refuses `get`
+    (apache/airflow#71460), and no public way to its parts.
+
+    :param store: what the triggerer has set; None outside of an AssetWatcher.
+    """
+    if store is None:
+        return []
+    parts = [*getattr(store, "_by_name", {}).values(), *getattr(store, "_by_uri", {}).values()]
+    return parts or [store]
+
+
+class WatcherMemory:
+    """Reads and stores the record of one watcher; with several assets, a copy in each.
+
+    :param stores: of the assets; none for a memory that a restart ends.
+    :param key: see `key_of`.
+    """
+
+    def __init__(self, stores: Sequence[AsyncStore], key: str) -> None:
+        self._stores = stores
+        self._key = key
+        self._stored: dict[str, Any] | None = None
+        self._waiting: tuple[dict[str, Any], float] | None = None
+
+    async def load(self, first: Ledger) -> Ledger:
+        """Return the ledger that is remembered, or the first one where there is none.
+
+        It does not return before that is known.
+        """
+        if not self._stores:
+            log.warning(
+                "This trigger is not of an AssetWatcher, so nothing is remembered: what ends while "
+                "it does not run is not told."
+            )
+            return first
+        pause = 1.0
+        while True:
+            try:
+                return await self._load_once(first)
+            except Exception as cause:  # noqa: BLE001 - the trigger must not leave run()
+                log.warning(
+                    "What is remembered of the batch jobs could not be read (%s: %s). No event is "
+                    "told until it is; next try in %.0f s. If it stays so, delete the key %s from "
+                    "the state store of the asset: the watcher then starts from now on, or from "
+                    "its `since`.",
+                    *(type(cause).__name__, cause, pause, self._key),
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _load_once(self, first: Ledger) -> Ledger:
+        for store in self._stores:
+            if (record := await store.aget(self._key)) is not None:
+                self._stored = record
+                return Ledger.of_record(record)
+        # Where a first start began is known from its first moment, whatever ICE says.
+        await self._write(first.record())
+        return first
+
+    def note(self, ledger: Ledger) -> None:
+        """Remember what has been told by now, once Airflow has persisted it.
+
+        What waits already is not replaced: it would never be old enough.
+        """
+        if self._waiting is None:
+            self._waiting = (ledger.record(), asyncio.get_running_loop().time())
+
+    async def store(self) -> None:
+        """Store what is old enough. A failure is logged, and the next poll tries again."""
+        if self._waiting is None:
+            return
+        record, noted_at = self._waiting
+        if asyncio.get_running_loop().time() - noted_at < PERSISTED_AFTER:
+            return
+        self._waiting = None
+        if record == self._stored:
+            return
+        try:
+            await self._write(record)
+        except Exception as cause:  # noqa: BLE001 - the trigger must not leave run()
+            log.warning(
+                "What was told could not be stored (%s: %s). After a restart it is told twice.",
+                type(cause).__name__,
+                cause,
+            )
+
+    async def _write(self, record: dict[str, Any]) -> None:
+        for store in self._stores:
+            await store.aset(self._key, record)
+        self._stored = record

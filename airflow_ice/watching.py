@@ -1,0 +1,294 @@
+"""Pure: which batch jobs of an account have ended, and which of these ends have been told.
+
+ListBatchMediaProducingJobs filters by creation time only, so a watermark alone cannot say what is
+new: jobs end in any order. The ledger therefore keeps a time and two sets of ids:
+
+* every job created before `since` is settled, except those in `open`
+* of the jobs created at `since` or later, those in `settled` are settled
+
+A job is settled when its end was told, or needs no telling. `since` moves up so that the two sets
+are small together: never more ids than jobs are running, and those of the last minutes. A job that
+hangs for months costs one id, not all that ended after it.
+
+An id leaves the ledger only when it is settled, so no end is lost; one may be told twice (after a
+crash), which consumers see by the job id.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Self
+
+from airflow_ice.api.models import BatchMediaProducingJob, parsed
+from airflow_ice.api.redaction import publishable
+
+ENDED: Final = ("Finished", "Failed")
+
+LIST_LAG: Final = 600.0
+"""Seconds of creation time below the newest job that the watermark stays behind: the list may show
+a job late. How late is documented nowhere."""
+
+LOOK_BACK: Final = 86_400.0
+"""Seconds before the first start from which jobs are listed. Older ones are found if they run."""
+
+CLOCK_SKEW: Final = 60.0
+"""Seconds by which the clocks of ICE and of the triggerer may differ."""
+
+MOST_IDS: Final = 1_000
+"""Ids in a record. Airflow warns of values above 64 KB (`[state_store]
+max_value_storage_bytes`)."""
+
+KNOWN_FOR: Final = 366 * 86_400.0
+"""Seconds after its creation at which ICE no longer knows a job (GetBatchMediaProducingJob)."""
+
+OUR_KEY: Final = "airflow_ice"
+_ADDRESSES: Final = frozenset({"NotifyAddress", "RegisterMediaNotifyAddress"})
+_VERSION: Final = 1
+
+
+class UnreadableRecordError(ValueError):
+    """What is stored is no record of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which ended jobs are told.
+
+    :param statuses: of `Finished` and `Failed`.
+    :param job_types: None for all.
+    :param user_data_contains: a text that UserData contains, or fields that it has with these
+        values; None for all.
+    """
+
+    statuses: tuple[str, ...] = ENDED
+    job_types: tuple[str, ...] | None = None
+    user_data_contains: str | Mapping[str, Any] | None = None
+
+    def may_match(self, job: BatchMediaProducingJob) -> bool:
+        """Tell whether a job, as a list shows it, may be told once it has ended.
+
+        What a list leaves out is decided by Get.
+        """
+        return self._type_matches(job, unknown=True) and self._data_matches(job, unknown=True)
+
+    def matches(self, job: BatchMediaProducingJob) -> bool:
+        """Tell whether an ended job, as Get shows it, is told."""
+        return (
+            job.status in self.statuses
+            and self._type_matches(job, unknown=False)
+            and self._data_matches(job, unknown=False)
+        )
+
+    def _type_matches(self, job: BatchMediaProducingJob, *, unknown: bool) -> bool:
+        if self.job_types is None:
+            return True
+        return unknown if job.job_type is None else job.job_type in self.job_types
+
+    def _data_matches(self, job: BatchMediaProducingJob, *, unknown: bool) -> bool:
+        wanted = self.user_data_contains
+        if wanted is None:
+            return True
+        if job.user_data is None:
+            return unknown
+        if isinstance(wanted, str):
+            return wanted in job.user_data
+        found = parsed(job.user_data)
+        return isinstance(found, dict) and all(
+            name in found and found[name] == value for name, value in wanted.items()
+        )
+
+
+@dataclass
+class Ledger:
+    """Which ends have been told. All times are epoch seconds.
+
+    :param since: creation time; see the module.
+    :param open: jobs created before `since` that are not settled, with their creation times.
+    :param settled: jobs created at `since` or later that are settled, with their creation times.
+    :param started_at: of a first start whose first poll is still to come: what had ended before is
+        not told.
+    """
+
+    since: float
+    open: dict[str, float] = field(default_factory=dict)
+    settled: dict[str, float] = field(default_factory=dict)
+    started_at: float | None = None
+    _pending: dict[str, float] = field(default_factory=dict)
+    _running: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def first(cls, now: float, since: float | None) -> Self:
+        """Return the ledger of a first start.
+
+        :param since: jobs created since then; None for the jobs that end from now on.
+        """
+        return cls(now - LOOK_BACK, started_at=now) if since is None else cls(since)
+
+    @classmethod
+    def of_record(cls, record: object) -> Self:
+        """Return the ledger that was stored.
+
+        :raises UnreadableRecordError: it is none, or of a newer version.
+        """
+        match record:
+            case {
+                "version": 1,
+                "since": int() | float() as since,
+                "open": dict() as open_,
+                "settled": dict() as settled,
+                "started_at": int() | float() | None as started_at,
+            } if _are_times(open_) and _are_times(settled):
+                return cls(float(since), dict(open_), dict(settled), started_at)
+        raise UnreadableRecordError("what is stored is no record of version 1")
+
+    def record(self) -> dict[str, Any]:
+        """Return what is stored: plain JSON, bounded in size."""
+        since, open_, settled = self.since, self.open, self.settled
+        if len(open_) + len(settled) > MOST_IDS:
+            # Back to the oldest unsettled job: then the newest settled ids may be left out, and a
+            # restart tells those that were twice.
+            since = min((since, *open_.values()))
+            open_ = {}
+            newest = sorted(settled, key=lambda job_id: settled[job_id])[-MOST_IDS:]
+            settled = {job_id: settled[job_id] for job_id in newest}
+        return {
+            "version": _VERSION,
+            "since": since,
+            "open": dict(open_),
+            "settled": dict(settled),
+            "started_at": self.started_at,
+        }
+
+    def take(
+        self, rows: Iterable[BatchMediaProducingJob], selection: Selection, now: float
+    ) -> None:
+        """Take what the list shows of the jobs created at `since` or later.
+
+        :param now: stands in for a creation time that the list leaves out.
+        """
+        self._pending, self._running = {}, {}
+        for row in rows:
+            created = epoch(row.create_time, now)
+            if not row.job_id or created < self.since or not selection.may_match(row):
+                continue
+            if row.job_id in self.settled or row.job_id in self.open:
+                continue
+            if row.status not in ENDED:
+                self._running[row.job_id] = created
+            elif self._ended_before_start(row):
+                self.settled[row.job_id] = created
+            else:
+                self._pending[row.job_id] = created
+
+    def adopt(
+        self, rows: Iterable[BatchMediaProducingJob], selection: Selection, now: float
+    ) -> None:
+        """Take the jobs that were running at a first start, however old they are."""
+        for row in rows:
+            if selection.may_match(row) and (created := epoch(row.create_time, now)) < self.since:
+                self.open.setdefault(row.job_id, created)
+
+    def _ended_before_start(self, row: BatchMediaProducingJob) -> bool:
+        ended = row.complete_time or row.modified_time
+        if self.started_at is None or ended is None:
+            return False
+        return ended.timestamp() < self.started_at - CLOCK_SKEW
+
+    def unconfirmed(self, running: Iterable[str]) -> list[str]:
+        """Return the jobs that seem to have ended, the oldest first.
+
+        :param running: those in `open` that a list shows as running.
+        """
+        still = set(running)
+        found = {
+            **{job_id: at for job_id, at in self.open.items() if job_id not in still},
+            **self._pending,
+        }
+        return sorted(found, key=lambda job_id: (found[job_id], job_id))
+
+    def settle(self, job_id: str) -> None:
+        """Note that a job was told, or needs no telling."""
+        if self.open.pop(job_id, None) is None:
+            for jobs in (self._pending, self._running):
+                if (created := jobs.pop(job_id, None)) is not None:
+                    self.settled[job_id] = created
+
+    def created(self, job_id: str) -> float | None:
+        """Return when an unsettled job was created."""
+        for jobs in (self.open, self._pending, self._running):
+            if job_id in jobs:
+                return jobs[job_id]
+        return None
+
+    def advance(self, seen: Sequence[float]) -> None:
+        """Move `since` to where the fewest ids are left.
+
+        :param seen: creation times that the list has shown, ascending. It may show newer jobs, too,
+            but no older ones.
+        """
+        unsettled = {**self.open, **self._pending, **self._running}
+        since = self._best_since(seen, sorted(unsettled.values()))
+        self.open = {job_id: at for job_id, at in unsettled.items() if at < since}
+        self.settled = {job_id: at for job_id, at in self.settled.items() if at >= since}
+        self.since, self.started_at = since, None
+        self._pending = self._running = {}
+
+    def _best_since(self, seen: Sequence[float], unsettled: Sequence[float]) -> float:
+        if not seen:
+            return self.since
+        most = seen[-1] - LIST_LAG
+        settled = sorted(self.settled.values())
+
+        def cost(since: float) -> tuple[int, float]:
+            below = bisect_left(unsettled, since)
+            return below + len(settled) - bisect_left(settled, since), -since
+
+        choices = {self.since, *(at for at in seen if self.since < at <= most)}
+        if most > self.since:
+            choices.add(most)
+        return min(choices, key=cost)
+
+
+def _are_times(ids: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(at, (int, float)) for key, at in ids.items())
+
+
+def epoch(time: datetime | None, otherwise: float) -> float:
+    """Return a time of the wire in epoch seconds."""
+    return otherwise if time is None else time.timestamp()
+
+
+def payload(
+    job: BatchMediaProducingJob, *, ice_conn_id: str, region_id: str | None
+) -> dict[str, Any]:
+    """Return the payload of a job's event: plain JSON, ids and times, no configs, no signed URL.
+
+    :param region_id: where the job was shown as ended; None where that is no region.
+    """
+    user_data = parsed(job.user_data)
+    own = user_data if isinstance(user_data, dict) else {}
+    left_out = {OUR_KEY, *_ADDRESSES}  # an address of a receiver may hold a secret
+    return {
+        "job_id": job.job_id,
+        "ice_conn_id": ice_conn_id,
+        "region_id": region_id,
+        "status": job.status,
+        "job_type": job.job_type,
+        "user_data": publishable({key: own[key] for key in own if key not in left_out}),
+        "create_time": job.create_time.isoformat() if job.create_time else None,
+        "complete_time": job.complete_time.isoformat() if job.complete_time else None,
+    }
+
+
+def memory_name(name: str, selection: Selection) -> str:
+    """Return what tells this memory from those of other watchers of an asset: a name that the user
+    gave, else what is selected.
+    """
+    if name:
+        return name
+    parts = [selection.statuses, selection.job_types, selection.user_data_contains]
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,106 @@
+"""Publish the videos of every Alibaba Cloud ICE batch job that ends, whoever submitted it: a web
+shop, the console, another team.
+
+    (a job ends) --> ended_jobs --> collect --> videos --> publish
+                                    (one task a job)       (one task a video)
+
+No task waits: a watcher in the triggerer polls the account, one request a minute. Unpause this DAG
+to start; the jobs that end from then on are published. It runs against the real service and
+against the local emulator alike: only the connection differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, AssetWatcher, dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
+from airflow_ice.transfers import IceMediaToObjectStorageOperator
+from airflow_ice.triggers import IceBatchJobEventTrigger
+
+ICE_CONN_ID = "ice_default"
+POLL_SECONDS = 60
+PUBLISH_FOLDER = "published"  # or s3://aws_default@your-bucket/videos
+
+ended = Asset(
+    f"{ICE_CONN_ID}_batch_jobs",
+    watchers=[
+        AssetWatcher(
+            name=f"{ICE_CONN_ID}_batch_jobs",
+            trigger=IceBatchJobEventTrigger(
+                ICE_CONN_ID,
+                # Your decision: all jobs of the account, or those of some `job_types`, or those
+                # whose UserData has what `user_data_contains` says.
+                statuses=["Finished"],
+                poll_interval=POLL_SECONDS,
+                name="publish_whatever_ends",  # its memory; keep it when you edit the filters
+            ),
+        )
+    ],
+)
+
+
+@dag(
+    schedule=[ended],
+    catchup=False,
+    # Runs may overlap: each video has a name of its own, and one that is there is not copied again.
+    max_active_runs=4,
+    is_paused_upon_creation=True,  # it works on the whole account
+    tags=["ice", "example"],
+)
+def ice_publish_whatever_ends() -> None:
+    """Collect each job that has ended, and publish its good videos."""
+
+    @task
+    def ended_jobs(triggering_asset_events: Mapping[Any, Iterable[Any]]) -> list[dict[str, Any]]:
+        """Return the jobs of this run's events, each once.
+
+        Airflow may start one run for many events, and an event may come twice.
+        """
+        payloads = [
+            event.extra["payload"]
+            for events in triggering_asset_events.values()
+            for event in events
+        ]
+        fields = ("job_id", "ice_conn_id", "region_id")
+        jobs = {each["job_id"]: {name: each[name] for name in fields} for each in payloads}
+        return list(jobs.values())
+
+    jobs = ended_jobs()
+    collect = IceGetBatchMediaProducingJobOperator.partial(
+        task_id="collect",
+        require="any",  # your decision: publish what is good, or nothing unless all are ("all")
+        returns="media",
+        map_index_template="{{ task.job_id }}",
+    ).expand_kwargs(jobs)
+
+    @task(trigger_rule="all_done")
+    def videos(
+        jobs: list[dict[str, Any]], batches: list[list[dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Return the videos of all jobs in one list, each with its job's connection."""
+        where = {job.pop("job_id"): job for job in jobs}
+        rows = [row for batch in batches for row in batch if row["media_id"]]
+        return [{"media": row, **where[row["job_id"]]} for row in rows]
+
+    publish = IceMediaToObjectStorageOperator.partial(
+        task_id="publish",
+        destination=PUBLISH_FOLDER,
+        name="{job_id}/{index}-{media_id}.mp4",
+        retries=3,
+        retry_delay=timedelta(seconds=30),
+    ).expand_kwargs(videos(jobs, collect.output))
+
+    @task(trigger_rule="one_failed")
+    def some_failed() -> None:
+        """Turn the run red: with the others published, it would end green."""
+        raise AirflowFailException("Some job or video failed; its red task says why. Clear it.")
+
+    [collect, publish] >> some_failed()
+
+
+ice_publish_whatever_ends()

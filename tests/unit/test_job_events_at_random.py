@@ -1,0 +1,140 @@
+"""A watcher under random crashes, outages, lags and bursts: no end is ever lost, and nothing is
+told that has not happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from airflow_ice.api.errors import IceThrottledError
+from tests.virtual_time import run_virtually
+from tests.watched_account import GET, LIST, Watching, down
+
+EXAMPLES = int(os.environ.get("AIRFLOW_ICE_EXAMPLES", "150")) // 4
+HOUR, DAY = 3600.0, 86_400.0
+SETTLES = 6 * HOUR
+"""Seconds after which everything that works again has caught up, the longest job included."""
+
+
+@dataclass
+class World:
+    """What is wrong at the moment."""
+
+    watching: Watching
+    list_is_down: bool = False
+    get_fails: int = 0
+    """Every so many-th Get fails; 0 for none."""
+    crashes: int = 0
+    added: int = 0
+    gets: int = 0
+
+    def fault(self, action: str, job_id: str) -> Exception | None:
+        if action == LIST and self.list_is_down:
+            return down(action, job_id)
+        if action == GET and self.get_fails:
+            self.gets += 1
+            if self.gets % self.get_fails == 0:
+                return IceThrottledError("slow down", code="Throttling", action=action)
+        return None
+
+    def jobs(self, count: int, lasts: float, **fields: Any) -> None:
+        for number in range(count):
+            own = {"lasts": lasts + 7 * number, **fields}
+            self.watching.account.add(f"job-{self.added}", **own)
+            self.added += 1
+
+
+Step = tuple[str, Any]
+LENGTHS = st.sampled_from([0.5, 3.0, 45.0, 61.0, 300.0, 2 * HOUR])
+STEPS = st.one_of(
+    st.tuples(st.just("passes"), st.sampled_from([0.3, 2.5, 11.0, 60.0, 61.0, 700.0, HOUR, DAY])),
+    st.tuples(st.just("jobs"), st.tuples(st.integers(1, 4), LENGTHS)),
+    st.tuples(st.just("failing jobs"), st.tuples(st.integers(1, 2), LENGTHS)),
+    st.tuples(st.just("late jobs"), st.tuples(st.integers(1, 2), LENGTHS)),
+    st.tuples(st.just("burst"), st.just((130, 60.0))),
+    st.tuples(st.just("crash"), st.just(None)),
+    st.tuples(st.just("pause"), st.sampled_from([5.0, 600.0, 3 * HOUR])),
+    st.tuples(st.just("second triggerer"), st.just(None)),
+    st.tuples(st.just("list"), st.booleans()),
+    st.tuples(st.just("gets"), st.sampled_from([0, 1, 3])),
+    st.tuples(st.just("unwritable"), st.booleans()),
+    st.tuples(st.just("unreadable"), st.booleans()),
+)
+
+
+async def crash(world: World, away: float) -> None:
+    await world.watching.crash()
+    world.crashes += 1
+    await world.watching.passes(away)
+    world.watching.start()
+
+
+async def do(world: World, step: Step) -> None:
+    watching, (kind, value) = world.watching, step
+    makers: dict[str, Callable[[], None]] = {
+        "jobs": lambda: world.jobs(*value),
+        "failing jobs": lambda: world.jobs(*value, outcome="Failed"),
+        "late jobs": lambda: world.jobs(*value, listed_late=200.0),
+        "burst": lambda: world.jobs(*value),
+        "list": lambda: setattr(world, "list_is_down", value),
+        "gets": lambda: setattr(world, "get_fails", value),
+        "unwritable": lambda: setattr(watching.store, "unwritable", value),
+        "unreadable": lambda: setattr(watching.store, "unreadable", value),
+    }
+    if kind == "passes":
+        await watching.passes(value)
+    elif kind == "crash":
+        await crash(world, 1.0)
+    elif kind == "pause":
+        await crash(world, value)
+    elif kind == "second triggerer":
+        watching.start()
+        world.crashes += 1  # each of the two may tell what the other has told
+        await watching.passes(45)
+        await crash(world, 1.0)
+    else:
+        makers[kind]()
+
+
+async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step]) -> None:
+    watching = Watching(monkeypatch)
+    world = World(watching)
+    watching.account.fault = world.fault
+    watching.start()
+    await watching.passes(5)
+    for step in steps:
+        await do(world, step)
+    world.list_is_down, world.get_fails = False, 0
+    watching.store.unwritable = watching.store.unreadable = False
+    await watching.passes(SETTLES)
+    told = watching.times_told()
+    assert set(told) == set(watching.account.jobs)
+    # Twice only where a crash left open what Airflow had stored.
+    assert all(times <= 1 + world.crashes for times in told.values())
+    for payload in watching.persisted:
+        assert payload["status"] == watching.account.jobs[payload["job_id"]].outcome
+    await crash(world, 1.0)
+    before = len(watching.persisted)
+    await watching.passes(HOUR)
+    assert len(watching.persisted) == before  # all of it is remembered
+    await watching.crash()
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example([("jobs", (1, 45.0)), ("passes", 60.0), ("crash", None)])
+@example([("burst", (130, 60.0)), ("passes", 700.0), ("crash", None), ("passes", 0.3)])
+@example([("unreadable", True), ("crash", None), ("jobs", (2, 3.0)), ("passes", 700.0)])
+@example([("jobs", (1, 2 * HOUR)), ("list", True), ("passes", DAY), ("pause", 600.0)])
+@given(st.lists(STEPS, max_size=14))
+def test_no_end_is_lost(monkeypatch: pytest.MonkeyPatch, steps: list[Step]) -> None:
+    run_virtually(story(monkeypatch, steps))
