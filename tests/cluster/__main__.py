@@ -1,6 +1,5 @@
 """`python -m tests.cluster [--seed N] [--runs N] [--rows ROW ...]`: the matrix on a real cluster;
-`python -m tests.cluster burst`: 32 processes that submit at once; `python -m tests.cluster scale
-[--waits N]`: thousands of deferred sensors.
+`python -m tests.cluster burst`: 32 processes that submit at once.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.cluster import burst, scale
+from tests.cluster import burst
 from tests.cluster.cluster import Cluster, Size
 from tests.cluster.faults import AHEAD, ROWS
 from tests.cluster.matrix import Result, play, table
@@ -23,17 +22,13 @@ from tests.cluster.matrix import Result, play, table
 def main(argv: Sequence[str] | None = None) -> int:
     """Play the rows; return 0 where every wish was paid once and nothing hung."""
     parser = argparse.ArgumentParser(prog="make cluster ARGS=...", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["matrix", "burst", "scale"], default="matrix")
+    parser.add_argument("what", nargs="?", choices=["matrix", "burst"], default="matrix")
     parser.add_argument("--seed", type=int, help="repeats a matrix; drawn and printed without")
     parser.add_argument("--runs", type=int, default=1, help="of each row; 1 by default")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="those whose name holds a ROW")
-    parser.add_argument("--waits", type=int, default=1000, help="of scale; 1,000 by default")
     options = parser.parse_args(argv)
     if options.what == "burst":
         burst.main()
-        return 0
-    if options.what == "scale":
-        scale.main(options.waits)
         return 0
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     rows = [row for row in ROWS if not options.rows or any(word in row for word in options.rows)]

@@ -284,7 +284,7 @@ class Run:
                 raise LocalAirflowError(
                     f"{self.id}: not {what} after {within:.0f} s: {self.states()}"
                 )
-            time.sleep(0.5)
+            time.sleep(1.0)  # each question costs the api-server, which the tasks need, too
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return its task instances, as soon as Airflow answers."""

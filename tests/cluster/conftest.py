@@ -23,5 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Iterator[Cluster]:
     """A cluster with two workers and two triggerers."""
     pytest.importorskip("airflow.providers.celery", reason="`make test` runs this with Celery")
-    with Cluster(SMALL) as cluster:
+    # Long enough that many waits are deferred at once even on a slow machine.
+    with Cluster(SMALL, job_seconds=30.0) as cluster:
         yield cluster

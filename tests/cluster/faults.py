@@ -25,6 +25,7 @@ SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "ice_small_cluster": {
         "mapped": range(2),
         "deferred": [-1],
+        "deferred_too": [-1],
         "poke": [-1],
         "poke_mapped": range(1),
     },
@@ -92,7 +93,7 @@ def tasks_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
 def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """SIGKILL a triggerer while waits are deferred, and keep it down until the others serve all."""
     name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, len(wishes_of(run.dag)) // 3)
+    _until_deferred(run, len(wishes_of(run.dag)) // 4)
     cluster.supervisor.down(name)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(1.5, 3.0))
     cluster.supervisor.up(name)
@@ -101,7 +102,7 @@ def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
 def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """SIGSTOP a triggerer for longer than its heartbeat, then SIGCONT."""
     name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, len(wishes_of(run.dag)) // 3)
+    _until_deferred(run, len(wishes_of(run.dag)) // 4)
     cluster.supervisor.signal(name, signal.SIGSTOP)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(2.0, 4.5))
     cluster.supervisor.signal(name, signal.SIGCONT)

@@ -111,8 +111,8 @@ KINDS: tuple[tuple[str, Any, Mapping[str, Any]], ...] = (
 )
 
 
-def wishes(width: int, deferred: tuple[str, ...], poked: int) -> None:
-    """Make tasks for `2 * (width + len(deferred) + 1 + poked)` wishes."""
+def wishes(width: int, poked: int) -> None:
+    """Make tasks for `2 * (width + 3 + poked)` wishes."""
     for kind, operator, inputs in KINDS:
         shared: dict[str, Any] = {
             "input_config": inputs,
@@ -148,12 +148,12 @@ ARGUMENTS: dict[str, Any] = {
 
 @dag(**ARGUMENTS)
 def ice_cluster() -> None:
-    wishes(6, ("deferred", "deferred_too"), 2)
+    wishes(6, 2)
 
 
 @dag(**ARGUMENTS)
 def ice_small_cluster() -> None:
-    wishes(2, ("deferred",), 1)
+    wishes(2, 1)
 
 
 ice_cluster()
