@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, AssetWatcher, dag, task
+from airflow.sdk import Asset, AssetAlias, AssetWatcher, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
@@ -91,6 +91,7 @@ def ice_publish_whatever_ends() -> None:
         task_id="publish",
         destination=PUBLISH_FOLDER,
         name="{job_id}/{index}-{media_id}.mp4",
+        outlets=[AssetAlias("published_videos")],  # other DAGs may be scheduled on it
         retries=3,
         retry_delay=timedelta(seconds=30),
     ).expand_kwargs(videos(jobs, collect.output))

@@ -44,10 +44,16 @@ def submit_from_elsewhere(ice: LocalIce) -> str:
     )
 
 
+def asset_events(airflow: RealAirflow) -> list[dict[str, Any]]:
+    """Return the events of this test, not those of other tests' assets."""
+    found = airflow.api("GET", "assets/events?order_by=timestamp")["asset_events"]
+    ours = [each for each in found if each["extra"].get("payload") or "crc64" in each["extra"]]
+    return [each for each in ours if each.get("source_dag_id") in (None, DAG_ID)]
+
+
 def events(airflow: RealAirflow) -> list[dict[str, Any]]:
-    found = airflow.api("GET", "assets/events")["asset_events"]
-    payloads = [event["extra"].get("payload") for event in found]
-    return [payload for payload in payloads if payload]
+    found = [event["extra"].get("payload") for event in asset_events(airflow)]
+    return [payload for payload in found if payload]
 
 
 def test_a_job_that_ends_starts_a_dag_that_publishes_its_video(
@@ -69,6 +75,9 @@ def test_a_job_that_ends_starts_a_dag_that_publishes_its_video(
     assert folder.name == job_ids[0]
     [video] = folder.iterdir()
     assert video.stat().st_size > 1_000
+
+    [copy] = [each for each in asset_events(airflow) if "payload" not in each["extra"]]
+    assert (copy["uri"], copy["extra"]["job_id"]) == (video.as_uri(), job_ids[0])
 
     # Restarted, the triggerer remembers what it has told, and sees what ended meanwhile.
     until(lambda: job_ids[0] in str(remembered(airflow)))
