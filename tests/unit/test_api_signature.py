@@ -274,12 +274,8 @@ def test_no_repr_shows_a_secret() -> None:
     assert not any(secret in shown for secret in ("sec-ret", "tok-en", "bear-er", "sig-nature"))
 
 
-<<<<<<< HEAD
 # Page 610690. Its text names the key Test123, but the digest that it shows begins as that of
 # test123.
-=======
-# Page 610690. Its text names the key Test123; the digest that it shows begins as that of test123.
->>>>>>> events
 CALLBACK = "https://www.example.com/your/callback"
 CALLBACK_AT = "1519375990"
 CALLBACK_DIGESTS = {
