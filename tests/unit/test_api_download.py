@@ -74,7 +74,7 @@ def test_it_does_not_start_over_for_ever() -> None:
     for _ in range(2):
         with pytest.raises(DownloadInterruptedError):
             download.begin(412, {}, b"")
-    with pytest.raises(IceDownloadError, match="started over 3 times: the file changed"):
+    with pytest.raises(IceDownloadError, match="started over 3 times: it has changed"):
         download.begin(412, {}, b"")
 
 

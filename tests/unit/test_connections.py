@@ -172,7 +172,7 @@ def test_a_host_alone_names_the_region() -> None:
 @pytest.mark.parametrize(
     ("extra", "conn_type", "said"),
     [
-        ({"region": "cn-beijing"}, "alibaba_ice", "write `region_id`; it is read as region_id"),
+        ({"region": "cn-beijing"}, "alibaba_ice", "`region` is read as region_id"),
         ({"region": "cn-beijing"}, None, "write `region_id`"),
         ({"region": "x", "region_id": "cn-beijing"}, "alibaba_ice", "`region` is ignored"),
         ({"regionid": "cn-beijing"}, "alibaba_ice", "(did you mean region_id?); it is ignored"),
