@@ -168,15 +168,19 @@ class Ledger:
     ) -> None:
         """Take what the list shows of the jobs created at `since` or later.
 
+        A job that it showed before and leaves out now still counts as running.
+
         :param now: stands in for a creation time that the list leaves out.
         """
-        self._pending, self._running = {}, {}
+        self._running |= self._pending
+        self._pending = {}
         for row in rows:
             created = epoch(row.create_time, now)
             if not row.job_id or created < self.since or not selection.may_match(row):
                 continue
             if row.job_id in self.settled or row.job_id in self.open:
                 continue
+            self._running.pop(row.job_id, None)
             if row.status not in ENDED:
                 self._running[row.job_id] = created
             elif self._ended_before_start(row):
@@ -234,8 +238,9 @@ class Ledger:
         since = self._best_since(seen, sorted(unsettled.values()))
         self.open = {job_id: at for job_id, at in unsettled.items() if at < since}
         self.settled = {job_id: at for job_id, at in self.settled.items() if at >= since}
+        self._running = {job_id: at for job_id, at in unsettled.items() if at >= since}
+        self._pending = {}
         self.since, self.started_at = since, None
-        self._pending = self._running = {}
 
     def _best_since(self, seen: Sequence[float], unsettled: Sequence[float]) -> float:
         if not seen:

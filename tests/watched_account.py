@@ -51,6 +51,7 @@ class Job:
     """A job from `created` to `ends`, both in seconds since EPOCH.
 
     :param listed_late: seconds by which the list is behind for it.
+    :param unlisted: seconds since its creation between which the list leaves it out.
     """
 
     job_id: str
@@ -60,6 +61,12 @@ class Job:
     job_type: str | None = "Script"
     user_data: str | None = None
     listed_late: float = 0.0
+    unlisted: tuple[float, float] = (0.0, 0.0)
+
+    def is_listed(self, now: float) -> bool:
+        begin, end = self.unlisted
+        age = now - self.created
+        return age >= self.listed_late and not begin <= age < end
 
     def status(self, now: float) -> str:
         return self.outcome if now >= self.ends else "Processing"
@@ -125,7 +132,7 @@ class Account(AsyncCalls):
             job
             for job in self.jobs.values()
             if job.created >= after
-            and job.created + job.listed_late <= now
+            and job.is_listed(now)
             and wanted in (None, job.status(now - job.listed_late))
         ]
         rows.sort(key=lambda job: job.created)

@@ -398,6 +398,18 @@ async def test_a_list_that_is_ahead_or_behind_of_get_is_only_a_hint(watching: Wa
 
 
 @watched()
+async def test_a_list_that_leaves_a_job_out_for_hours_loses_nothing(watching: Watching) -> None:
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("left-out", lasts=600, unlisted=(300.0, 3 * HOUR))
+    for number in range(10):
+        await watching.passes(600)
+        watching.account.add(f"job-{number}", lasts=60)
+    await watching.passes(HOUR)
+    assert set(watching.told()) == set(watching.account.jobs)
+
+
+@watched()
 async def test_a_list_that_sorts_as_it_likes_loses_nothing(watching: Watching) -> None:
     watching.account.ignores_sort = True
     watching.start()
