@@ -18,21 +18,7 @@ def get_provider_info() -> dict[str, Any]:
             "Batch video production with Alibaba Cloud ICE (Intelligent Media Services)."
         ),
         "versions": [__version__],
-        "integrations": [
-            {
-                "integration-name": "Alibaba Cloud ICE",
-                "external-doc-url": "https://help.aliyun.com/zh/ims/",
-                "tags": ["service"],
-            },
-            {
-                "integration-name": "Object storage",
-                "external-doc-url": (
-                    "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/"
-                    "objectstorage.html"
-                ),
-                "tags": ["protocol"],
-            },
-        ],
+        "integrations": _integrations(),
         "hooks": [
             {"integration-name": "Alibaba Cloud ICE", "python-modules": ["airflow_ice.hooks"]}
         ],
@@ -65,6 +51,24 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["airflow_ice.links.IceVideosLink"],
         "connection-types": [_connection_type()],
     }
+
+
+def _integrations() -> list[dict[str, Any]]:
+    return [
+        {
+            "integration-name": "Alibaba Cloud ICE",
+            "external-doc-url": "https://help.aliyun.com/zh/ims/",
+            "tags": ["service"],
+        },
+        {
+            "integration-name": "Object storage",
+            "external-doc-url": (
+                "https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/"
+                "objectstorage.html"
+            ),
+            "tags": ["protocol"],
+        },
+    ]
 
 
 def _connection_type() -> dict[str, Any]:

@@ -109,6 +109,12 @@ def deliver(
         context["ti"].xcom_push(key=key, value=value)
     _report(job, outcome, log)
     on_rows(result, job)
+    _check_good_enough(job, outcome)
+    on_enough(result)
+    return result if returns == "job" else lists[returns]
+
+
+def _check_good_enough(job: BatchMediaProducingJob, outcome: Outcome) -> None:
     if job.status == "Failed":
         error = job_failed(job)
         raise NonRetryableIceJobFailedError(
@@ -126,8 +132,6 @@ def deliver(
             request_id=job.request_id,
             job_id=job.job_id,
         )
-    on_enough(result)
-    return result if returns == "job" else lists[returns]
 
 
 def settled_job(hook: IceHook, job_id: str, log: Log) -> BatchMediaProducingJob:

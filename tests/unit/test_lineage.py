@@ -99,7 +99,6 @@ def test_what_cannot_be_told_fails_no_task(ice: MemoryIce, monkeypatch: pytest.M
 
 def emitted(operator: Any, folder: Path) -> dict[str, Any]:
     """Emit the lineage of a task by the real provider and client; return the event as written."""
-    pytest.importorskip("airflow.providers.openlineage")
     from airflow.providers.openlineage.extractors.base import DefaultExtractor
     from openlineage.client import OpenLineageClient
     from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
