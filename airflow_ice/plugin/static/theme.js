@@ -25,14 +25,24 @@ function isDark(outer) {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+// The colour on which Airflow's page lies here: that of the nearest element around the frame that
+// has one. Which element that is differs between Airflow's views and versions.
+function ground() {
+  for (let around = frame() && window.frameElement; around; around = around.parentElement) {
+    const back = getComputedStyle(around).backgroundColor;
+    if (/^rgb\(/.test(back)) return back;
+  }
+  return "";
+}
+
 export function followTheme() {
   const outer = frame();
   const apply = () => {
     const root = document.documentElement;
     root.dataset.theme = isDark(outer) ? "dark" : "light";
-    const back = outer ? getComputedStyle(outer.ownerDocument.body).backgroundColor : "";
+    const back = ground();
     // The page lies on Airflow's own ground, whatever a deployment's theme makes of it.
-    if (/^rgb\(/.test(back)) root.style.setProperty("--back", back);
+    if (back) root.style.setProperty("--back", back);
     else root.style.removeProperty("--back");
   };
   apply();
