@@ -7,11 +7,13 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before airflow is imported for the first time: it reads its configuration while it is being
 # imported.
@@ -22,6 +24,14 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 for _name in list(os.environ):
     if _name.startswith(("ALIBABA_CLOUD_", "AIRFLOW_CONN_")) or _name.upper().endswith("_PROXY"):
         del os.environ[_name]
+
+# Whoever runs the tests under nohup ignores SIGHUP, and children inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# How long an example takes says more of the machine than of the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 from airflow_ice.emulator.local import LocalIce  # noqa: E402 - the environment comes first
 
