@@ -445,7 +445,9 @@ class IceSubmitOperator(IceLineage, BaseOperator):
             self._push(job_id, context)
         except Exception as cause:  # noqa: BLE001 - whatever it is, storing the id goes first
             self.log.warning(
-                "The id of batch job %s could not be pushed to XCom yet: %s", job_id, cause
+                "Could not push the id of batch job %s to XCom; trying again after the submit: %s",
+                job_id,
+                cause,
             )
 
     def _push(self, job_id: str, context: Context) -> None:

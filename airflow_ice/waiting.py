@@ -307,7 +307,7 @@ class Wait:
         return PollAgain(min(pause, LONGEST_DOUBT_PAUSE, left), same_process)
 
     def is_at_its_end(self, now: float) -> bool:
-        """Tell whether one more poll decides, also if it fails."""
+        """Tell whether the deadline's grace is over, so that even a failed poll ends the wait."""
         return self.deadline + DEADLINE_GRACE - now < CLOCK_TOLERANCE
 
     def timeout_reason(self, now: float) -> str:

@@ -317,7 +317,7 @@ class IceClient(Calls):
 
     def _try(self, operation: Operation[Any]) -> Reply | IceError:
         if self._http is None:
-            raise RuntimeError("IceClient is closed: use it in a with block")
+            raise RuntimeError("IceClient is not open: use it in a with block")
         if self._settings.limiter is not None:
             self._settings.limiter.acquire(priority=operation.priority)
         trace = _Trace(operation.before_send)
@@ -394,7 +394,7 @@ class AsyncIceClient(AsyncCalls):
 
     async def _try(self, operation: Operation[Any]) -> Reply | IceError:
         if self._http is None:
-            raise RuntimeError("AsyncIceClient is closed: use it in an async with block")
+            raise RuntimeError("AsyncIceClient is not open: use it in an async with block")
         if self._settings.limiter is not None:
             await self._settings.limiter.aacquire(priority=operation.priority)
         trace = _Trace(operation.before_send)

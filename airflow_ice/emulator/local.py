@@ -168,9 +168,12 @@ class LocalIce:
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
         while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
+            if not self._thread.is_alive():
                 listener.close()
-                raise RuntimeError("the emulator did not start; its log says why")
+                raise RuntimeError("the emulator did not start: see the log of this process")
+            if time.monotonic() > deadline:
+                listener.close()
+                raise RuntimeError(f"the emulator did not start within {_START_SECONDS:g} s")
             time.sleep(0.002)
 
     def _run(self, server: uvicorn.Server, listener: Any) -> None:

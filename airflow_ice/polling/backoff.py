@@ -28,7 +28,7 @@ NEWS: Final = 5.0
 
 
 class Backoff:
-    """Counts failures, and tells when all hold back and until when.
+    """Counts failed polls in a row, and tells whether all waits must pause, and until when.
 
     :param draw: returns numbers in [0, 1), for the jitter.
     """

@@ -213,7 +213,7 @@ async def test_a_region_that_does_not_exist(call: Caller, monkeypatch: pytest.Mo
         (endpoint(region_id="cn-nowhere"), {"proxy": "http://proxy.example:1"}),
     ],
 )
-async def test_a_name_that_is_not_found_where_the_region_is_not_to_blame(
+async def test_a_host_or_proxy_name_that_is_not_found_gives_advice_on_the_endpoint(
     call: Caller, monkeypatch: pytest.MonkeyPatch, where: Endpoint, settings: dict[str, Any]
 ) -> None:
     def unknown(*_: object, **__: object) -> Any:

@@ -149,7 +149,7 @@ def test_an_expired_url(studio: LocalIce, url: str) -> None:
     assert {"Expires", "ServerTime", "HostId"} <= set(fields(reply))
 
 
-def test_a_signature_is_for_one_verb(url: str) -> None:
+def test_a_url_signed_for_get_is_refused_for_head(url: str) -> None:
     assert httpx.head(url, trust_env=False).status_code == 403
 
 

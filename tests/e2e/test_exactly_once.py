@@ -538,7 +538,7 @@ def test_the_first_run_submits_one_job_and_shows_its_id_while_it_runs(told: Told
         ("reply_lost_and_list_lags", HIGHLIGHTS, 1),
     ],
 )
-def test_a_job_whose_reply_was_lost_is_found_within_the_same_try(
+def test_a_lost_reply_is_made_up_for_in_the_same_try_by_token_or_search(
     told: Told, name: str, action: str, sent: int
 ) -> None:
     task = told(name)

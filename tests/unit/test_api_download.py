@@ -26,7 +26,7 @@ def part(value: str) -> dict[str, str]:
     return {"etag": '"e"', "content-range": value}
 
 
-def test_a_part_goes_on() -> None:
+def test_a_partial_reply_continues_where_the_download_stopped() -> None:
     download = begun()
     assert download.headers()["range"] == "bytes=5-"
     assert download.headers()["if-match"] == '"e"'

@@ -91,7 +91,7 @@ def test_a_signal_is_an_interruption_and_counts_once(
     assert cleaned == [True]
 
 
-def test_nohup_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ignored_sighup_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(run, "run_demo", lambda *_: signal.raise_signal(signal.SIGHUP))
     assert main(["demo"]) == 0

@@ -214,7 +214,7 @@ def test_the_main_track_plays_and_not_the_one_of_effects() -> None:
     assert clips_of({"VideoTracks": None}, []) == []
 
 
-def test_titles_and_subtitles_lie_above() -> None:
+def test_captions_are_the_texts_of_subtitle_tracks_and_text_effects() -> None:
     tracks = [
         {
             "SubtitleTrackClips": [

@@ -50,7 +50,7 @@ class Submission:
 
     @property
     def narrations(self) -> list[str]:
-        """The narration texts for the whole video, in either spelling; the list wins."""
+        """The narration texts for the whole video: SpeechTextArray, or else SpeechText."""
         return texts(self.input_config, "SpeechTextArray", "SpeechText")
 
     @property
