@@ -64,7 +64,7 @@ PUSHED = {
 HIGHLIGHTS = {"MediaArray": ["a"]}
 
 
-class World:
+class SubmitTask:
     """One task instance, its tries and clears, and the ICE that it submits to."""
 
     def __init__(
@@ -136,19 +136,21 @@ def task_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     params=[IceSubmitBatchMediaProducingJobOperator, IceSubmitScreenMediaHighlightsJobOperator],
     ids=["token", "no token"],
 )
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
-    return lambda **arguments: World(request.param, monkeypatch, **arguments)
+def make_task(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SubmitTask]:
+    return lambda **arguments: SubmitTask(request.param, monkeypatch, **arguments)
 
 
-MakeWorld = Callable[..., World]
+MakeTask = Callable[..., SubmitTask]
 
 
 def killed(*_: object) -> None:
     raise Killed
 
 
-def test_a_first_run_submits_one_job_and_returns_its_id(world: MakeWorld) -> None:
-    here = world()
+def test_a_first_run_submits_one_job_and_returns_its_id(make_task: MakeTask) -> None:
+    here = make_task()
     assert here.run() == "job-0"
     assert here.ti.pushed == PUSHED
     assert [job.key for job in here.ice.jobs] == [here.record["key"]]
@@ -156,9 +158,9 @@ def test_a_first_run_submits_one_job_and_returns_its_id(world: MakeWorld) -> Non
 
 
 def test_the_key_travels_in_user_data_beside_the_users_own_and_as_client_token(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world(user_data={"NotifyAddress": "https://example.com/ice"})
+    here = make_task(user_data={"NotifyAddress": "https://example.com/ice"})
     here.run()
     [job] = here.ice.jobs
     assert json.loads(job.parameters["UserData"]) == {
@@ -170,8 +172,8 @@ def test_the_key_travels_in_user_data_beside_the_users_own_and_as_client_token(
     )
 
 
-def test_the_intent_is_stored_before_anything_is_sent(world: MakeWorld) -> None:
-    here = world()
+def test_the_intent_is_stored_before_anything_is_sent(make_task: MakeTask) -> None:
+    here = make_task()
     seen: list[dict[str, Any]] = []
     here.ice.before_submit = lambda: seen.append(here.record)
     here.run()
@@ -179,15 +181,15 @@ def test_the_intent_is_stored_before_anything_is_sent(world: MakeWorld) -> None:
     assert seen[0]["key"] == here.ice.jobs[0].key
 
 
-def test_a_lost_reply_is_found_again_in_the_same_try(world: MakeWorld) -> None:
-    here = world()
+def test_a_lost_reply_is_found_again_in_the_same_try(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["lost_after"]
     assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
 
 
-def test_a_lost_reply_is_found_again_in_a_list_that_lags(world: MakeWorld) -> None:
-    here = world()
+def test_a_lost_reply_is_found_again_in_a_list_that_lags(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.list_lag = 45
     here.ice.replies = ["lost_after"]
     assert here.run() == "job-0"
@@ -195,9 +197,9 @@ def test_a_lost_reply_is_found_again_in_a_list_that_lags(world: MakeWorld) -> No
 
 
 def test_a_send_that_was_lost_before_it_arrived_is_sent_again_once_the_list_has_settled(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.replies = ["lost_before"]
     assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
@@ -206,16 +208,16 @@ def test_a_send_that_was_lost_before_it_arrived_is_sent_again_once_the_list_has_
         assert sum(here.ice.slept) >= 60
 
 
-def test_a_throttled_submit_is_sent_again_because_it_made_no_job(world: MakeWorld) -> None:
-    here = world()
+def test_a_throttled_submit_is_sent_again_because_it_made_no_job(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["throttled", "throttled"]
     assert here.run() == "job-0"
     assert (here.ice.sends, len(here.ice.jobs)) == (3, 1)
     assert sum(here.ice.slept) < 10
 
 
-def test_a_refused_submit_fails_and_a_retry_sends_it_with_the_same_key(world: MakeWorld) -> None:
-    here = world()
+def test_a_refused_submit_fails_and_a_retry_sends_it_with_the_same_key(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["refused"]
     with pytest.raises(IceParameterError) as refused:
         here.run()
@@ -230,8 +232,8 @@ def test_a_refused_submit_fails_and_a_retry_sends_it_with_the_same_key(world: Ma
     "moment",
     ["before the send", "after ICE took it", "before the id is stored", "after the id is stored"],
 )
-def test_a_try_that_dies_at_any_moment_leaves_one_job(world: MakeWorld, moment: str) -> None:
-    here = world()
+def test_a_try_that_dies_at_any_moment_leaves_one_job(make_task: MakeTask, moment: str) -> None:
+    here = make_task()
     if moment == "before the send":
         here.ice.before_submit = killed
     elif moment == "after ICE took it":
@@ -248,8 +250,8 @@ def test_a_try_that_dies_at_any_moment_leaves_one_job(world: MakeWorld, moment: 
     assert len(here.ice.jobs) == 1
 
 
-def test_a_try_that_dies_before_the_intent_is_stored_has_sent_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_a_try_that_dies_before_the_intent_is_stored_has_sent_nothing(make_task: MakeTask) -> None:
+    here = make_task()
     here.store.on_set = killed
     with pytest.raises(Killed):
         here.run()
@@ -257,16 +259,18 @@ def test_a_try_that_dies_before_the_intent_is_stored_has_sent_nothing(world: Mak
 
 
 @pytest.mark.parametrize("fault", ["unreadable", "unwritable"])
-def test_a_store_out_of_reach_never_means_submit(world: MakeWorld, fault: str) -> None:
-    here = world()
+def test_a_store_out_of_reach_never_means_submit(make_task: MakeTask, fault: str) -> None:
+    here = make_task()
     setattr(here.store, fault, 1_000_000)
     with pytest.raises(IceSubmissionRecordError, match="othing was s"):
         here.run()
     assert here.ice.sends == 0
 
 
-def test_an_unreadable_store_on_a_retry_submits_nothing_and_loses_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_an_unreadable_store_on_a_retry_submits_nothing_and_loses_nothing(
+    make_task: MakeTask,
+) -> None:
+    here = make_task()
     here.run()
     here.store.unreadable = True
     with pytest.raises(IceSubmissionRecordError, match="could not be read"):
@@ -278,17 +282,17 @@ def test_an_unreadable_store_on_a_retry_submits_nothing_and_loses_nothing(world:
 
 @pytest.mark.parametrize("stored", ['"text"', "{}", '{"key": 1, "generation": 0}', "[]"])
 def test_a_record_that_is_none_is_an_error_and_no_reason_to_submit(
-    world: MakeWorld, stored: str
+    make_task: MakeTask, stored: str
 ) -> None:
-    here = world()
+    here = make_task()
     here.store.values[RECORD] = stored
     with pytest.raises(IceSubmissionRecordError):
         here.run()
     assert here.ice.sends == 0
 
 
-def test_a_list_out_of_reach_never_means_send_again(world: MakeWorld) -> None:
-    here = world()
+def test_a_list_out_of_reach_never_means_send_again(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["lost_after"]
     here.ice.list_out_of_reach = True
     with pytest.raises(IceTransportError):
@@ -300,8 +304,8 @@ def test_a_list_out_of_reach_never_means_send_again(world: MakeWorld) -> None:
     assert here.run() == "job-0"
 
 
-def test_a_job_that_cannot_be_looked_at_is_not_submitted_again(world: MakeWorld) -> None:
-    here = world()
+def test_a_job_that_cannot_be_looked_at_is_not_submitted_again(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.ice.out_of_reach = True
     with pytest.raises(IceTransportError):
@@ -310,16 +314,16 @@ def test_a_job_that_cannot_be_looked_at_is_not_submitted_again(world: MakeWorld)
 
 
 @pytest.mark.parametrize("status", ["Init", "Processing", "Paused", "Finished"])
-def test_a_retry_takes_the_job_that_is_there(world: MakeWorld, status: str) -> None:
-    here = world()
+def test_a_retry_takes_the_job_that_is_there(make_task: MakeTask, status: str) -> None:
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = status
     assert here.run() == "job-0"
     assert (here.ice.sends, len(here.ice.jobs)) == (1, 1)
 
 
-def test_a_retry_delivers_the_results_of_a_finished_job(world: MakeWorld) -> None:
-    here = world(wait_for_completion=True, timeout=1)
+def test_a_retry_delivers_the_results_of_a_finished_job(make_task: MakeTask) -> None:
+    here = make_task(wait_for_completion=True, timeout=1)
     with pytest.raises(IceJobTimeoutError, match="job-0 had not ended"):
         here.run()
     here.ice.jobs[0].status = "Finished"
@@ -329,8 +333,8 @@ def test_a_retry_delivers_the_results_of_a_finished_job(world: MakeWorld) -> Non
     assert len(here.ice.jobs) == 1
 
 
-def test_a_retry_after_a_failed_job_fails_and_submits_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_a_retry_after_a_failed_job_fails_and_submits_nothing(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = "Failed"
     with pytest.raises(NonRetryableIceJobFailedError, match="no such clip"):
@@ -338,8 +342,8 @@ def test_a_retry_after_a_failed_job_fails_and_submits_nothing(world: MakeWorld) 
     assert len(here.ice.jobs) == 1
 
 
-def test_a_retry_after_a_failed_job_makes_a_new_one_when_told_to(world: MakeWorld) -> None:
-    here = world(on_failed_job="resubmit", wait_for_completion=True, timeout=0)
+def test_a_retry_after_a_failed_job_makes_a_new_one_when_told_to(make_task: MakeTask) -> None:
+    here = make_task(on_failed_job="resubmit", wait_for_completion=True, timeout=0)
     for number in range(3):
         with pytest.raises(IceJobTimeoutError):
             here.run()
@@ -349,21 +353,21 @@ def test_a_retry_after_a_failed_job_makes_a_new_one_when_told_to(world: MakeWorl
 
 
 def test_a_job_that_fails_while_waited_for_is_retried_only_where_a_retry_makes_a_new_one(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world(wait_for_completion=True)
+    here = make_task(wait_for_completion=True)
     fail_while_waiting(here)
     with pytest.raises(IceJobFailedError) as failed:
         here.run()
     assert isinstance(failed.value, AirflowFailException)
-    again = world(wait_for_completion=True, on_failed_job="resubmit")
+    again = make_task(wait_for_completion=True, on_failed_job="resubmit")
     fail_while_waiting(again)
     with pytest.raises(IceJobFailedError, match="submits a new, paid job") as failed:
         again.run()
     assert not isinstance(failed.value, AirflowFailException)
 
 
-def fail_while_waiting(here: World) -> None:
+def fail_while_waiting(here: SubmitTask) -> None:
     def sleep(seconds: float) -> None:
         here.ice.now += seconds
         here.ice.jobs[-1].status = "Failed"
@@ -373,8 +377,10 @@ def fail_while_waiting(here: World) -> None:
 
 
 @pytest.mark.parametrize("status", ["Processing", "Finished"])
-def test_a_clear_before_the_result_was_delivered_reattaches(world: MakeWorld, status: str) -> None:
-    here = world(wait_for_completion=True, timeout=0)
+def test_a_clear_before_the_result_was_delivered_reattaches(
+    make_task: MakeTask, status: str
+) -> None:
+    here = make_task(wait_for_completion=True, timeout=0)
     with pytest.raises(IceJobTimeoutError):
         here.run()
     here.ice.jobs[0].status = status
@@ -390,9 +396,9 @@ def test_a_clear_before_the_result_was_delivered_reattaches(world: MakeWorld, st
 
 @pytest.mark.parametrize("status", ["Processing", "Finished", "Failed"])
 def test_a_clear_after_the_result_was_delivered_makes_a_new_job_when_told_to(
-    world: MakeWorld, status: str
+    make_task: MakeTask, status: str
 ) -> None:
-    here = world(on_clear="resubmit")
+    here = make_task(on_clear="resubmit")
     here.run()
     here.ice.jobs[0].status = status
     here.clear()
@@ -404,9 +410,9 @@ def test_a_clear_after_the_result_was_delivered_makes_a_new_job_when_told_to(
 
 @pytest.mark.parametrize("status", ["Processing", "Finished"])
 def test_a_clear_after_the_result_was_delivered_bills_nothing(
-    world: MakeWorld, status: str
+    make_task: MakeTask, status: str
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = status
     here.clear()
@@ -418,9 +424,9 @@ def test_a_clear_after_the_result_was_delivered_bills_nothing(
 
 @pytest.mark.parametrize("status", ["Processing", "Finished"])
 def test_a_clear_with_other_inputs_submits_a_new_job_and_says_so(
-    world: MakeWorld, status: str, capsys: pytest.CaptureFixture[str]
+    make_task: MakeTask, status: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = status
     with pytest.raises(NonRetryableIceInputsChangedError):
@@ -435,16 +441,16 @@ def test_a_clear_with_other_inputs_submits_a_new_job_and_says_so(
     assert len(here.ice.jobs) == 2
 
 
-def test_a_clear_with_other_inputs_delivers_the_old_job_when_told_to(world: MakeWorld) -> None:
-    here = world(on_changed_inputs="reattach")
+def test_a_clear_with_other_inputs_delivers_the_old_job_when_told_to(make_task: MakeTask) -> None:
+    here = make_task(on_changed_inputs="reattach")
     here.run()
     here.clear()
     assert here.run(**CHANGED) == "job-0"
     assert len(here.ice.jobs) == 1
 
 
-def test_a_clear_with_other_inputs_that_are_refused_bills_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_a_clear_with_other_inputs_that_are_refused_bills_nothing(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.clear()
     with pytest.raises(IceInputError):
@@ -459,9 +465,9 @@ def test_a_clear_with_other_inputs_that_are_refused_bills_nothing(world: MakeWor
 @pytest.mark.parametrize("cleared", [False, True])
 @pytest.mark.parametrize("status", ["Processing", "Finished", "Failed"])
 def test_another_wish_is_a_new_job_and_the_same_one_is_not(
-    world: MakeWorld, status: str, capsys: pytest.CaptureFixture[str], *, cleared: bool
+    make_task: MakeTask, status: str, capsys: pytest.CaptureFixture[str], *, cleared: bool
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = status
     if cleared:
@@ -477,9 +483,9 @@ def test_another_wish_is_a_new_job_and_the_same_one_is_not(
 
 
 def test_another_wish_does_not_wait_for_a_lost_reply(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    make_task: MakeTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world(on_lost_reply="fail")
+    here = make_task(on_lost_reply="fail")
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run(wish="first")
@@ -490,8 +496,8 @@ def test_another_wish_does_not_wait_for_a_lost_reply(
     assert f"under the key {here.ice.jobs[0].key} stays billed" in logged
 
 
-def test_without_a_record_only_a_job_of_the_same_wish_is_found(world: MakeWorld) -> None:
-    here = world()
+def test_without_a_record_only_a_job_of_the_same_wish_is_found(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.run(wish="again")
     here.clear()
@@ -503,8 +509,8 @@ def test_without_a_record_only_a_job_of_the_same_wish_is_found(world: MakeWorld)
     assert here.run(wish="third") == "job-2"
 
 
-def test_a_record_of_an_earlier_version_has_the_empty_wish(world: MakeWorld) -> None:
-    here = world()
+def test_a_record_of_an_earlier_version_has_the_empty_wish(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     record = here.record
     del record["wish"]
@@ -515,9 +521,9 @@ def test_a_record_of_an_earlier_version_has_the_empty_wish(world: MakeWorld) -> 
 
 
 def test_a_wish_may_be_a_number_or_nothing_and_is_refused_where_it_is_too_long(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.run(wish=None)
     assert here.record["wish"] == ""
     here.run(wish=2)
@@ -529,9 +535,9 @@ def test_a_wish_may_be_a_number_or_nothing_and_is_refused_where_it_is_too_long(
 
 
 def test_nothing_is_said_to_be_billed_before_it_is(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    make_task: MakeTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.replies = ["refused"]
     with pytest.raises(IceError):
         here.run()
@@ -544,8 +550,8 @@ def test_nothing_is_said_to_be_billed_before_it_is(
     assert after.startswith("it is billed")
 
 
-def test_a_clear_of_a_task_whose_job_has_failed_makes_a_new_one(world: MakeWorld) -> None:
-    here = world(wait_for_completion=True)
+def test_a_clear_of_a_task_whose_job_has_failed_makes_a_new_one(make_task: MakeTask) -> None:
+    here = make_task(wait_for_completion=True)
     fail_while_waiting(here)
     with pytest.raises(IceJobFailedError):
         here.run()
@@ -555,8 +561,8 @@ def test_a_clear_of_a_task_whose_job_has_failed_makes_a_new_one(world: MakeWorld
     assert len({job.key for job in here.ice.jobs}) == 2
 
 
-def test_a_clear_of_an_unanswered_submit_finds_its_job(world: MakeWorld) -> None:
-    here = world()
+def test_a_clear_of_an_unanswered_submit_finds_its_job(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -566,8 +572,8 @@ def test_a_clear_of_an_unanswered_submit_finds_its_job(world: MakeWorld) -> None
     assert len(here.ice.jobs) == 1
 
 
-def test_a_change_of_the_tasks_retries_is_no_clear(world: MakeWorld) -> None:
-    here = world()
+def test_a_change_of_the_tasks_retries_is_no_clear(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     assert here.run(retries=RETRIES + 3) == "job-0"
     assert here.run(retries=0) == "job-0"
@@ -575,9 +581,9 @@ def test_a_change_of_the_tasks_retries_is_no_clear(world: MakeWorld) -> None:
 
 
 def test_a_running_job_is_found_after_a_clear_that_took_the_state_store_with_it(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world(on_clear="resubmit")
+    here = make_task(on_clear="resubmit")
     here.run()
     here.clear()
     here.store.values.clear()
@@ -592,8 +598,8 @@ CHANGED: dict[str, Any] = {"output_config": {**OUTPUT, "Count": 3}}
 
 
 @pytest.mark.parametrize("status", ["Processing", "Finished"])
-def test_changed_inputs_fail_and_say_what_differs(world: MakeWorld, status: str) -> None:
-    here = world()
+def test_changed_inputs_fail_and_say_what_differs(make_task: MakeTask, status: str) -> None:
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = status
     with pytest.raises(
@@ -605,8 +611,8 @@ def test_changed_inputs_fail_and_say_what_differs(world: MakeWorld, status: str)
     assert len(here.ice.jobs) == 1
 
 
-def test_changed_inputs_reattach_or_resubmit_when_told_to(world: MakeWorld) -> None:
-    here = world()
+def test_changed_inputs_reattach_or_resubmit_when_told_to(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     assert here.run(**CHANGED, on_changed_inputs="reattach") == "job-0"
     assert len(here.ice.jobs) == 1
@@ -615,14 +621,16 @@ def test_changed_inputs_reattach_or_resubmit_when_told_to(world: MakeWorld) -> N
     assert len({job.key for job in here.ice.jobs}) == 2
 
 
-def test_another_layout_of_the_same_json_is_no_change(world: MakeWorld) -> None:
-    here = world()
+def test_another_layout_of_the_same_json_is_no_change(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     assert here.run(output_config=json.dumps(dict(reversed(OUTPUT.items())), indent=4)) == "job-0"
 
 
-def test_inputs_that_changed_before_a_lost_submit_was_found_are_noticed(world: MakeWorld) -> None:
-    here = world()
+def test_inputs_that_changed_before_a_lost_submit_was_found_are_noticed(
+    make_task: MakeTask,
+) -> None:
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -635,7 +643,7 @@ def test_inputs_that_changed_before_a_lost_submit_was_found_are_noticed(world: M
 def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.list_lag = 10_000
     here.ice.after_submit = killed
     with pytest.raises(Killed):
@@ -649,8 +657,8 @@ def test_a_token_that_was_used_with_other_inputs_is_not_taken_for_a_refusal(
     assert len(here.ice.jobs) == 1
 
 
-def test_another_region_leads_away_from_the_job_and_is_said_so(world: MakeWorld) -> None:
-    here = world()
+def test_another_region_leads_away_from_the_job_and_is_said_so(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.ice.host = "ice.cn-beijing.aliyuncs.com"
     with pytest.raises(IceJobNotFoundError, match="region changed since") as elsewhere:
@@ -663,8 +671,8 @@ def test_another_region_leads_away_from_the_job_and_is_said_so(world: MakeWorld)
     assert here.ice.jobs[1].place[0] == "cn-beijing"
 
 
-def test_another_address_of_the_same_account_is_no_change(world: MakeWorld) -> None:
-    here = world()
+def test_another_address_of_the_same_account_is_no_change(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.ice.host = "ice-vpc.cn-shanghai.aliyuncs.com"
     assert here.run() == "job-0"
@@ -677,16 +685,16 @@ OTHER_PLACES: dict[str, dict[str, str]] = {
 }
 
 
-def move(here: World, **to: str) -> None:
+def move(here: SubmitTask, **to: str) -> None:
     for name, value in to.items():
         setattr(here.ice, name, value)
 
 
 @pytest.mark.parametrize("to", OTHER_PLACES.values(), ids=OTHER_PLACES)
 def test_a_lost_reply_is_looked_for_in_another_place_and_nothing_is_sent_there(
-    world: MakeWorld, to: dict[str, str]
+    make_task: MakeTask, to: dict[str, str]
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -704,9 +712,9 @@ def test_a_lost_reply_is_looked_for_in_another_place_and_nothing_is_sent_there(
 
 @pytest.mark.parametrize("to", OTHER_PLACES.values(), ids=OTHER_PLACES)
 def test_a_clear_after_a_move_is_a_persons_decision_to_submit(
-    world: MakeWorld, to: dict[str, str]
+    make_task: MakeTask, to: dict[str, str]
 ) -> None:
-    here = world()
+    here = make_task()
     lines = captured(here)
     here.ice.after_submit = killed
     with pytest.raises(Killed):
@@ -727,9 +735,9 @@ def test_a_clear_after_a_move_is_a_persons_decision_to_submit(
 )
 @pytest.mark.parametrize("cleared", [False, True])
 def test_a_lost_reply_is_found_after_an_edit_that_leads_to_the_same_account(
-    world: MakeWorld, edit: dict[str, str], *, cleared: bool
+    make_task: MakeTask, edit: dict[str, str], *, cleared: bool
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -743,7 +751,7 @@ def test_a_lost_reply_is_found_after_an_edit_that_leads_to_the_same_account(
 
 
 def test_a_token_is_not_sent_again_in_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.before_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -754,7 +762,7 @@ def test_a_token_is_not_sent_again_in_another_account(monkeypatch: pytest.Monkey
     assert here.ice.sends == 0
 
 
-def looked(here: World) -> list[float]:
+def looked(here: SubmitTask) -> list[float]:
     """Return the list that the moments go to at which the list is read."""
     looks: list[float] = []
     here.ice.on_list = lambda: looks.append(here.ice.now)
@@ -762,9 +770,9 @@ def looked(here: World) -> list[float]:
 
 
 def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     lost = list(here.ice.jobs)
     # Another account behind the same connection, or a service that has not written it everywhere.
@@ -783,7 +791,7 @@ def test_a_job_that_was_made_and_is_not_known_is_no_reason_to_make_another(
 def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.reply_takes, here.ice.list_lag = 70.0, 100.0
     here.ice.replies = ["lost_after"]
     assert here.run() == "job-0"
@@ -792,9 +800,9 @@ def test_a_list_that_lags_is_waited_for_from_the_end_of_a_slow_send(
 
 @pytest.mark.parametrize("known", [False, True], ids=["reply lost", "job unknown"])
 def test_a_clock_that_was_set_back_since_the_send_makes_no_search_endless(
-    known: bool, world: MakeWorld
+    known: bool, make_task: MakeTask
 ) -> None:
-    here = world()
+    here = make_task()
     if known:
         here.run()
         here.ice.jobs.clear()
@@ -812,9 +820,9 @@ def test_a_clock_that_was_set_back_since_the_send_makes_no_search_endless(
 
 
 def test_a_clock_that_jumps_after_a_lost_reply_shortens_no_search(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     ice, ahead = here.ice, [0.0]
     clock = SimpleNamespace(
         time=lambda: ice.now + ahead[0], sleep=ice.sleep, monotonic=ice.monotonic
@@ -834,7 +842,7 @@ def test_a_clock_that_jumps_after_a_lost_reply_shortens_no_search(
 def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.reply_takes = 70.0
     here.ice.before_submit = killed
     with pytest.raises(Killed):
@@ -848,7 +856,7 @@ def test_a_try_that_died_in_a_slow_send_is_not_looked_for_too_soon(
 def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.list_lag = 10_000
     here.ice.replies = ["lost_after", "refused"]
     with pytest.raises(IceParameterError, match="Whether ICE took the job is not known") as refused:
@@ -861,7 +869,7 @@ def test_a_refusal_after_a_lost_reply_does_not_say_that_no_job_was_made(
 
 
 def test_a_mismatch_is_got_over_by_time_or_by_a_clear(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.list_lag = 10_000
     here.ice.replies = ["lost_after", "throttled", "throttled", "throttled"]
     with pytest.raises(IceError):
@@ -882,8 +890,8 @@ def test_a_mismatch_is_got_over_by_time_or_by_a_clear(monkeypatch: pytest.Monkey
     assert here.run(**CHANGED) == "job-1"
 
 
-def test_run_ids_that_repeat_make_jobs_of_their_own(world: MakeWorld) -> None:
-    here = world()
+def test_run_ids_that_repeat_make_jobs_of_their_own(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.store.values.clear()  # the DAG run was deleted and made again, or is another deployment's
     here.tries = 0
@@ -891,8 +899,8 @@ def test_run_ids_that_repeat_make_jobs_of_their_own(world: MakeWorld) -> None:
     assert len({job.key for job in here.ice.jobs}) == 2
 
 
-def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.run()
     here.max_tries = (
@@ -902,8 +910,10 @@ def test_a_clear_that_cannot_be_told_from_a_retry_pays_nothing(world: MakeWorld)
 
 
 @pytest.mark.parametrize("retries", [1, 5])
-def test_a_clear_is_seen_whatever_was_done_to_the_retries(world: MakeWorld, retries: int) -> None:
-    here = world(on_clear="resubmit")
+def test_a_clear_is_seen_whatever_was_done_to_the_retries(
+    make_task: MakeTask, retries: int
+) -> None:
+    here = make_task(on_clear="resubmit")
     here.run()
     here.run()
     here.max_tries = here.tries + retries
@@ -911,8 +921,8 @@ def test_a_clear_is_seen_whatever_was_done_to_the_retries(world: MakeWorld, retr
     assert len({job.key for job in here.ice.jobs}) == 2
 
 
-def test_no_key_is_ever_used_for_two_wishes(world: MakeWorld) -> None:
-    here = world(on_clear="resubmit")
+def test_no_key_is_ever_used_for_two_wishes(make_task: MakeTask) -> None:
+    here = make_task(on_clear="resubmit")
     here.run()
     for retries in (RETRIES, 0, 5, RETRIES):
         here.max_tries = here.tries + retries
@@ -922,8 +932,8 @@ def test_no_key_is_ever_used_for_two_wishes(world: MakeWorld) -> None:
     assert len({job.key for job in here.ice.jobs}) == len(here.ice.jobs) == 5
 
 
-def test_a_retry_without_a_record_takes_the_job_that_carries_its_key(world: MakeWorld) -> None:
-    here = world()
+def test_a_retry_without_a_record_takes_the_job_that_carries_its_key(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.store.values.clear()
     here.ice.jobs[0].status = "Finished"
@@ -931,8 +941,8 @@ def test_a_retry_without_a_record_takes_the_job_that_carries_its_key(world: Make
     assert len(here.ice.jobs) == 1
 
 
-def test_inputs_that_no_longer_pass_do_not_bar_the_job_that_is_there(world: MakeWorld) -> None:
-    here = world()
+def test_inputs_that_no_longer_pass_do_not_bar_the_job_that_is_there(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     with pytest.raises(
         NonRetryableIceInputsChangedError, match=r"OutputConfig\.Count changed since job job-0"
@@ -944,9 +954,9 @@ def test_inputs_that_no_longer_pass_do_not_bar_the_job_that_is_there(world: Make
 
 
 def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at_once(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -959,7 +969,7 @@ def test_a_clear_of_an_unanswered_submit_whose_job_has_failed_makes_a_new_one_at
 def test_whoever_wants_to_look_for_lost_replies_himself_is_let(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch, on_lost_reply="fail")
+    here = SubmitTask(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch, on_lost_reply="fail")
     here.ice.replies = ["lost_before"]
     for _ in range(2):
         with pytest.raises(IceSubmissionRecordError, match="Look for it in the console"):
@@ -969,8 +979,8 @@ def test_whoever_wants_to_look_for_lost_replies_himself_is_let(
     assert here.run() == "job-0"
 
 
-def test_a_lookup_that_fails_does_not_hide_that_a_reply_was_lost(world: MakeWorld) -> None:
-    here = world()
+def test_a_lookup_that_fails_does_not_hide_that_a_reply_was_lost(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["lost_after"]
     here.ice.list_out_of_reach = True
     with pytest.raises(IceTransportError, match="A job may have been created") as lookup:
@@ -978,8 +988,8 @@ def test_a_lookup_that_fails_does_not_hide_that_a_reply_was_lost(world: MakeWorl
     assert lookup.value.submitted == "unknown"
 
 
-def test_a_task_that_was_told_to_stop_sends_nothing_any_more(world: MakeWorld) -> None:
-    here = world()
+def test_a_task_that_was_told_to_stop_sends_nothing_any_more(make_task: MakeTask) -> None:
+    here = make_task()
     operator: list[IceSubmitOperator] = []
     kind = here.kind
 
@@ -1003,8 +1013,8 @@ def test_a_task_that_was_told_to_stop_sends_nothing_any_more(world: MakeWorld) -
     assert here.ice.sends == 1
 
 
-def test_a_service_that_asks_to_wait_for_days_is_left_to_a_retry(world: MakeWorld) -> None:
-    here = world()
+def test_a_service_that_asks_to_wait_for_days_is_left_to_a_retry(make_task: MakeTask) -> None:
+    here = make_task()
     error = IceThrottledError("slow down", code="Throttling", submitted="no", retry_after=1e6)
 
     def refuse() -> None:
@@ -1016,8 +1026,8 @@ def test_a_service_that_asks_to_wait_for_days_is_left_to_a_retry(world: MakeWorl
     assert sum(here.ice.slept) < 60
 
 
-def test_bad_input_speaks_before_anything_is_sent(world: MakeWorld) -> None:
-    here = world()
+def test_bad_input_speaks_before_anything_is_sent(make_task: MakeTask) -> None:
+    here = make_task()
     with pytest.raises(IceInputError, match=r"OutputConfig\.Count"):
         here.run(output_config={**OUTPUT, "Count": 101})
     with pytest.raises(IceInputError, match="require"):
@@ -1049,11 +1059,11 @@ def test_user_data_of_the_users_own_may_fill_what_is_left() -> None:
 
 
 def test_the_record_outlives_airflows_default_retention(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-    here = world()
+    here = make_task()
     kept: list[Any] = []
     write = TryStore.set
 
@@ -1068,9 +1078,9 @@ def test_the_record_outlives_airflows_default_retention(
 
 
 def test_each_decision_is_one_line_that_says_what_it_means_for_the_bill(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    make_task: MakeTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world()
+    here = make_task()
     lines = captured(here)
     here.run()
     here.run()
@@ -1080,7 +1090,7 @@ def test_each_decision_is_one_line_that_says_what_it_means_for_the_bill(
     assert "job-0: found Processing; reattaching; nothing is billed again" in text
 
 
-def captured(here: World) -> list[str]:
+def captured(here: SubmitTask) -> list[str]:
     """Return the list that the operators' lines go to."""
     lines: list[str] = []
 
@@ -1094,8 +1104,8 @@ def captured(here: World) -> list[str]:
     return lines
 
 
-def test_killing_the_task_is_honest(world: MakeWorld) -> None:
-    here = world()
+def test_killing_the_task_is_honest(make_task: MakeTask) -> None:
+    here = make_task()
     lines = captured(here)
     operator = here.kind(**here.arguments)
     operator.on_kill()
@@ -1105,8 +1115,8 @@ def test_killing_the_task_is_honest(world: MakeWorld) -> None:
     assert "Batch job job-7 keeps running and will be billed" in lines[1]
 
 
-def test_errors_of_a_submit_say_what_a_retry_does(world: MakeWorld) -> None:
-    here = world()
+def test_errors_of_a_submit_say_what_a_retry_does(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["lost_before"] * 10
     with pytest.raises(
         IceError, match="looks for the job by its key, and sends again only if there is none"
@@ -1123,9 +1133,9 @@ def test_errors_of_a_submit_say_what_a_retry_does(world: MakeWorld) -> None:
 
 @pytest.mark.parametrize("start_date", [None, datetime(2026, 3, 4, tzinfo=UTC)])
 def test_a_clear_that_empties_the_store_and_resets_the_start_still_finds_the_running_job(
-    world: MakeWorld, start_date: datetime | None
+    make_task: MakeTask, start_date: datetime | None
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.clear()
     here.dag_run.start_date = start_date
@@ -1135,9 +1145,9 @@ def test_a_clear_that_empties_the_store_and_resets_the_start_still_finds_the_run
 
 
 def test_a_clear_that_empties_the_store_delivers_the_ended_job_as_it_is(
-    world: MakeWorld, capsys: pytest.CaptureFixture[str]
+    make_task: MakeTask, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = "Finished"
     here.clear()
@@ -1151,8 +1161,8 @@ def test_a_clear_that_empties_the_store_delivers_the_ended_job_as_it_is(
     assert here.run() == "job-1"
 
 
-def test_a_running_job_is_found_without_a_record_in_a_list_that_lags(world: MakeWorld) -> None:
-    here = world()
+def test_a_running_job_is_found_without_a_record_in_a_list_that_lags(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.list_lag = 45
     here.run()
     here.clear()
@@ -1161,9 +1171,9 @@ def test_a_running_job_is_found_without_a_record_in_a_list_that_lags(world: Make
 
 
 def test_an_ended_job_does_not_hide_its_successor_that_the_list_does_not_show_yet(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.jobs[0].status = "Failed"
     here.ice.now += 100
@@ -1175,10 +1185,10 @@ def test_an_ended_job_does_not_hide_its_successor_that_the_list_does_not_show_ye
     assert len(here.ice.jobs) == 2
 
 
-def test_a_first_try_never_adopts_a_job_of_another_deployment(world: MakeWorld) -> None:
-    there = world()
+def test_a_first_try_never_adopts_a_job_of_another_deployment(make_task: MakeTask) -> None:
+    there = make_task()
     there.run()
-    here = world()
+    here = make_task()
     here.ice.jobs = there.ice.jobs
     here.clear_another_task()
     assert here.run() == "job-1"
@@ -1189,8 +1199,8 @@ def test_a_first_try_never_adopts_a_job_of_another_deployment(world: MakeWorld) 
 # Clears and retries.
 
 
-def test_a_clear_after_retries_were_lowered_is_seen(world: MakeWorld) -> None:
-    here = world(on_clear="resubmit")
+def test_a_clear_after_retries_were_lowered_is_seen(make_task: MakeTask) -> None:
+    here = make_task(on_clear="resubmit")
     here.run()
     assert here.max_tries == here.tries + RETRIES - 1
     here.clear(retries=RETRIES - 1)  # max_tries stays what it was
@@ -1199,16 +1209,16 @@ def test_a_clear_after_retries_were_lowered_is_seen(world: MakeWorld) -> None:
     assert here.run(retries=RETRIES - 1) == "job-1"
 
 
-def test_a_clear_of_another_task_is_no_clear_of_this_one(world: MakeWorld) -> None:
-    here = world()
+def test_a_clear_of_another_task_is_no_clear_of_this_one(make_task: MakeTask) -> None:
+    here = make_task()
     here.run()
     here.clear_another_task()
     assert here.run() == "job-0"
     assert len(here.ice.jobs) == 1
 
 
-def test_a_clear_of_a_running_task_is_a_retry(world: MakeWorld) -> None:
-    here = world(wait_for_completion=True, timeout=0)
+def test_a_clear_of_a_running_task_is_a_retry(make_task: MakeTask) -> None:
+    here = make_task(wait_for_completion=True, timeout=0)
     with pytest.raises(IceJobTimeoutError):
         here.run()
     here.clear_another_task()  # Airflow restarts the task: max_tries stays, clear_number rises
@@ -1217,8 +1227,8 @@ def test_a_clear_of_a_running_task_is_a_retry(world: MakeWorld) -> None:
     assert len(here.ice.jobs) == 1
 
 
-def test_a_record_of_the_version_before_keeps_its_key_and_its_job(world: MakeWorld) -> None:
-    here = world()
+def test_a_record_of_the_version_before_keeps_its_key_and_its_job(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -1248,9 +1258,9 @@ def test_a_record_of_the_version_before_keeps_its_key_and_its_job(world: MakeWor
 @pytest.mark.parametrize("renamed", [{"ice_conn_id": "another"}, {"region_id": "cn-shanghai"}])
 @pytest.mark.parametrize("answered", [False, True])
 def test_another_name_for_the_same_connection_and_region_is_no_move(
-    world: MakeWorld, renamed: dict[str, str], *, answered: bool
+    make_task: MakeTask, renamed: dict[str, str], *, answered: bool
 ) -> None:
-    here = world()
+    here = make_task()
     if answered:
         here.run()
     else:
@@ -1268,9 +1278,9 @@ def test_another_name_for_the_same_connection_and_region_is_no_move(
 @pytest.mark.parametrize("cleared", [False, True])
 @pytest.mark.parametrize("unlisted", [False, True])
 def test_a_young_job_that_get_does_not_know_yet_is_looked_at_again(
-    world: MakeWorld, *, unlisted: bool, cleared: bool
+    make_task: MakeTask, *, unlisted: bool, cleared: bool
 ) -> None:
-    here = world(wait_for_completion=True, timeout=0)
+    here = make_task(wait_for_completion=True, timeout=0)
     here.ice.get_lag, here.ice.unlisted = 45, unlisted
     with pytest.raises(IceJobTimeoutError):
         here.run()
@@ -1284,9 +1294,9 @@ def test_a_young_job_that_get_does_not_know_yet_is_looked_at_again(
 
 @pytest.mark.parametrize("cleared", [False, True])
 def test_a_job_that_get_does_not_know_is_looked_for_in_the_list(
-    world: MakeWorld, *, cleared: bool
+    make_task: MakeTask, *, cleared: bool
 ) -> None:
-    here = world(wait_for_completion=True, timeout=0)
+    here = make_task(wait_for_completion=True, timeout=0)
     here.ice.get_lag = 10_000
     with pytest.raises(IceError):
         here.run()
@@ -1299,9 +1309,9 @@ def test_a_job_that_get_does_not_know_is_looked_for_in_the_list(
 
 
 def test_a_job_that_is_unknown_and_a_list_that_cannot_be_read_never_mean_submit(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     here.ice.now += 300
     move(here, access_key="another")
@@ -1316,8 +1326,8 @@ def test_a_job_that_is_unknown_and_a_list_that_cannot_be_read_never_mean_submit(
 
 
 @pytest.mark.parametrize("reply", ["gateway_after", "silent_after", "lost_after"])
-def test_an_error_that_is_not_ices_own_proves_nothing(world: MakeWorld, reply: Any) -> None:
-    here = world()
+def test_an_error_that_is_not_ices_own_proves_nothing(make_task: MakeTask, reply: Any) -> None:
+    here = make_task()
     here.ice.replies = [reply]
     assert here.run() == "job-0"
     assert here.ice.sends == 1
@@ -1326,7 +1336,7 @@ def test_an_error_that_is_not_ices_own_proves_nothing(world: MakeWorld, reply: A
 def test_a_refusal_after_an_unproven_error_does_not_rule_a_job_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.list_lag = 100  # longer than the list is given
     here.ice.replies = ["gateway_after", "refused"]
     with pytest.raises(IceParameterError) as refused:
@@ -1340,7 +1350,7 @@ def test_a_refusal_after_an_unproven_error_does_not_rule_a_job_out(
 # The reply came, and its id is not stored.
 
 
-def fail_to_save(here: World, times: float) -> None:
+def fail_to_save(here: SubmitTask, times: float) -> None:
     """Let the next writes of an id fail."""
     failures = iter(range(int(min(times, 1e9))))
 
@@ -1351,8 +1361,8 @@ def fail_to_save(here: World, times: float) -> None:
     here.store.on_set = fail
 
 
-def test_the_id_is_stored_again_and_again(world: MakeWorld) -> None:
-    here = world()
+def test_the_id_is_stored_again_and_again(make_task: MakeTask) -> None:
+    here = make_task()
     fail_to_save(here, 5)
     assert here.run() == "job-0"
     assert here.record["job_id"] == "job-0"
@@ -1360,9 +1370,9 @@ def test_the_id_is_stored_again_and_again(world: MakeWorld) -> None:
 
 
 def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
     lines = captured(here)
     fail_to_save(here, 1e9)
     with pytest.raises(IceSubmissionRecordError, match="job-0") as lost:
@@ -1383,9 +1393,9 @@ def test_an_id_that_cannot_be_stored_at_all_is_in_xcom_and_pays_nothing_twice(
 
 @pytest.mark.parametrize("where", ["pause", "xcom"])
 def test_a_task_whose_time_is_over_before_the_id_is_stored_pays_nothing_twice(
-    where: str, world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    where: str, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.unlisted = True
     fail_to_save(here, 1e9)
 
@@ -1412,9 +1422,9 @@ def test_a_task_whose_time_is_over_before_the_id_is_stored_pays_nothing_twice(
 
 
 def test_a_task_whose_time_is_over_stores_the_id_once_more(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.unlisted = True
 
     def over(*_: object, key: str = "", **__: object) -> None:
@@ -1429,8 +1439,8 @@ def test_a_task_whose_time_is_over_stores_the_id_once_more(
     assert len(here.ice.jobs) == 1
 
 
-def test_storing_the_id_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> None:
-    here = world()
+def test_storing_the_id_ends_early_when_the_task_is_told_to_stop(make_task: MakeTask) -> None:
+    here = make_task()
     fail_to_save(here, 1e9)
 
     def stop() -> None:
@@ -1444,9 +1454,9 @@ def test_storing_the_id_ends_early_when_the_task_is_told_to_stop(world: MakeWorl
 
 
 def test_an_xcom_that_cannot_be_pushed_does_not_keep_the_id_from_the_store(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     pushed = iter([True])
 
     def push(self: TaskInstance, key: str, value: Any) -> None:
@@ -1465,9 +1475,9 @@ def test_an_xcom_that_cannot_be_pushed_does_not_keep_the_id_from_the_store(
 
 @pytest.mark.parametrize("moment", ["after the intent", "in the limiter", "at the first request"])
 def test_a_task_told_to_stop_at_any_moment_before_the_send_sends_nothing(
-    world: MakeWorld, moment: str
+    make_task: MakeTask, moment: str
 ) -> None:
-    here = world()
+    here = make_task()
 
     def stop(*_: object) -> None:
         assert here.operator
@@ -1492,7 +1502,7 @@ def test_a_task_told_to_stop_at_any_moment_before_the_send_sends_nothing(
 def test_a_client_told_to_stop_between_its_own_tries_does_not_say_that_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitBatchMediaProducingJobOperator, monkeypatch)
     here.ice.client_tries = 4
     here.ice.replies = ["lost_after"]
 
@@ -1510,8 +1520,8 @@ def test_a_client_told_to_stop_between_its_own_tries_does_not_say_that_nothing_w
     assert len(here.ice.jobs) == 1
 
 
-def test_a_pause_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> None:
-    here = world()
+def test_a_pause_ends_early_when_the_task_is_told_to_stop(make_task: MakeTask) -> None:
+    here = make_task()
     here.ice.replies = ["lost_before"]
 
     def stop(*_: object) -> None:
@@ -1529,9 +1539,9 @@ def test_a_pause_ends_early_when_the_task_is_told_to_stop(world: MakeWorld) -> N
 @pytest.mark.parametrize("kind_of_freeze", ["stopped process", "suspended machine"])
 @pytest.mark.parametrize("where", ["in the limiter", "after the intent"])
 def test_a_worker_that_wakes_after_its_retry_has_submitted_sends_nothing(
-    world: MakeWorld, kind_of_freeze: str, where: str
+    make_task: MakeTask, kind_of_freeze: str, where: str
 ) -> None:
-    here = world()
+    here = make_task()
     ids: list[str] = []
 
     def freeze(*_: object) -> None:
@@ -1555,8 +1565,10 @@ def test_a_worker_that_wakes_after_its_retry_has_submitted_sends_nothing(
     assert here.record["job_id"] == "job-0"  # what the later try knows is not overwritten
 
 
-def test_a_worker_that_wakes_without_a_retry_sends_under_a_fresh_intent(world: MakeWorld) -> None:
-    here = world()
+def test_a_worker_that_wakes_without_a_retry_sends_under_a_fresh_intent(
+    make_task: MakeTask,
+) -> None:
+    here = make_task()
     here.ice.limiter_takes = 400
     sent_at: list[float] = []
     here.ice.before_submit = lambda: sent_at.append(here.record["sent_at"])
@@ -1564,8 +1576,8 @@ def test_a_worker_that_wakes_without_a_retry_sends_under_a_fresh_intent(world: M
     assert sent_at == [here.ice.jobs[0].created_at]
 
 
-def test_a_store_that_takes_too_long_for_every_check_sends_nothing(world: MakeWorld) -> None:
-    here = world()
+def test_a_store_that_takes_too_long_for_every_check_sends_nothing(make_task: MakeTask) -> None:
+    here = make_task()
 
     def slow(record: dict[str, Any]) -> None:
         here.ice.now += 6
@@ -1577,9 +1589,9 @@ def test_a_store_that_takes_too_long_for_every_check_sends_nothing(world: MakeWo
 
 
 def test_an_id_that_a_later_try_looks_after_is_not_stored_again_and_again(
-    world: MakeWorld,
+    make_task: MakeTask,
 ) -> None:
-    here = world()
+    here = make_task()
 
     def freeze() -> None:
         here.ice.after_submit = lambda: None
@@ -1595,7 +1607,7 @@ def test_an_id_that_a_later_try_looks_after_is_not_stored_again_and_again(
 def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    here = World(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
+    here = SubmitTask(IceSubmitScreenMediaHighlightsJobOperator, monkeypatch)
     here.ice.before_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -1609,9 +1621,9 @@ def test_the_longest_send_of_another_try_counts_what_its_check_lets_pass(
 
 
 def test_a_job_that_is_listed_without_its_id_is_neither_adopted_nor_submitted_again(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.after_submit = killed
     with pytest.raises(Killed):
         here.run()
@@ -1630,9 +1642,9 @@ def test_a_job_that_is_listed_without_its_id_is_neither_adopted_nor_submitted_ag
 
 
 def test_a_job_that_shifts_to_the_next_page_is_one_job(
-    world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = world()
+    here = make_task()
     lines = captured(here)
     here.ice.after_submit = killed
     with pytest.raises(Killed):
@@ -1648,9 +1660,9 @@ def test_a_job_that_shifts_to_the_next_page_is_one_job(
 
 
 def test_a_worker_whose_clock_is_ahead_waits_for_the_list_all_the_same(
-    world: Callable[..., World],
+    make_task: Callable[..., SubmitTask],
 ) -> None:
-    here = world()
+    here = make_task()
     here.ice.list_lag = 5.0
     here.ice.replies = ["lost_after"]
     here.ice.after_submit = lambda: (_ for _ in ()).throw(Killed)
@@ -1664,9 +1676,11 @@ def test_a_worker_whose_clock_is_ahead_waits_for_the_list_all_the_same(
     assert len(here.ice.jobs) == 1
 
 
-def test_a_retry_that_looks_like_a_clear_spends_nothing(world: Callable[..., World]) -> None:
+def test_a_retry_that_looks_like_a_clear_spends_nothing(
+    make_task: Callable[..., SubmitTask],
+) -> None:
     """Another task was cleared, and this one's retries were lowered, between two tries."""
-    here = world(wait_for_completion=True, timeout=0)
+    here = make_task(wait_for_completion=True, timeout=0)
     with pytest.raises(IceJobTimeoutError):
         here.run()
     here.ice.jobs[0].status = "Failed"
@@ -1682,9 +1696,9 @@ def test_a_retry_that_looks_like_a_clear_spends_nothing(world: Callable[..., Wor
 
 
 def test_a_record_of_another_task_instance_is_no_record_of_this_one(
-    world: Callable[..., World],
+    make_task: Callable[..., SubmitTask],
 ) -> None:
-    here = world()
+    here = make_task()
     here.run()
     record = here.record
     record["key"] = f"{'0' * 16}-{record['key'][17:]}"
