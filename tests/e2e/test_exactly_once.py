@@ -288,6 +288,8 @@ def cleared_without_record(task: Task) -> None:
 
 def record_damaged(task: Task) -> None:
     task.until_waiting("running")
+    # XCom shows the id before the record does, and that write would undo the damage.
+    task.until(lambda: bool(task.record()["job_id"]), "storing its job id")
     record = task.record()
     task.put_record("no record")
     task.kill()
