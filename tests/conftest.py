@@ -25,8 +25,9 @@ for _name in list(os.environ):
     if _name.startswith(("ALIBABA_CLOUD_", "AIRFLOW_CONN_")) or _name.upper().endswith("_PROXY"):
         del os.environ[_name]
 
-# Whoever runs the tests under nohup ignores SIGHUP, and children inherit that.
+# Under nohup SIGHUP is ignored, and in a shell's background SIGINT is. Children inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says more of the machine than of the code.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
