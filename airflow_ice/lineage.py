@@ -73,7 +73,7 @@ class IceLineage:
         """Note what a job has read and made, as `results.deliver` calls it."""
         try:
             self._lineage = of_job(result, job.input_config)
-        except Exception:
+        except Exception:  # facts about a job that was paid for never fail its task
             log.warning("The lineage of batch job %s is not known.", job.job_id, exc_info=True)
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage:

@@ -48,7 +48,7 @@ class LazyApp:
             if self._app is None:
                 try:
                     self._app = self._build()
-                except Exception:
+                except Exception:  # a fault of the page must not take the api-server down
                     log.exception("The page of airflow-ice could not be built; it answers 503.")
                     self._app = _unavailable
         return self._app

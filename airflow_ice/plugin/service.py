@@ -202,7 +202,7 @@ class Batches:
                 return last
         except (IceError, AirflowNotFoundException, TimeoutError) as error:
             return replace(last, problem=problem(error, ref.account))
-        except Exception as error:
+        except Exception as error:  # the page says so, and keeps what it has
             log.exception("A job could not be read for its page (JobId=%s)", ref.job_id)
             return replace(last, problem=problem(error, ref.account))
 

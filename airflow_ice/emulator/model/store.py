@@ -134,8 +134,8 @@ _TO_RENDER: Final = (
 class Store:
     """The tables. Opened once, closed once.
 
-    :raises StoreError: the file is no SQLite file of an emulator of this version, or cannot be
-        opened.
+    :raises StoreError: the file does not open as SQLite, or another version of the emulator wrote
+        it.
     """
 
     def __init__(self, path: Path) -> None:
