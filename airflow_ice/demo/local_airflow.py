@@ -65,9 +65,9 @@ class LocalAirflow(AirflowRestClient):
         self.processes = Processes(
             home,
             {
-                **_inherited(),
-                **_configuration(home, dags_folder, self.port, self._task_port, settings or {}),
-                **_connections(connections),
+                **environment(
+                    home, dags_folder, self.port, self._task_port, connections, settings or {}
+                ),
                 **(environ or {}),
             },
         )
@@ -155,19 +155,43 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _inherited() -> dict[str, str]:
-    """Return this process's environment, less what would reach out of the folder."""
+def environment(
+    home: Path,
+    dags_folder: Path,
+    port: int,
+    task_port: int,
+    connections: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the environment of every part of an Airflow: this process's, less what would reach out
+    of the folder, with its configuration and connections.
+
+    :param home: its folder; the user's password is to be in `passwords.json` there.
+    :param port: of the api-server.
+    :param task_port: of the api-server that serves tasks; the same one, or another.
+    :param connections: connection id to fields, as in AIRFLOW_CONN_... JSON.
+    :param settings: more of Airflow's configuration, `{"SECTION__KEY": "value"}`.
+    """
     outside = ("AIRFLOW_", "ALIBABA_CLOUD_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
-    # Where both are set, the lower-case one counts; and one that is inherited may leave out
-    # loopback.
-    return {**kept, **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")}
+    configuration = {**_configuration(home, dags_folder, port, task_port), **settings}
+    return {
+        **kept,
+        # Where both are set, the lower-case one counts; and one that is inherited may leave out
+        # loopback.
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        **{f"AIRFLOW__{name}": value for name, value in configuration.items()},
+        **{
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps(dict(fields))
+            for name, fields in connections.items()
+        },
+        "AIRFLOW_HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
-def _configuration(
-    home: Path, dags_folder: Path, port: int, task_port: int, settings: Mapping[str, str]
-) -> dict[str, str]:
-    configuration = {
+def _configuration(home: Path, dags_folder: Path, port: int, task_port: int) -> dict[str, str]:
+    return {
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_FOLDER": str(dags_folder),
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -186,13 +210,4 @@ def _configuration(
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
-    }
-    named = {f"AIRFLOW__{name}": value for name, value in {**configuration, **settings}.items()}
-    return {**named, "AIRFLOW_HOME": str(home), "PYTHONUNBUFFERED": "1"}
-
-
-def _connections(connections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        f"AIRFLOW_CONN_{name.upper()}": json.dumps(dict(fields))
-        for name, fields in connections.items()
     }

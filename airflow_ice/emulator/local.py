@@ -50,7 +50,7 @@ class LocalIce:
             self._temporary = tempfile.TemporaryDirectory(prefix="local-ice-")
             self.settings = dataclasses.replace(self.settings, data_dir=Path(self._temporary.name))
         try:
-            self._start()
+            self.start()
         except BaseException:
             self._clean_up()
             raise
@@ -62,7 +62,7 @@ class LocalIce:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop()
+        self.stop()
         self._clean_up()
 
     @property
@@ -153,11 +153,25 @@ class LocalIce:
         """Stop and start again on the same data and port. Pending faults are forgotten; jobs, clock
         and requests are kept.
         """
-        self._requests_before += self._call(control.requests)
-        self._stop()
-        self._start()
+        self.stop()
+        self.start()
 
-    def _start(self) -> None:
+    def stop(self) -> None:
+        """Stop serving: nobody listens at the address until `start`. What `restart` keeps is kept.
+        Does nothing where it is stopped already.
+        """
+        if self._server is None or self._thread is None:
+            return
+        self._requests_before += self._call(control.requests)
+        self._server.should_exit = True
+        self._thread.join()
+        self._server = self._thread = self._loop = None
+
+    def start(self) -> None:
+        """Serve again after `stop`, on the same data and port.
+
+        :raises RuntimeError: it did not start.
+        """
         listener = listen(self.settings)
         self.settings = dataclasses.replace(self.settings, port=listener.getsockname()[1])
         self._app = create_app(self.settings)
@@ -183,12 +197,6 @@ class LocalIce:
 
         # uvicorn's own runner may choose another loop; a plain one is all that is needed here.
         asyncio.run(serve())
-
-    def _stop(self) -> None:
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join()
-        self._server = self._thread = self._loop = None
 
     def _clean_up(self) -> None:
         if self._temporary is not None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,12 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from airflow_ice.demo import local_airflow
 from airflow_ice.demo.errors import LocalAirflowError
-from airflow_ice.demo.local_airflow import LOGIN, free_port
+from airflow_ice.demo.local_airflow import LOGIN, environment, free_port
 from airflow_ice.demo.rest_client import AirflowRestClient
 from airflow_ice.emulator.local import LocalIce
-from tests.cluster.services import PostgreSQL, Redis
+from tests.cluster.services import PostgreSQL, Redis, ServiceDownError
 from tests.cluster.supervisor import Supervisor
 
 DAGS = Path(__file__).parent / "dags"
@@ -100,13 +100,19 @@ class Cluster:
         found = self.supervisor.programs
         return sorted(name for name in found if not prefixes or name.startswith(prefixes))
 
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Return rows of Airflow's database, as soon as it answers. An api-server would have to be
+        asked for the same often, and what it costs is missing to the tasks.
+        """
+        return self.patiently(lambda: self.postgresql.rows(sql))
+
     def patiently(self, call: Callable[[], T], within: float = 240.0) -> T:
-        """Call until it succeeds: the api-server may be down meanwhile."""
+        """Call until it succeeds: the api-server or PostgreSQL may be down meanwhile."""
         deadline = time.monotonic() + within
         while True:
             try:
                 return call()
-            except LocalAirflowError:
+            except (LocalAirflowError, ServiceDownError):
                 if time.monotonic() > deadline or self.over.is_set():
                     raise
                 time.sleep(1.0)
@@ -223,11 +229,8 @@ class Cluster:
             "extra": self._extra,
         }
         port = self.api_ports[0]
-        return {
-            **local_airflow._inherited(),
-            **local_airflow._configuration(self.home, self._dags, port, port, settings),
-            **local_airflow._connections({"ice_default": connection}),
-        }
+        connections = {"ice_default": connection}
+        return environment(self.home, self._dags, port, port, connections, settings)
 
 
 class Run:
@@ -284,51 +287,73 @@ class Run:
                 raise LocalAirflowError(
                     f"{self.id}: not {what} after {within:.0f} s: {self.states()}"
                 )
-            time.sleep(1.0)  # each question costs the api-server, which the tasks need, too
+            time.sleep(0.5)
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Return its task instances, as soon as Airflow answers."""
-        client = self.cluster.client
-        return self.cluster.patiently(lambda: client.tasks(self.dag, self.id))
+        """Return its task instances: task_id, map_index, state, try_number."""
+        return self._rows("task_id, map_index, state, try_number", "task_instance")
 
     def states(self) -> dict[str, int]:
         """Return how many task instances are in each state."""
-        found: dict[str, int] = {}
-        for row in self.tasks():
-            found[str(row["state"])] = found.get(str(row["state"]), 0) + 1
-        return found
+        return dict(Counter(str(row["state"]) for row in self.tasks()))
 
-    def until_ended(self, within: float = 420.0) -> str:
-        """Wait until it is over, and return its state."""
-        client = self.cluster.client
-        state = ""
-
-        def over() -> bool:
-            nonlocal state
-            state = self.cluster.patiently(lambda: client.run_state(self.dag, self.id))
-            return state in {"success", "failed"}
-
-        self.until(over, "over", within)
-        return state
+    def until_ended(self, within: float = 420.0) -> None:
+        """Wait until it is over."""
+        self.until(
+            lambda: self._rows("state", "dag_run")[0]["state"] in {"success", "failed"},
+            "over",
+            within,
+        )
 
     def faults(self) -> list[str]:
         """Compare what Airflow holds with the ledger; return what is wrong, one line each."""
         jobs, wrong = self.jobs(), []
+        held = self._held()
         for row in self.tasks():
             name = f"{row['task_id']} {row['map_index']}"
-            billed = [job["job_id"] for job in jobs.pop(name, [])]
+            billed = jobs.pop(name, [])
             if row["state"] != "success":
                 wrong.append(f"{name}: {row['state']} in try {row['try_number']}")
             if len(billed) != 1:
                 word = "lost" if not billed else f"paid {len(billed)} times"
-                wrong.append(f"{name}: {word}: {billed}")
-            elif row["state"] == "success" and (shown := self._xcom(row, "job_id")) != billed[0]:
-                wrong.append(f"{name}: XCom says {shown}, the ledger {billed[0]}")
+                wrong.append(f"{name}: {word}: {[job['job_id'] for job in billed]}")
+            elif row["state"] == "success":
+                wrong += _differences(name, held.get(name, {}), billed[0])
         return wrong + [f"{name}: a wish that Airflow does not know" for name in jobs]
 
-    def _xcom(self, row: Mapping[str, Any], key: str) -> Any:
-        client, where = self.cluster.client, (row["task_id"], key, row["map_index"])
-        return self.cluster.patiently(lambda: client.xcom(self.dag, self.id, *where), 30.0)
+    def _held(self) -> dict[str, dict[str, Any]]:
+        """Return what is in XCom: `TASK_ID MAP_INDEX` to key to value."""
+        found: dict[str, dict[str, Any]] = {}
+        for row in self._rows("task_id, map_index, key, value", "xcom"):
+            found.setdefault(f"{row['task_id']} {row['map_index']}", {})[row["key"]] = row["value"]
+        return found
+
+    def _rows(self, columns: str, table: str) -> list[dict[str, Any]]:
+        where = f"dag_id = '{self.dag}' AND run_id = '{self.id}'"
+        sql = f"SELECT {columns} FROM {table} WHERE {where}"  # noqa: S608 - nobody else's words
+        return self.cluster.rows(sql)
+
+
+def _differences(name: str, held: Mapping[str, Any], billed: Mapping[str, Any]) -> list[str]:
+    """Compare what a task has in XCom with its job at the ledger."""
+    videos = {sub["media_id"]: sub["media_url"] for sub in billed["sub_jobs"]}
+    returned = held.get("return_value") or {"media": []}
+    expected = {
+        "job_id": (billed["job_id"], held.get("job_id")),
+        "return_value.job_id": (billed["job_id"], returned.get("job_id")),
+        "return_value.status": (billed["status"], returned.get("status")),
+        "return_value.media": (
+            videos,
+            {row["media_id"]: row["media_url"] for row in returned["media"]},
+        ),
+        "media_ids": (list(videos), held.get("media_ids")),
+        "media_urls": (list(videos.values()), held.get("media_urls")),
+    }
+    return [
+        f"{name}: XCom has {key} {shown}, the ledger {wanted}"
+        for key, (wanted, shown) in expected.items()
+        if shown != wanted
+    ]
 
 
 def _airflow(*arguments: str) -> tuple[str, ...]:

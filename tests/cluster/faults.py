@@ -172,10 +172,9 @@ def everything_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
 def ice_down(cluster: Cluster, run: Run, rng: random.Random) -> None:
     """Nobody listens at ICE's address for a minute."""
     _until_submitted(run, rng.randint(1, 16))
-    cluster.ice._requests_before += cluster.ice.requests()[len(cluster.ice._requests_before) :]
-    cluster.ice._stop()
+    cluster.ice.stop()
     time.sleep(60.0)
-    cluster.ice._start()
+    cluster.ice.start()
 
 
 ROWS: Mapping[str, tuple[Conf, Harm]] = {

@@ -5,6 +5,7 @@ the packages of the system; on loopback, in folders of their own.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from airflow_ice.demo.local_airflow import free_port
 from tests.cluster.supervisor import Supervisor
@@ -23,6 +25,10 @@ DATABASE_USER = "airflow"
 
 class ServiceMissingError(RuntimeError):
     """PostgreSQL or Redis is not installed; the message says what to install."""
+
+
+class ServiceDownError(OSError):
+    """PostgreSQL or Redis does not answer; the message is its client's."""
 
 
 class PostgreSQL:
@@ -70,9 +76,14 @@ class PostgreSQL:
         """Wait until it answers."""
         _wait_until(lambda: self._query("postgres", "SELECT 1") == "1", "PostgreSQL")
 
-    def query(self, sql: str) -> str:
-        """Run SQL in Airflow's database and return what psql prints."""
-        return self._query(DATABASE_USER, sql)
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Run a SELECT in Airflow's database and return its rows.
+
+        :raises ServiceDownError: it does not answer.
+        """
+        asked = f"SELECT json_agg(row) FROM ({sql}) AS row"  # noqa: S608 - the tests' own SQL
+        answer = self._query(DATABASE_USER, asked)
+        return json.loads(answer) if answer else []
 
     def _query(self, database: str, sql: str) -> str:
         where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", DATABASE_USER, "-d", database)
@@ -84,7 +95,9 @@ class PostgreSQL:
             capture_output=True,
             text=True,
         )
-        return done.stdout.strip() if done.returncode == 0 else f"failed: {done.stderr}"
+        if done.returncode != 0:
+            raise ServiceDownError(done.stderr)
+        return done.stdout.strip()
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
