@@ -27,7 +27,7 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/airflow-ice demo $(ARGS)
 
-test: lint docs unit e2e browser
+test: lint docs unit e2e browser smoke
 
 # On all cores: no test of these shares anything with another.
 unit: $(INSTALLED)

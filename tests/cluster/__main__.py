@@ -1,4 +1,5 @@
-"""`python -m tests.cluster [--seed N] [--runs N] [--rows ROW ...]`: the matrix on a real cluster;
+"""`python -m tests.cluster [--seed N] [--runs N] [--rows ROW ...] [--into FILE]`: the matrix on a
+real cluster;
 `python -m tests.cluster burst`: 32 processes that submit at once.
 """
 
@@ -16,7 +17,7 @@ from types import FrameType
 from tests.cluster import burst
 from tests.cluster.cluster import Cluster, Size
 from tests.cluster.faults import AHEAD, ROWS
-from tests.cluster.matrix import Result, play, table
+from tests.cluster.matrix import Results, play, table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="repeats a matrix; drawn and printed without")
     parser.add_argument("--runs", type=int, default=1, help="of each row; 1 by default")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="those whose name holds a ROW")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="add each run to it; the table is of all in it"
+    )
     options = parser.parse_args(argv)
     if options.what == "burst":
         burst.main()
@@ -37,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("airflow_ice.emulator").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _interrupted)  # so that SIGTERM, too, leaves nothing
     print(f"seed {seed}", flush=True)
-    results: list[Result] = []
+    results = Results(options.into)
     try:
         played_together = [row for row in rows if row != AHEAD]
         if played_together:
@@ -47,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _play_ahead(seed, options.runs, results)
     finally:
         print(table(results), flush=True)
-    return 1 if any(result.wrong for result in results) else 0
+    return 1 if any(result.wrong for result in results.played) else 0
 
 
-def _play_ahead(seed: int, runs: int, results: list[Result]) -> None:
+def _play_ahead(seed: int, runs: int, results: Results) -> None:
     library = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
     if library is None:
         print(f"{AHEAD}: not played; it needs libfaketime (Debian's package faketime)")
@@ -59,13 +63,11 @@ def _play_ahead(seed: int, runs: int, results: list[Result]) -> None:
         _play(cluster, [AHEAD], seed, runs, results)
 
 
-def _play(
-    cluster: Cluster, rows: Sequence[str], seed: int, runs: int, results: list[Result]
-) -> None:
+def _play(cluster: Cluster, rows: Sequence[str], seed: int, runs: int, results: Results) -> None:
     for number in range(runs):
         for row in rows:
             result = play(cluster, row, f"{seed} {number}")
-            results.append(result)
+            results.add(result)
             print(
                 f"{row}, run {number + 1}: {result.jobs} jobs for {result.wishes} wishes in "
                 f"{result.seconds:.0f} s; {result.recovery:.0f} s from the fault",

@@ -1,4 +1,4 @@
-"""One small cluster for the smoke, which `make test` runs in the environment that has Celery."""
+"""One small cluster for the smoke, which `make smoke` runs in the environment that has Celery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster with two workers and two triggerers."""
-    pytest.importorskip("airflow.providers.celery", reason="`make test` runs this with Celery")
     # Long enough that many waits are deferred at once even on a slow machine.
     with Cluster(SMALL, job_seconds=30.0) as cluster:
         yield cluster

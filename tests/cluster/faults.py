@@ -58,6 +58,11 @@ def undisturbed(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
+def on_two_clocks(rng: random.Random, wishes: Sequence[str]) -> Mapping[str, Any]:
+    """Each try tells what its clock says."""
+    return {"clocks": True}
+
+
 def stop_at(moment: str, share: float, **more: Any) -> Conf:
     """Let a share of the wishes stop themselves at a moment; `any` draws one for each."""
 
@@ -177,6 +182,16 @@ def ice_down(cluster: Cluster, run: Run, rng: random.Random) -> None:
     cluster.ice.start()
 
 
+def one_worker_ahead(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Nothing more; see that tries of the same run have met both clocks."""
+
+    def both() -> bool:
+        ahead = [seconds > 30.0 for seconds in run.clocks()]
+        return any(ahead) and not all(ahead)
+
+    run.until(both, "on both clocks")
+
+
 ROWS: Mapping[str, tuple[Conf, Harm]] = {
     "baseline": (undisturbed, nothing),
     "worker killed before the send": (stop_at("after_intent", 0.5), worker_killed),
@@ -197,7 +212,7 @@ ROWS: Mapping[str, tuple[Conf, Harm]] = {
     "Redis restarted": (undisturbed, redis_restarted),
     "everything killed": (undisturbed, everything_killed),
     "ICE down for a minute": (undisturbed, ice_down),
-    "one worker a minute ahead": (undisturbed, nothing),
+    "one worker a minute ahead": (on_two_clocks, one_worker_ahead),
 }
 AHEAD = "one worker a minute ahead"
 """The row that needs a cluster of its own, and libfaketime."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from airflow_ice.demo.errors import LocalAirflowError
 from tests.cluster.cluster import Cluster, Run
@@ -27,6 +29,29 @@ class Result:
     recovery: float
     """From the beginning of the harm to the end of the run."""
     wrong: Sequence[str]
+
+
+class Results:
+    """The runs that were played.
+
+    :param file: JSON, one run a line, of this and earlier matrices; None keeps none.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.played: list[Result] = []
+        self._file = file
+
+    def add(self, result: Result) -> None:
+        """Add one run."""
+        self.played.append(result)
+        if self._file is not None:
+            with self._file.open("a") as file:
+                file.write(json.dumps(asdict(result)) + "\n")
+
+    def __iter__(self) -> Iterator[Result]:
+        if self._file is None or not self._file.exists():
+            return iter(self.played)
+        return (Result(**json.loads(line)) for line in self._file.read_text().splitlines())
 
 
 def play(cluster: Cluster, row: str, seed: str, dag: str = "ice_cluster") -> Result:

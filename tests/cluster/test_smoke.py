@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.faults import wishes_of
-from tests.cluster.matrix import Result, play
+from tests.cluster.matrix import Result, play, table
 
 ROWS = (
     "baseline",
@@ -29,10 +29,12 @@ def results(cluster: Cluster) -> dict[str, Result]:
     with ThreadPoolExecutor(len(ROWS)) as pool:
         played = pool.map(lambda row: play(cluster, row, SEED, "ice_small_cluster"), ROWS)
         try:
-            return {result.row: result for result in played}
+            found = {result.row: result for result in played}
         except BaseException:
             cluster.over.set()
             raise
+    print(table(found.values()))
+    return found
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -3,7 +3,8 @@ stop itself in one moment of its submission, for the cluster's tests to do the r
 
 The conf of a run says which: `{"troubles": {"TASK_ID MAP_INDEX": MOMENT}}`. A moment is
 `before_intent`, `after_intent`, `before_saved`, `after_saved`, or seconds from the task's start.
-With `{"supervisors": true}` the process that reports the task's heartbeat stops as well.
+With `{"supervisors": true}` the process that reports the task's heartbeat stops as well. With
+`{"clocks": true}` each try writes down what its clock says.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ class Stopping(IceSubmitOperator):
         ti = context["ti"]
         conf = context["dag_run"].conf or {}
         name = f"{ti.task_id} {ti.map_index}"
+        if conf.get("clocks"):
+            told = Path(os.environ["AIRFLOW_HOME"], "clocks", ti.run_id, f"{name} {ti.try_number}")
+            told.parent.mkdir(parents=True, exist_ok=True)
+            told.write_text(str(time.time()))
         moment = conf.get("troubles", {}).get(name)
         if moment is not None and ti.try_number == 1:
             told = Path(os.environ["AIRFLOW_HOME"], "stopped", ti.run_id, name)
