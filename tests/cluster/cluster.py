@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -57,7 +58,8 @@ class Cluster:
     """A context manager; everything is ended with it, whatever happened.
 
     :param ahead: library of libfaketime; the last worker's clock is then a minute ahead.
-    :param fields: of the connection's extra.
+    :param extra: the connection's.
+    :param settings: more of Airflow's configuration, `{"SECTION__KEY": "value"}`.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Cluster:
         dags: Path = DAGS,
         job_seconds: float = 8.0,
         extra: Mapping[str, Any] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.size = size
         self._ahead = ahead
         self._dags = dags
         self._extra = dict(extra or {"max_requests_per_second": 50})
+        self._settings = dict(settings or {})
         self._stack = ExitStack()
         self.ice = LocalIce(job_seconds=job_seconds, render=False)
         self.over = threading.Event()
@@ -99,6 +103,12 @@ class Cluster:
         """Return the programs whose names begin so, such as `worker`; all without."""
         found = self.supervisor.programs
         return sorted(name for name in found if not prefixes or name.startswith(prefixes))
+
+    def delivered_again(self) -> int:
+        """Return how many of Celery's messages came to a worker more than once."""
+        logs = [self.supervisor.log_of(name).read_text() for name in self.names("worker")]
+        received = Counter(re.findall(r"Task execute_workload\[(.+)\] received", "".join(logs)))
+        return sum(count > 1 for count in received.values())
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return rows of Airflow's database, as soon as it answers. An api-server would have to be
@@ -230,7 +240,9 @@ class Cluster:
         }
         port = self.api_ports[0]
         connections = {"ice_default": connection}
-        return environment(self.home, self._dags, port, port, connections, settings)
+        return environment(
+            self.home, self._dags, port, port, connections, {**settings, **self._settings}
+        )
 
 
 class Run:

@@ -192,6 +192,12 @@ def one_worker_ahead(cluster: Cluster, run: Run, rng: random.Random) -> None:
     run.until(both, "on both clocks")
 
 
+def messages_delivered_again(cluster: Cluster, run: Run, rng: random.Random) -> None:
+    """Redis hands out the messages of tasks that are still running once more."""
+    before = cluster.delivered_again()
+    run.until(lambda: cluster.delivered_again() > before, "delivered again")
+
+
 ROWS: Mapping[str, tuple[Conf, Harm]] = {
     "baseline": (undisturbed, nothing),
     "worker killed before the send": (stop_at("after_intent", 0.5), worker_killed),
@@ -212,10 +218,13 @@ ROWS: Mapping[str, tuple[Conf, Harm]] = {
     "Redis restarted": (undisturbed, redis_restarted),
     "everything killed": (undisturbed, everything_killed),
     "ICE down for a minute": (undisturbed, ice_down),
+    "messages delivered again": (undisturbed, messages_delivered_again),
     "one worker a minute ahead": (on_two_clocks, one_worker_ahead),
 }
+AGAIN = "messages delivered again"
+"""Needs a cluster whose messages are delivered again soon."""
 AHEAD = "one worker a minute ahead"
-"""The row that needs a cluster of its own, and libfaketime."""
+"""Needs a cluster of its own, and libfaketime."""
 
 
 def _until_stopped(run: Run) -> None:
