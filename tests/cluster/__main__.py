@@ -24,6 +24,11 @@ SOON = {"CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "5"}
 after a day by default. Airflow acknowledges it when the task is over.
 """
 
+REDELIVERY = 120.0
+"""Seconds of a job, so that some tasks run when a worker looks for such messages: it does so every
+100 s (kombu/transport/redis.py, `restore_visible`).
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play the rows; return 0 where every wish was paid once and nothing hung."""
@@ -53,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with Cluster(Size()) as cluster:
                 _play(cluster, played_together, seed, options.runs, results)
         if AGAIN in rows:
-            with Cluster(Size(), job_seconds=30.0, settings=SOON) as cluster:
+            with Cluster(Size(), job_seconds=REDELIVERY, settings=SOON) as cluster:
                 _play(cluster, [AGAIN], seed, options.runs, results)
         if AHEAD in rows:
             _play_ahead(seed, options.runs, results)
