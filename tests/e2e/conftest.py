@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A secret of its own, so that finding it in a log proves a leak and not a coincidence.
 SECRET = "testsecret-that-must-not-show"
-SCENARIOS = ("default", "failing", "half", "half_any", "throttled", "watched")
+WATCHED = ("watched", "others")
+SCENARIOS = ("default", "failing", "half", "half_any", "throttled", *WATCHED)
 RENDERED = {"default", "watched"}
 
 
@@ -41,7 +42,12 @@ def ices() -> Iterator[dict[str, LocalIce]]:
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(
-                LocalIce(job_seconds=3.0, render=name in RENDERED, access_key_secret=SECRET)
+                LocalIce(
+                    job_seconds=3.0,
+                    render=name in RENDERED,
+                    access_key_secret=SECRET,
+                    callback_auth_key="abc123",
+                )
             )
             for name in SCENARIOS
         }
