@@ -4,6 +4,7 @@ run side by side.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,6 +23,9 @@ WATCHED = ("watched", "others")
 SCENARIOS = ("default", "failing", "half", "half_any", "throttled", *WATCHED)
 RENDERED = {"default", "watched"}
 
+
+LINEAGE = "lineage.json"
+"""Below Airflow's home, what OpenLineage is told of the DAGs that enable it."""
 
 SECONDS = 900
 """For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice
@@ -92,6 +96,14 @@ def airflow(
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         # Seconds after which another triggerer takes over the waits of a killed one.
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        "OPENLINEAGE__SELECTIVE_ENABLE": "True",
+        "OPENLINEAGE__TRANSPORT": json.dumps(
+            {
+                "type": "file",
+                "log_file_path": str(folder / "home" / LINEAGE),
+                "append": True,
+            }
+        ),
     }
     with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True
