@@ -277,16 +277,17 @@ def payload(
     user_data = parsed(job.user_data)
     own = user_data if isinstance(user_data, dict) else {}
     left_out = {OUR_KEY, *_ADDRESSES}  # an address of a receiver may hold a secret
-    return {
+    found = {
         "job_id": job.job_id,
         "ice_conn_id": ice_conn_id,
         "region_id": region_id,
         "status": job.status,
         "job_type": job.job_type,
-        "user_data": publishable({key: own[key] for key in own if key not in left_out}),
+        "user_data": {key: own[key] for key in own if key not in left_out},
         "create_time": job.create_time.isoformat() if job.create_time else None,
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
     }
+    return dict(publishable(found))
 
 
 def memory_name(name: str, selection: Selection) -> str:

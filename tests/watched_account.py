@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from airflow_ice.api.calls import AsyncCalls
@@ -226,7 +227,9 @@ class Watching:
         waiting: list[asyncio.Task[None]] = []
         try:
             async for event in trigger.run():
-                waiting += [asyncio.create_task(self._persist(event.payload))]
+                # As Airflow sends it. What cannot be sent ends the whole triggerer.
+                sent = msgspec.msgpack.encode(event.payload)
+                waiting += [asyncio.create_task(self._persist(msgspec.msgpack.decode(sent)))]
         finally:
             for each in waiting:
                 each.cancel()  # what Airflow has not stored is gone with the process

@@ -75,6 +75,23 @@ async def test_each_job_that_ends_is_told_once_with_its_payload(watching: Watchi
 
 
 @watched()
+async def test_user_data_that_airflow_cannot_send_ends_no_triggerer(watching: Watching) -> None:
+    """Whoever may submit jobs writes it; the triggerer waits for other teams' tasks as well."""
+    watching.start()
+    await watching.passes(30)
+    odd = ["\\ud800", "a\\u0000b"]
+    for number, text in enumerate([*odd, "[" * 2_000, "NaN"]):
+        watching.account.add(f"text-{number}", user_data=f'{{"a": "{text}"}}')
+    for number, value in enumerate(
+        ["NaN", "-1e999", "9" * 400, "[" * 300 + "]" * 300, "[" * 9_999]
+    ):
+        watching.account.add(f"value-{number}", user_data=f'{{"a": {value}}}')
+    await watching.passes(HOUR)
+    assert set(watching.told()) == set(watching.account.jobs)
+    assert watching.persisted[0]["user_data"] == {"a": "?"}
+
+
+@watched()
 async def test_a_first_start_tells_what_ends_from_now_on(watching: Watching) -> None:
     account = watching.account
     account.add("ended-before", lasts=60, ago=HOUR)
