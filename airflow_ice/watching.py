@@ -145,6 +145,11 @@ class Ledger:
                 return cls(float(since), dict(open_), dict(settled), started_at)
         raise UnreadableRecordError("what is stored is no record of version 1")
 
+    def began(self, at: float) -> None:
+        """Note that the first start was at a time or before: the clock was ahead, and was set."""
+        if self.started_at is not None and at < self.started_at:
+            self.started_at, self.since = at, min(self.since, at - LOOK_BACK)
+
     def record(self) -> dict[str, Any]:
         """Return what is stored: plain JSON, bounded in size."""
         since, open_, settled = self.since, self.open, self.settled

@@ -196,7 +196,9 @@ class Watching:
         """The payloads that Airflow has stored."""
         self.running: list[asyncio.Task[None]] = []
         self.connection_error: Exception | None = None
-        clock = SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time())
+        self.skew = 0.0
+        """Seconds by which the clock of the triggerer is ahead."""
+        clock = SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time() + self.skew)
         for module in ("triggers", "polling.account"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
 

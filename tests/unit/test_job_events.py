@@ -118,6 +118,21 @@ async def test_a_first_start_while_ice_is_down_misses_nothing(watching: Watching
     assert watching.told() == ["ends-while-down"]
 
 
+@watched()
+async def test_a_first_start_with_a_clock_that_is_ahead_misses_nothing(watching: Watching) -> None:
+    """ICE refuses what is signed so; then the clock is set."""
+    watching.skew = 2 * DAY
+    watching.account.fault = down
+    watching.start()
+    await watching.passes(HOUR)
+    watching.account.add("a")
+    await watching.passes(HOUR)
+    watching.skew = 0
+    watching.account.fault = lambda action, job_id: None
+    await watching.passes(HOUR)
+    assert watching.told() == ["a"]
+
+
 @watched(since=stamp(-10 * DAY))
 async def test_since_tells_the_jobs_created_since_then(watching: Watching) -> None:
     account = watching.account
