@@ -152,8 +152,9 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     package and addresses of callbacks; times are ISO 8601 UTC; `region_id` is None where the
     connection leads to no region.
 
-    At least once: an end that Airflow may not have stored is told again after a restart, so
-    consumers tell a second one by its `job_id`. What was told is remembered in the state store of
+    At least once: an end that Airflow may not have stored is told again after a restart. Let the
+    DAG get its jobs by `airflow_ice.claims.claim_ended_jobs`: each one is then one run's own, also
+    where Airflow 3.3 gives an event to no run. What was told is remembered in the state store of
     the asset, one poll late.
 
     One request every `poll_interval` as long as nothing ends, one more for each end
@@ -170,7 +171,8 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     :param since: ISO 8601 with a time zone: on the first start, jobs created since then are told.
         By default those that end from the first start on.
     :param name: of what is remembered; to be given where the filters are to be edited later
-        without a fresh start. By default the filters are the name.
+        without a fresh start, and where another asset has an equal trigger, which Airflow would
+        make one with this one. By default the filters are the name.
 
     :raises NonRetryableIceInputError: an argument is none of these.
     """

@@ -145,6 +145,11 @@ class Ledger:
                 return cls(float(since), dict(open_), dict(settled), started_at)
         raise UnreadableRecordError("what is stored is no record of version 1")
 
+    def began(self, at: float) -> None:
+        """Note that the first start was at a time or before: the clock was ahead, and was set."""
+        if self.started_at is not None and at < self.started_at:
+            self.started_at, self.since = at, min(self.since, at - LOOK_BACK)
+
     def record(self) -> dict[str, Any]:
         """Return what is stored: plain JSON, bounded in size."""
         since, open_, settled = self.since, self.open, self.settled
@@ -277,16 +282,17 @@ def payload(
     user_data = parsed(job.user_data)
     own = user_data if isinstance(user_data, dict) else {}
     left_out = {OUR_KEY, *_ADDRESSES}  # an address of a receiver may hold a secret
-    return {
+    found = {
         "job_id": job.job_id,
         "ice_conn_id": ice_conn_id,
         "region_id": region_id,
         "status": job.status,
         "job_type": job.job_type,
-        "user_data": publishable({key: own[key] for key in own if key not in left_out}),
+        "user_data": {key: own[key] for key in own if key not in left_out},
         "create_time": job.create_time.isoformat() if job.create_time else None,
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
     }
+    return dict(publishable(found))
 
 
 def memory_name(name: str, selection: Selection) -> str:

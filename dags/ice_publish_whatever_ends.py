@@ -11,13 +11,13 @@ against the local emulator alike: only the connection differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, AssetWatcher, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_ice.claims import claim_ended_jobs
 from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
 from airflow_ice.transfers import IceMediaToObjectStorageOperator
 from airflow_ice.triggers import IceBatchJobEventTrigger
@@ -47,7 +47,7 @@ ended = Asset(
 @dag(
     schedule=[ended],
     catchup=False,
-    # Runs may overlap: each video has a name of its own, and one that is there is not copied again.
+    # Runs may overlap: each job is one run's own.
     max_active_runs=4,
     is_paused_upon_creation=True,  # it works on the whole account
     tags=["ice", "example"],
@@ -55,20 +55,12 @@ ended = Asset(
 def ice_publish_whatever_ends() -> None:
     """Collect each job that has ended, and publish its good videos."""
 
-    @task
-    def ended_jobs(triggering_asset_events: Mapping[Any, Iterable[Any]]) -> list[dict[str, Any]]:
-        """Return the jobs of this run's events, each once.
-
-        Airflow may start one run for many events, and an event may come twice.
-        """
-        payloads = [
-            event.extra["payload"]
-            for events in triggering_asset_events.values()
-            for event in events
-        ]
-        fields = ("job_id", "ice_conn_id", "region_id")
-        jobs = {each["job_id"]: {name: each[name] for name in fields} for each in payloads}
-        return list(jobs.values())
+    # One at a time, over all runs: so no two runs take the same job, and a job that is reported
+    # twice is published once.
+    @task(inlets=[ended], max_active_tis_per_dag=1, retries=3)
+    def ended_jobs(**context: Any) -> list[dict[str, Any]]:
+        """Return the jobs that are this run's own."""
+        return claim_ended_jobs(ended, context)
 
     jobs = ended_jobs()
     collect = IceGetBatchMediaProducingJobOperator.partial(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from airflow_ice.api.calls import AsyncCalls
@@ -195,7 +196,9 @@ class Watching:
         """The payloads that Airflow has stored."""
         self.running: list[asyncio.Task[None]] = []
         self.connection_error: Exception | None = None
-        clock = SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time())
+        self.skew = 0.0
+        """Seconds by which the clock of the triggerer is ahead."""
+        clock = SimpleNamespace(time=lambda: EPOCH + asyncio.get_running_loop().time() + self.skew)
         for module in ("triggers", "polling.account"):
             monkeypatch.setattr(f"airflow_ice.{module}.time", clock)
 
@@ -226,7 +229,9 @@ class Watching:
         waiting: list[asyncio.Task[None]] = []
         try:
             async for event in trigger.run():
-                waiting += [asyncio.create_task(self._persist(event.payload))]
+                # As Airflow sends it. What cannot be sent ends the whole triggerer.
+                sent = msgspec.msgpack.encode(event.payload)
+                waiting += [asyncio.create_task(self._persist(msgspec.msgpack.decode(sent)))]
         finally:
             for each in waiting:
                 each.cancel()  # what Airflow has not stored is gone with the process

@@ -206,6 +206,8 @@ def publishable(value: Any) -> Any:
 
     * Texts and keys go through `unsigned_text`. Keys that are equal after it get a number: `#2`.
     * NaN and the infinities become null: JSON has none of them.
+    * Half a surrogate pair becomes `?`, and a whole number of more than 64 bits a text: Airflow
+      sends values as MessagePack, and a trigger whose event it cannot send ends its triggerer.
     * What is nested deeper than `DEEPEST` levels becomes null.
     """
     return _publishable(value, 0)
@@ -214,13 +216,15 @@ def publishable(value: Any) -> Any:
 def _publishable(value: Any, depth: int) -> Any:
     match value:
         case str():
-            return unsigned_text(value)
+            return _sendable(unsigned_text(value))
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
         case float() if not math.isfinite(value):
             return None
         case dict() | list() if depth >= DEEPEST:
             return None
         case dict():
-            keys = _distinct([unsigned_text(key) for key in value])
+            keys = _distinct([_sendable(unsigned_text(key)) for key in value])
             return {
                 key: _publishable(each, depth + 1)
                 for key, each in zip(keys, value.values(), strict=True)
@@ -229,6 +233,10 @@ def _publishable(value: Any, depth: int) -> Any:
             return [_publishable(each, depth + 1) for each in value]
         case _:
             return value
+
+
+def _sendable(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _distinct(keys: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ import httpx
 from airflow_ice.demo.errors import LocalAirflowError
 
 REQUEST_SECONDS: Final = 30.0
+KEPT_SECONDS: Final = 2.0
+"""For which a connection without a request is used again. The server closes it after 5 s, and a
+request that is on its way by then gets no reply."""
 POLL_SECONDS: Final = 0.3
 
 
@@ -32,7 +35,12 @@ class AirflowRestClient:
         self._login = login
         self._logs = logs
         self._token: str | None = None
-        self._http = httpx.Client(base_url=url, timeout=REQUEST_SECONDS, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=REQUEST_SECONDS,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=KEPT_SECONDS),
+        )
 
     def close(self) -> None:
         """Close the connections."""

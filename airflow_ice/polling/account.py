@@ -63,6 +63,8 @@ class _Doubt:
 class AccountPoller:
     """Polls one account for one watcher. Each poll reads the connection again.
 
+    To be made in a running event loop.
+
     :param region_id: None for the connection's own.
     :param interval: seconds between polls.
     """
@@ -86,6 +88,7 @@ class AccountPoller:
         self._read = read
         self._open_client = open_client
         self._doubts: dict[str, _Doubt] = {}
+        self._made_at = asyncio.get_running_loop().time()
 
     async def poll(self) -> EndedJobs:
         """Return the jobs that have ended and are selected. Each is then settled in the ledger: it
@@ -112,6 +115,7 @@ class AccountPoller:
     async def _take_lists(self, calls: AsyncCalls) -> Sequence[float]:
         """Let the ledger take what the lists show; return the creation times that were shown."""
         now = time.time()
+        self._ledger.began(now - (asyncio.get_running_loop().time() - self._made_at))
         first = self._ledger.started_at is not None
         running = await self._list_running(calls) if first else []
         rows = await self._list_since(calls, to_end=first)

@@ -44,7 +44,8 @@ def stores_of(store: Any) -> list[AsyncStore]:
     """Return a store for each asset that a trigger watches.
 
     Airflow 3.3 gives a trigger of several assets one accessor that refuses `get`
-    (apache/airflow#71460), and no public way to its parts.
+    (apache/airflow#71460). Its public `[asset]` needs the assets, of which a trigger is not told.
+    Where a later Airflow names the parts otherwise, nothing is reported and a warning says so.
 
     :param store: what the triggerer has set; None outside of an AssetWatcher.
     """
@@ -78,6 +79,12 @@ class WatcherMemory:
                 "it does not run is not reported."
             )
             return first
+        if len(self._stores) > 1:
+            log.warning(
+                "%d assets have equal triggers, which Airflow makes one. While all DAGs of one "
+                "asset are paused, it misses what ends. Give each trigger a `name` of its own.",
+                len(self._stores),
+            )
         pause = 1.0
         while True:
             try:
@@ -87,7 +94,8 @@ class WatcherMemory:
                     "The record of the batch jobs that were reported could not be read (%s: %s). "
                     "No event is made until it is; next try in %.0f s. If that lasts, delete the "
                     "key %s from the state store of the asset: the watcher then reports what ends "
-                    "from now on, or from its `since`.",
+                    "from now on, or from its `since`. If it says that there are several assets, "
+                    "give the trigger of each one a `name` of its own.",
                     type(cause).__name__,
                     cause,
                     pause,
@@ -97,10 +105,13 @@ class WatcherMemory:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _load_once(self, first: Ledger) -> Ledger:
-        for store in self._stores:
-            if (record := await store.aget(self._key)) is not None:
-                self._stored = record
-                return Ledger.of_record(record)
+        found = [await store.aget(self._key) for store in self._stores]
+        ledgers = [(Ledger.of_record(record), record) for record in found if record is not None]
+        if ledgers:
+            # Assets share a trigger for a while only: the one that has missed most counts.
+            ledger, record = min(ledgers, key=lambda each: (each[0].since, len(each[0].settled)))
+            self._stored = record if len(ledgers) == len(found) else None
+            return ledger
         # Where a first start began is known from its first moment, whatever ICE says.
         await self._write(first.record())
         return first

@@ -4,55 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_ice.emulator.engine.callbacks import may_be_called
 from airflow_ice.emulator.local import LocalIce
+from tests.callback_receiver import Receiver, documented
 from tests.contract.conftest import Sdk
-
-
-class Receiver:
-    """Takes callbacks; answers the statuses given, then 200."""
-
-    def __init__(self) -> None:
-        self.statuses: list[int] = []
-        self.received: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.received.append((self.path, dict(self.headers), body))
-                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
-                self.end_headers()
-
-            # The base class names it so.
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}/done?tenant=a"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def wait_for(self, count: int, seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + seconds
-        while len(self.received) < count and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert len(self.received) >= count
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -112,31 +72,24 @@ def test_callbacks_are_signed_with_the_key(receiver: Receiver) -> None:
     assert headers["X-ICE-SIGNATURE"] == expected
 
 
-RECIPE = Path(__file__).parents[2] / "docs/how-to/events.md"
-
-
-def test_the_documented_receiver_turns_each_job_into_one_asset_event(receiver: Receiver) -> None:
-    [block] = re.findall(r"```python\n(import json.*?)```", RECIPE.read_text(), re.DOTALL)
-    recipe: dict[str, Any] = {"__name__": "recipe"}
-    exec(block.replace("https://example.com/ice", receiver.address), recipe)  # noqa: S102 - ours
-    receiver.statuses = [500]  # so that an event comes twice
+def test_the_documented_receiver_takes_an_ended_job_of_signed_events_only(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = documented(monkeypatch, receiver.address)
     with LocalIce(render=False, job_seconds=0, callback_auth_key="abc123") as ice:
         user_data = json.dumps({"NotifyAddress": receiver.address})
         job_id = Sdk(ice).submit(user_data=user_data, output={"Count": 1})
-        receiver.wait_for(3)
+        receiver.wait_for(2)
     got = [
         ({name.lower(): value for name, value in headers.items()}, json.dumps(body).encode())
         for _, headers, body in receiver.received
     ]
-    found = [recipe["asset_event"](headers, body, 7) for headers, body in got]
-    payload = {"job_id": job_id, "ice_conn_id": "ice_default", "region_id": None}
-    assert [each for each in found if each] == [{"asset_id": 7, "extra": {"payload": payload}}]
-    recipe["told"].clear()
-    forged = [{**headers, "x-ice-signature": "0" * 32} for headers, _ in got]
-    assert not any(
-        recipe["asset_event"](headers, body, 7)
-        for headers, (_, body) in zip(forged, got, strict=True)
-    )
+    found = {recipe["ended_job"](*each): each for each in got}
+    assert set(found) == {job_id, None}  # the other event is of a sub-job
+    headers, body = found[job_id]
+    assert recipe["ended_job"]({**headers, "x-ice-signature": "0" * 32}, body) is None
+    assert recipe["ended_job"]({}, body) is None
+    assert recipe["ended_job"](headers, body.replace(job_id.encode(), b"../x")) is None
 
 
 def test_three_tries_a_second_apart(receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ run side by side.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,9 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A secret of its own, so that finding it in a log proves a leak and not a coincidence.
 SECRET = "testsecret-that-must-not-show"
-SCENARIOS = ("default", "failing", "half", "half_any", "throttled", "watched")
+WATCHED = ("watched", "others")
+SCENARIOS = ("default", "failing", "half", "half_any", "throttled", *WATCHED)
 RENDERED = {"default", "watched"}
 
+
+LINEAGE = "lineage.json"
+"""Below Airflow's home, what OpenLineage is told of the DAGs that enable it."""
 
 SECONDS = 900
 """For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice
@@ -41,7 +46,12 @@ def ices() -> Iterator[dict[str, LocalIce]]:
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(
-                LocalIce(job_seconds=3.0, render=name in RENDERED, access_key_secret=SECRET)
+                LocalIce(
+                    job_seconds=3.0,
+                    render=name in RENDERED,
+                    access_key_secret=SECRET,
+                    callback_auth_key="abc123",
+                )
             )
             for name in SCENARIOS
         }
@@ -86,6 +96,14 @@ def airflow(
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         # Seconds after which another triggerer takes over the waits of a killed one.
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        "OPENLINEAGE__SELECTIVE_ENABLE": "True",
+        "OPENLINEAGE__TRANSPORT": json.dumps(
+            {
+                "type": "file",
+                "log_file_path": str(folder / "home" / LINEAGE),
+                "append": True,
+            }
+        ),
     }
     with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True

@@ -2,110 +2,117 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
-from airflow_ice.connections import read_connection
-from airflow_ice.demo.errors import LocalAirflowError
+import pytest
+
 from airflow_ice.emulator.local import LocalIce
-from airflow_ice.hooks import IceHook
-from tests.e2e.conftest import SECRET
+from tests.callback_receiver import Receiver, documented
+from tests.e2e.watching import Shop, asset_id, idle, reported, runs_of, until
 from tests.real_airflow import RealAirflow
 
-DAG_ID = "ice_publish_watched"
-T = TypeVar("T")
+DAG, ASSET = "ice_publish_watched", "ice_watched_batch_jobs"
 
 
-def until(found: Callable[[], T | None], within: float = 60.0) -> T:
-    deadline = time.monotonic() + within
-    while not (value := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-    return value
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    running = Receiver()
+    yield running
+    running.close()
 
 
-def submit_from_elsewhere(ice: LocalIce) -> str:
-    """Submit a job as the web shop does: with no Airflow in sight."""
-    clips = [{"GroupName": "one", "MediaArray": ["0" * 32]}]
-    url = "http://shop.oss-cn-shanghai.aliyuncs.com/order_{index}.mp4"
-    output = {"MediaURL": url, "Count": 1, "Width": 320, "Height": 180, "FixedDuration": 1}
-    connection = read_connection(
-        login=ice.access_key_id,
-        password=SECRET,
-        host=ice.url,
-        port=None,
-        schema=None,
-        extra=None,
-        region_id=None,
-        conn_type="alibaba_ice",
+def test_a_job_that_ends_is_published_once_by_whichever_events(
+    airflow: RealAirflow,
+    ices: dict[str, LocalIce],
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the watcher, by the receiver of docs/how-to/events.md, and by one that has forgotten."""
+    ice, shop = ices["watched"], Shop(ices["watched"])
+    airflow.wait_for_dag(DAG)
+    until(lambda: ice.requests("ListBatchMediaProducingJobs"))  # the watcher watches
+    recipe = documented(
+        monkeypatch,
+        receiver.address,
+        {
+            "http://localhost:8080": airflow.url,
+            "ASSET_ID = 7": f"ASSET_ID = {asset_id(airflow, ASSET)}",
+            "ice_default": "ice_watched",
+        },
     )
-    return IceHook.of("the_shop", connection).submit_batch_media_producing_job(
-        input_config={"MediaGroupArray": clips}, output_config=output, user_data={"order": 17}
-    )
+    receiver.receive = recipe["receive"]
+    receiver.statuses = [500]  # so that ICE posts the event of the job again
+    job_id = shop.submit(order=17, NotifyAddress=receiver.address)
+    receiver.wait_for(3, seconds=60)
+    until(lambda: len(receiver.answered) == 3)
+    assert receiver.answered == [500, 200, 200]
+    until(lambda: len(reported(airflow, ASSET)) == 2)  # of the callback, and of the watcher
+
+    headers, body = signed_event(receiver)
+    until(lambda: any(run["state"] == "running" for run in runs_of(airflow, DAG)))
+    assert recipe["receive"](headers, body) == 200
+    assert recipe["receive"]({**headers, "x-ice-signature": "0" * 32}, body) == 200
+    assert reported(airflow, ASSET) == [job_id] * 2
+    recipe["told"].clear()
+    assert recipe["receive"]({**headers, "x-ice-signature": "0" * 32}, body) == 200
+    assert reported(airflow, ASSET) == [job_id] * 2
+    assert recipe["receive"](headers, body) == 200
+    assert reported(airflow, ASSET) == [job_id] * 3
+
+    until(lambda: len(runs_of(airflow, DAG)) > 1 and idle(airflow, DAG), within=180)
+    runs = runs_of(airflow, DAG)
+    assert {run["state"] for run in runs} == {"success"}
+    assert overlap(runs)
+    collects = [row for run in runs for row in tasks_of(airflow, run, "collect")]
+    assert [row["state"] for row in collects if row["state"] != "skipped"] == ["success"]
+    [folder] = (airflow.home.parent / "published").iterdir()
+    assert folder.name == job_id
+    [video] = folder.iterdir()
+    assert video.stat().st_size > 1_000
+    [copy] = copies(airflow)
+    assert (copy["uri"], copy["extra"]["job_id"]) == (video.as_uri(), job_id)
+    payloads = [
+        event["extra"]["payload"] for event in events(airflow) if "payload" in event["extra"]
+    ]
+    assert {"order": 17} in [payload.get("user_data") for payload in payloads]
+    assert receiver.address not in str(payloads)
 
 
-def listed(airflow: RealAirflow) -> dict[str, Any] | None:
-    """Return all asset events, or nothing where Airflow cannot say."""
-    try:
-        return dict(airflow.api("GET", "assets/events?order_by=timestamp"))
-    except LocalAirflowError as error:
-        # Airflow 3.3.2 does so while a run that an event has created is queued: AssetEventResponse
-        # wants its start_date.
-        if "HTTP 500" not in str(error):
-            raise
-        return None
+def signed_event(receiver: Receiver) -> tuple[dict[str, str], bytes]:
+    """Return a callback of the job, as ICE has posted it."""
+    [(_, headers, body)] = [
+        each
+        for each in receiver.received[1:]
+        if each[2]["EventType"] == "BatchProduceMediaComplete"
+    ]
+    return {name.lower(): value for name, value in headers.items()}, json.dumps(body).encode()
 
 
-def asset_events(airflow: RealAirflow) -> list[dict[str, Any]]:
-    """Return the events of this test, not those of other tests' assets."""
-    found = until(lambda: listed(airflow))["asset_events"]
-    ours = [each for each in found if each["extra"].get("payload") or "crc64" in each["extra"]]
-    return [each for each in ours if each.get("source_dag_id") in (None, DAG_ID)]
+def overlap(runs: list[dict[str, Any]]) -> bool:
+    times = [
+        (datetime.fromisoformat(run["start_date"]), datetime.fromisoformat(run["end_date"]))
+        for run in runs
+    ]
+    return any(one is not other and one[0] <= other[0] < one[1] for one in times for other in times)
+
+
+def tasks_of(airflow: RealAirflow, run: dict[str, Any], task_id: str) -> list[dict[str, Any]]:
+    rows = airflow.tasks(DAG, run["dag_run_id"])
+    return [row for row in rows if row["task_id"] == task_id]
 
 
 def events(airflow: RealAirflow) -> list[dict[str, Any]]:
-    found = [event["extra"].get("payload") for event in asset_events(airflow)]
-    return [payload for payload in found if payload]
+    found = airflow.api("GET", "assets/events", params={"limit": 100, "order_by": "-timestamp"})
+    return list(found["asset_events"])
 
 
-def test_a_job_that_ends_starts_a_dag_that_publishes_its_video(
-    airflow: RealAirflow, ices: dict[str, LocalIce]
-) -> None:
-    ice = ices["watched"]
-    airflow.wait_for_dag(DAG_ID)
-    until(lambda: ice.requests("ListBatchMediaProducingJobs"))  # the watcher watches
-    job_ids = [submit_from_elsewhere(ice)]
-    until(lambda: events(airflow))
-    [payload] = events(airflow)
-    assert payload["job_id"] == job_ids[0]
-    assert payload["status"] == "Finished"
-    assert payload["user_data"] == {"order": 17}
-    runs = until(lambda: airflow.api("GET", f"dags/{DAG_ID}/dagRuns")["dag_runs"])
-    run_id = runs[0]["dag_run_id"]
-    assert airflow.wait_for_run(DAG_ID, run_id) == "success"
-    [folder] = (airflow.home.parent / "published").iterdir()
-    assert folder.name == job_ids[0]
-    [video] = folder.iterdir()
-    assert video.stat().st_size > 1_000
-
-    [copy] = [each for each in asset_events(airflow) if "payload" not in each["extra"]]
-    assert (copy["uri"], copy["extra"]["job_id"]) == (video.as_uri(), job_ids[0])
-
-    # Restarted, the triggerer remembers what it has told, and sees what ended meanwhile.
-    until(lambda: job_ids[0] in str(remembered(airflow)))
-    airflow.kill_part("triggerer")
-    job_ids.append(submit_from_elsewhere(ice))
-    ice.finish_all()
-    airflow.start_part("triggerer")
-    until(lambda: len(events(airflow)) > 1, within=90)
-    assert [each["job_id"] for each in events(airflow)] == job_ids
-
-
-def remembered(airflow: RealAirflow) -> Any:
-    [asset] = [
-        each
-        for each in airflow.api("GET", "assets")["assets"]
-        if each["name"] == "ice_watched_batch_jobs"
+def copies(airflow: RealAirflow) -> list[dict[str, Any]]:
+    """Return the events of the videos that the DAG has published."""
+    return [
+        event
+        for event in events(airflow)
+        if event["source_dag_id"] == DAG and "crc64" in event["extra"]
     ]
-    return airflow.api("GET", f"assets/{asset['id']}/state-store")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -340,7 +341,8 @@ def test_a_text_without_a_signed_parameter_is_left_alone(text: str) -> None:
 
 
 LEAVES = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text() | st.sampled_from(["http://b/a.mp4?page=1", "oss://b/c", '{"a": "b?c"}'])
 )  # fmt: skip
 
@@ -381,6 +383,26 @@ def test_no_tree_is_published_with_a_signature(tree: Any) -> None:
     text = json.dumps(publishable(tree), allow_nan=False)
     assert not shows(text, list(SECRETS))
     assert publishable(publishable(tree)) == publishable(tree)
+
+
+@given(
+    trees(
+        LEAVES | st.integers() | st.text(st.characters()) | st.sampled_from(["\ud800", "a\udfff"]),
+        st.text() | st.sampled_from(["\ud800", "\udfff", "?"]),
+    )
+)
+def test_airflow_can_send_what_is_published(tree: Any) -> None:
+    found = publishable(tree)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found)) == found
+    assert publishable(found) == found
+
+
+def test_what_airflow_cannot_send_is_shown_as_text() -> None:
+    tree = {"\ud800": "a\udfffb", "?": [2**64, -(2**63) - 1, 2**64 - 1]}
+    assert publishable(tree) == {
+        "?": "a?b",
+        "?#2": ["18446744073709551616", "-9223372036854775809", 2**64 - 1],
+    }
 
 
 def test_keys_that_become_equal_stay_apart() -> None:

@@ -21,7 +21,17 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, AssetAlias, AssetWatcher, task
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_ice import exceptions, hooks, metrics, operators, picking, sensors, transfers, triggers
+from airflow_ice import (
+    claims,
+    exceptions,
+    hooks,
+    metrics,
+    operators,
+    picking,
+    sensors,
+    transfers,
+    triggers,
+)
 from airflow_ice.api import errors
 from airflow_ice.cli import _parser
 from airflow_ice.emulator.local import LocalIce
@@ -69,7 +79,7 @@ def frame() -> dict[str, Any]:
 
     public = {
         name: value
-        for module in (operators, picking, sensors, transfers, triggers, hooks)
+        for module in (operators, picking, sensors, transfers, triggers, hooks, claims)
         for name, value in vars(module).items()
         if name[0] != "_"
     }

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 from airflow.models.trigger import Trigger  # noqa: TID251 - what Airflow makes of a trigger
+from airflow.sdk import Asset
+from airflow.sdk.execution_time.context import AssetStateStoreAccessors
 from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.polling.account import MOST_ENDS
+from airflow_ice.polling.memory import stores_of
 from airflow_ice.triggers import IceBatchJobEventTrigger
 from airflow_ice.watching import KNOWN_FOR, MOST_IDS
 from tests.virtual_time import run_virtually
@@ -72,6 +75,23 @@ async def test_each_job_that_ends_is_told_once_with_its_payload(watching: Watchi
 
 
 @watched()
+async def test_user_data_that_airflow_cannot_send_ends_no_triggerer(watching: Watching) -> None:
+    """Whoever may submit jobs writes it; the triggerer waits for other teams' tasks as well."""
+    watching.start()
+    await watching.passes(30)
+    odd = ["\\ud800", "a\\u0000b"]
+    for number, text in enumerate([*odd, "[" * 2_000, "NaN"]):
+        watching.account.add(f"text-{number}", user_data=f'{{"a": "{text}"}}')
+    for number, value in enumerate(
+        ["NaN", "-1e999", "9" * 400, "[" * 300 + "]" * 300, "[" * 9_999]
+    ):
+        watching.account.add(f"value-{number}", user_data=f'{{"a": {value}}}')
+    await watching.passes(HOUR)
+    assert set(watching.told()) == set(watching.account.jobs)
+    assert watching.persisted[0]["user_data"] == {"a": "?"}
+
+
+@watched()
 async def test_a_first_start_tells_what_ends_from_now_on(watching: Watching) -> None:
     account = watching.account
     account.add("ended-before", lasts=60, ago=HOUR)
@@ -96,6 +116,21 @@ async def test_a_first_start_while_ice_is_down_misses_nothing(watching: Watching
     account.fault = lambda action, job_id: None
     await watching.passes(HOUR)
     assert watching.told() == ["ends-while-down"]
+
+
+@watched()
+async def test_a_first_start_with_a_clock_that_is_ahead_misses_nothing(watching: Watching) -> None:
+    """ICE refuses what is signed so; then the clock is set."""
+    watching.skew = 2 * DAY
+    watching.account.fault = down
+    watching.start()
+    await watching.passes(HOUR)
+    watching.account.add("a")
+    await watching.passes(HOUR)
+    watching.skew = 0
+    watching.account.fault = lambda action, job_id: None
+    await watching.passes(HOUR)
+    assert watching.told() == ["a"]
 
 
 @watched(since=stamp(-10 * DAY))
@@ -225,6 +260,83 @@ def test_several_assets_on_one_trigger_share_what_is_remembered(
     run_virtually(story())
     assert parts["videos"].record == parts["reports"].record
     assert "a" in parts["videos"].record["settled"]
+
+
+def test_the_parts_of_airflow_s_own_accessor_are_found() -> None:
+    names = ["videos", "reports"]
+    several = AssetStateStoreAccessors(inlets=[Asset(name) for name in names])
+    assert [repr(part) for part in stores_of(several)] == [
+        f"<AssetStateStoreAccessor name={name!r}>" for name in names
+    ]
+    assert stores_of(None) == []
+
+
+def test_an_accessor_whose_parts_are_not_found_reports_nothing_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a later Airflow: it would otherwise start from now on after each restart."""
+
+    async def refuses(*_: Any) -> Any:
+        raise ValueError("Task has 2 concrete inlets and outlets")
+
+    async def story() -> None:
+        watching = Watching(monkeypatch)
+        watching.stores = SimpleNamespace(aget=refuses, aset=refuses)
+        watching.start()
+        await watching.passes(30)
+        watching.account.add("a")
+        await watching.passes(HOUR)
+        assert watching.told() == []
+        await watching.crash()
+
+    run_virtually(story())
+    assert "2 concrete inlets" in caplog.text
+    assert "give the trigger of each one a `name`" in caplog.text
+
+
+def shared(monkeypatch: pytest.MonkeyPatch, parts: dict[str, Store]) -> Watching:
+    watching = Watching(monkeypatch)
+    watching.stores = SimpleNamespace(_by_name=parts, _by_uri={})
+    return watching
+
+
+def test_the_asset_that_has_missed_most_of_a_shared_trigger_counts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    videos, reports = Store(), Store()
+
+    async def story() -> None:
+        watching = shared(monkeypatch, {"videos": videos, "reports": reports})
+        for stores, job_id in (
+            ({"videos": videos, "reports": reports}, "both"),
+            ({"videos": videos}, "missed-by-reports"),
+            ({"videos": videos, "reports": reports}, "both-again"),
+        ):
+            watching.stores = SimpleNamespace(_by_name=stores, _by_uri={})
+            watching.start()
+            await watching.passes(30)
+            watching.account.add(job_id)
+            await watching.passes(600)
+            await watching.crash()
+        assert watching.times_told() == {"both": 1, "missed-by-reports": 2, "both-again": 1}
+
+    run_virtually(story())
+    assert videos.record == reports.record
+    assert "2 assets have equal triggers" in caplog.text
+
+
+@watched()
+async def test_an_edited_poll_interval_keeps_what_is_remembered(watching: Watching) -> None:
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("a")
+    await watching.passes(600)
+    await watching.crash()  # Airflow ends the old trigger, and makes one of the new arguments
+    watching.account.add("meanwhile")
+    await watching.passes(100)
+    watching.start(poll_interval=5)
+    await watching.passes(600)
+    assert watching.told() == ["a", "meanwhile"]
 
 
 @watched()

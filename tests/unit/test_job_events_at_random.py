@@ -22,6 +22,10 @@ SETTLES = 6 * HOUR
 """Seconds after which everything that works again has caught up, the longest job included."""
 
 
+REFUSED_SKEW = 900.0
+"""Seconds by which a signature's time may be wrong."""
+
+
 @dataclass
 class World:
     """What is wrong at the moment."""
@@ -35,6 +39,8 @@ class World:
     gets: int = 0
 
     def fault(self, action: str, job_id: str) -> Exception | None:
+        if abs(self.watching.skew) > REFUSED_SKEW:
+            return down(action, job_id)
         if action == LIST and self.list_is_down:
             return down(action, job_id)
         if action == GET and self.get_fails:
@@ -52,6 +58,7 @@ class World:
 
 Step = tuple[str, Any]
 LENGTHS = st.sampled_from([0.5, 3.0, 45.0, 61.0, 300.0, 2 * HOUR])
+SKEWS = st.sampled_from([0.0, 300.0, -300.0, 2 * DAY, -2 * DAY])
 STEPS = st.one_of(
     st.tuples(st.just("passes"), st.sampled_from([0.3, 2.5, 11.0, 60.0, 61.0, 700.0, HOUR, DAY])),
     st.tuples(st.just("jobs"), st.tuples(st.integers(1, 4), LENGTHS)),
@@ -63,6 +70,8 @@ STEPS = st.one_of(
     st.tuples(st.just("second triggerer"), st.just(None)),
     st.tuples(st.just("list"), st.booleans()),
     st.tuples(st.just("gets"), st.sampled_from([0, 1, 3])),
+    st.tuples(st.just("interval"), st.sampled_from([30.0, 60.0, 1200.0])),
+    st.tuples(st.just("clock"), SKEWS),
     st.tuples(st.just("unwritable"), st.booleans()),
     st.tuples(st.just("unreadable"), st.booleans()),
 )
@@ -82,6 +91,7 @@ async def do(world: World, step: Step) -> None:
         "failing jobs": lambda: world.jobs(*value, outcome="Failed"),
         "late jobs": lambda: world.jobs(*value, listed_late=200.0),
         "burst": lambda: world.jobs(*value),
+        "clock": lambda: setattr(watching, "skew", value),
         "list": lambda: setattr(world, "list_is_down", value),
         "gets": lambda: setattr(world, "get_fails", value),
         "unwritable": lambda: setattr(watching.store, "unwritable", value),
@@ -93,6 +103,9 @@ async def do(world: World, step: Step) -> None:
         await crash(world, 1.0)
     elif kind == "pause":
         await crash(world, value)
+    elif kind == "interval":
+        watching.arguments["poll_interval"] = value
+        await crash(world, 1.0)
     elif kind == "second triggerer":
         watching.start()
         world.crashes += 1  # each of the two may tell what the other has told
@@ -102,15 +115,16 @@ async def do(world: World, step: Step) -> None:
         makers[kind]()
 
 
-async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step]) -> None:
+async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float) -> None:
     watching = Watching(monkeypatch)
+    watching.skew = skew
     world = World(watching)
     watching.account.fault = world.fault
     watching.start()
     await watching.passes(5)
     for step in steps:
         await do(world, step)
-    world.list_is_down, world.get_fails = False, 0
+    world.list_is_down, world.get_fails, watching.skew = False, 0, 0.0
     watching.store.unwritable = watching.store.unreadable = False
     await watching.passes(SETTLES)
     told = watching.times_told()
@@ -131,10 +145,11 @@ async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step]) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@example([("jobs", (1, 45.0)), ("passes", 60.0), ("crash", None)])
-@example([("burst", (130, 60.0)), ("passes", 700.0), ("crash", None), ("passes", 0.3)])
-@example([("unreadable", True), ("crash", None), ("jobs", (2, 3.0)), ("passes", 700.0)])
-@example([("jobs", (1, 2 * HOUR)), ("list", True), ("passes", DAY), ("pause", 600.0)])
-@given(st.lists(STEPS, max_size=14))
-def test_no_end_is_lost(monkeypatch: pytest.MonkeyPatch, steps: list[Step]) -> None:
-    run_virtually(story(monkeypatch, steps))
+@example([("jobs", (1, 45.0)), ("passes", 60.0), ("crash", None)], 0.0)
+@example([("burst", (130, 60.0)), ("passes", 700.0), ("crash", None), ("passes", 0.3)], 0.0)
+@example([("unreadable", True), ("crash", None), ("jobs", (2, 3.0)), ("passes", 700.0)], 0.0)
+@example([("jobs", (1, 2 * HOUR)), ("list", True), ("passes", DAY), ("pause", 600.0)], 0.0)
+@example([("jobs", (2, 45.0)), ("passes", 700.0)], 2 * DAY)
+@given(st.lists(STEPS, max_size=14), st.sampled_from([0.0, 50.0, -50.0]))
+def test_no_end_is_lost(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float) -> None:
+    run_virtually(story(monkeypatch, steps, skew))
