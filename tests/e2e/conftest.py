@@ -57,6 +57,23 @@ def ices() -> Iterator[dict[str, LocalIce]]:
         }
 
 
+def watched_example(published: Path) -> str:
+    """Return dags/ice_publish_whatever_ends.py as a reader edits it, under a name of its own."""
+    watched = (ROOT / "dags/ice_publish_whatever_ends.py").read_text()
+    for example, ours in (
+        # An account of its own: the other tests' jobs are none of this DAG's business.
+        ('"ice_default"', '"ice_watched"'),
+        ("POLL_SECONDS = 60", "POLL_SECONDS = 2"),
+        ('"published"', repr(str(published))),
+        ("def ice_publish_whatever_ends", "def ice_publish_watched"),
+        ("\nice_publish_whatever_ends()", "\nice_publish_watched()"),
+        ("is_paused_upon_creation=True", "is_paused_upon_creation=False"),
+    ):
+        assert example in watched, example
+        watched = watched.replace(example, ours)
+    return watched
+
+
 @pytest.fixture(scope="session")
 def airflow(
     ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
@@ -67,19 +84,7 @@ def airflow(
     dags.mkdir()
     for source in (*(ROOT / "dags").glob("*.py"), *(ROOT / "tests/e2e/dags").glob("*.py")):
         shutil.copy(source, dags)
-    watched = (ROOT / "dags/ice_publish_whatever_ends.py").read_text()
-    for example, ours in (
-        # An account of its own: the other tests' jobs are none of this DAG's business.
-        ('"ice_default"', '"ice_watched"'),
-        ("POLL_SECONDS = 60", "POLL_SECONDS = 2"),
-        ('"published"', repr(str(folder / "published"))),
-        ("def ice_publish_whatever_ends", "def ice_publish_watched"),
-        ("\nice_publish_whatever_ends()", "\nice_publish_watched()"),
-        ("is_paused_upon_creation=True", "is_paused_upon_creation=False"),
-    ):
-        assert example in watched, example
-        watched = watched.replace(example, ours)
-    (dags / "ice_publish_watched.py").write_text(watched)
+    (dags / "ice_publish_watched.py").write_text(watched_example(folder / "published"))
     connections = {
         f"ice_{name}": {
             "conn_type": "alibaba_ice",
