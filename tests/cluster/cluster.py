@@ -224,6 +224,8 @@ class Cluster:
             # (airflow/jobs/scheduler_job_runner.py, "Task requeue attempts exceeded max"). On a
             # busy machine 30 s are no sign that the message is lost.
             "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1000",
+            # The default. More would leave the two cores to schedulers that find nothing to do.
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": f"{TRIGGERER_TIMEOUT:.0f}",
