@@ -4,7 +4,6 @@ run side by side.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,10 +21,6 @@ SECRET = "testsecret-that-must-not-show"
 WATCHED = ("watched", "others")
 SCENARIOS = ("default", "failing", "half", "half_any", "throttled", *WATCHED)
 RENDERED = {"default", "watched"}
-
-
-LINEAGE = "lineage.json"
-"""Below Airflow's home, what OpenLineage is told of the DAGs that enable it."""
 
 SECONDS = 900
 """For one test; the first one also starts Airflow, and the slowest ones wait for Airflow to notice
@@ -57,6 +52,16 @@ def ices() -> Iterator[dict[str, LocalIce]]:
         }
 
 
+def connection_to(ice: LocalIce) -> dict[str, str]:
+    """Return the fields of an Airflow connection to a local ICE."""
+    return {
+        "conn_type": "alibaba_ice",
+        "host": ice.url,
+        "login": ice.access_key_id,
+        "password": SECRET,
+    }
+
+
 def watched_example(published: Path) -> str:
     """Return dags/ice_publish_whatever_ends.py as a reader edits it, under a name of its own."""
     watched = (ROOT / "dags/ice_publish_whatever_ends.py").read_text()
@@ -85,15 +90,7 @@ def airflow(
     for source in (*(ROOT / "dags").glob("*.py"), *(ROOT / "tests/e2e/dags").glob("*.py")):
         shutil.copy(source, dags)
     (dags / "ice_publish_watched.py").write_text(watched_example(folder / "published"))
-    connections = {
-        f"ice_{name}": {
-            "conn_type": "alibaba_ice",
-            "host": ice.url,
-            "login": ice.access_key_id,
-            "password": SECRET,
-        }
-        for name, ice in ices.items()
-    }
+    connections = {f"ice_{name}": connection_to(ice) for name, ice in ices.items()}
     settings = {
         "CORE__PARALLELISM": "8",
         # Seconds after which a frozen worker is given up; its tasks are then retried.
@@ -101,14 +98,6 @@ def airflow(
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
         # Seconds after which another triggerer takes over the waits of a killed one.
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
-        "OPENLINEAGE__SELECTIVE_ENABLE": "True",
-        "OPENLINEAGE__TRANSPORT": json.dumps(
-            {
-                "type": "file",
-                "log_file_path": str(folder / "home" / LINEAGE),
-                "append": True,
-            }
-        ),
     }
     with RealAirflow(
         folder / "home", dags, connections=connections, settings=settings, apart=True

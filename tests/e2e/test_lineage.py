@@ -1,19 +1,47 @@
-"""What OpenLineage is told of a batch by a real Airflow, with its provider and file transport."""
+"""What OpenLineage is told of a batch by a real Airflow, with its provider and file transport.
+
+It is an Airflow of its own: OpenLineage is a listener, and where there is one, Airflow 3.3.2
+imports no DAG with `end_from_trigger=True` (airflow/dag_processing/dagbag.py, `bag_dag`).
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 
-from tests.e2e.conftest import LINEAGE, SECRET
+from airflow_ice.emulator.local import LocalIce
+from tests.e2e.conftest import ROOT, SECRET, connection_to
 from tests.e2e.watching import until
 from tests.real_airflow import RealAirflow
 
 DAG = "ice_lineage"
 TASKS = ("submit", "collect", "publish")
+TOLD = "lineage.json"
+"""Below Airflow's home, what OpenLineage is told."""
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    ices: dict[str, LocalIce], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealAirflow]:
+    """A real Airflow with the DAG, and with OpenLineage as a listener."""
+    folder = tmp_path_factory.mktemp("lineage")
+    dags = folder / "dags"
+    dags.mkdir()
+    shutil.copy(ROOT / "tests/e2e/listened_dags/ice_lineage.py", dags)
+    transport = {"type": "file", "log_file_path": str(folder / "home" / TOLD), "append": True}
+    with RealAirflow(
+        folder / "home",
+        dags,
+        connections={"ice_default": connection_to(ices["default"])},
+        settings={"OPENLINEAGE__TRANSPORT": json.dumps(transport)},
+    ) as airflow:
+        yield airflow
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +53,7 @@ def told(airflow: RealAirflow) -> list[dict[str, Any]]:
 
 
 def events(airflow: RealAirflow) -> list[dict[str, Any]]:
-    file = airflow.home / LINEAGE
+    file = airflow.home / TOLD
     lines = file.read_text().splitlines() if file.exists() else []
     return [json.loads(line) for line in lines]
 
@@ -92,7 +120,7 @@ def test_the_copy_leads_on_from_the_video(told: list[dict[str, Any]], airflow: R
 def test_nothing_signed_and_no_secret_is_told(
     told: list[dict[str, Any]], airflow: RealAirflow
 ) -> None:
-    text = (airflow.home / LINEAGE).read_text()
+    text = (airflow.home / TOLD).read_text()
     assert told
     for secret in ("leak", "Signature", "OSSAccessKeyId", SECRET):
         assert secret not in text

@@ -1,11 +1,9 @@
-"""A batch from its clips to a copy of a video, of which OpenLineage is told: the only DAG for which
-it is enabled."""
+"""A batch from its clips to a copy of a video, of which OpenLineage is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.openlineage.utils.selective_enable import enable_lineage
 from airflow.sdk import dag, task
 
 from airflow_ice.operators import (
@@ -49,4 +47,4 @@ def ice_lineage() -> None:
     )
 
 
-enable_lineage(ice_lineage())
+ice_lineage()
