@@ -58,8 +58,10 @@ class PostgreSQL:
             "unix_socket_directories": "",
             "port": str(self.port),
             "max_connections": "400",
-            "fsync": "off",  # it survives kill -9, and no machine loses power here
-            "synchronous_commit": "off",
+            # What is written survives kill -9, and no machine loses power here. But it has to be
+            # written: with synchronous_commit=off a restart at once loses up to 0.6 s of what was
+            # acknowledged, the record of a paid job among it.
+            "fsync": "off",
         }
         self._supervisor.start(
             "postgresql",
