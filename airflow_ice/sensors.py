@@ -58,8 +58,9 @@ class IceBatchMediaProducingJobSensor(BaseSensorOperator):
     :param deferrable: wait in the triggerer, without a worker slot; the default is `[operators]
         default_deferrable`.
     :param end_from_trigger: when the job is Finished, end the task in the triggerer, without a
-        worker. Then Airflow runs no listener and no post_execute for it, and makes no outlet
-        events, so it is refused together with outlets.
+        worker. Then Airflow runs no post_execute for it and makes no outlet events, so it is
+        refused together with outlets; where a plugin has listeners (OpenLineage), Airflow 3.3.2
+        imports no DAG with it (airflow/dag_processing/dagbag.py, `bag_dag`).
 
     Lengths of time are 0 s to 366 days. The other arguments are BaseSensorOperator's. With
     `soft_fail` the task is skipped when the time-out comes, and only then.
