@@ -17,9 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import httpx
+
 from airflow_ice.demo.errors import LocalAirflowError
 from airflow_ice.demo.processes import Processes
-from airflow_ice.demo.rest_client import POLL_SECONDS, AirflowRestClient
+from airflow_ice.demo.rest_client import POLL_SECONDS, REQUEST_SECONDS, AirflowRestClient
 
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     # Without --skip-serve-logs the scheduler and the triggerer would open log servers on all
@@ -145,7 +147,19 @@ class LocalAirflow(AirflowRestClient):
                 )
             self.check_alive()
             time.sleep(POLL_SECONDS)
-            ill = self.ill()
+            ill = self.ill() or (() if serves_tasks(self._task_port) else ("task API",))
+
+
+def serves_tasks(port: int) -> bool:
+    """Tell whether an api-server serves tasks. The first to ask waits while it builds that API, for
+    seconds, on a busy machine for half a minute; a task gives up before that (`[workers]
+    execution_api_timeout` and `execution_api_retries`: five times 5 s).
+    """
+    try:
+        url = f"http://127.0.0.1:{port}/execution/health"
+        return httpx.get(url, timeout=REQUEST_SECONDS, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def free_port() -> int:

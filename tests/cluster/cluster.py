@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from airflow_ice.demo.errors import LocalAirflowError
-from airflow_ice.demo.local_airflow import LOGIN, environment, free_port
+from airflow_ice.demo.local_airflow import LOGIN, environment, free_port, serves_tasks
 from airflow_ice.demo.rest_client import AirflowRestClient
 from airflow_ice.emulator.local import LocalIce
 from tests.cluster.services import PostgreSQL, Redis, ServiceDownError
@@ -130,7 +130,9 @@ class Cluster:
     def wait_until_healthy(self) -> None:
         """Wait until every part of Airflow reports that it is healthy."""
         deadline = time.monotonic() + HEALTHY_WITHIN
-        while ill := self.client.ill():
+        while ill := self.client.ill() or [
+            f"task API at {port}" for port in self.api_ports if not serves_tasks(port)
+        ]:
             if time.monotonic() > deadline:
                 raise LocalAirflowError(f"not healthy: {ill}; logs in {self.home}")
             time.sleep(0.5)
