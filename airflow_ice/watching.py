@@ -110,7 +110,7 @@ class Ledger:
     :param open: jobs created before `since` that are not settled, with their creation times.
     :param settled: jobs created at `since` or later that are settled, with their creation times.
     :param started_at: of a first start whose first poll is still to come: what had ended before is
-        not reported.
+        not reported, what runs then is.
     """
 
     since: float
@@ -124,9 +124,10 @@ class Ledger:
     def first(cls, now: float, since: float | None) -> Self:
         """Return the ledger of a first start.
 
-        :param since: jobs created since then; None for the jobs that end from now on.
+        :param since: jobs created since then, and those that end from now on; None for the latter
+            alone.
         """
-        return cls(now - LOOK_BACK, started_at=now) if since is None else cls(since)
+        return cls(now - LOOK_BACK if since is None else since, started_at=since or now)
 
     @classmethod
     def of_record(cls, record: object) -> Self:
@@ -146,7 +147,9 @@ class Ledger:
         raise UnreadableRecordError("what is stored is no record of version 1")
 
     def began(self, at: float) -> None:
-        """Note that the first start was at a time or before: the clock was ahead, and was set."""
+        """Note that the first start was at a time or before: the clock was ahead, and was set, or
+        the jobs since a time that is still to come were asked for.
+        """
         if self.started_at is not None and at < self.started_at:
             self.started_at, self.since = at, min(self.since, at - LOOK_BACK)
 

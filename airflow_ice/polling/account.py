@@ -35,7 +35,11 @@ MOST_PAGES: Final = 1_000
 """Pages of one list; against a service whose pages never end."""
 
 LONGEST_DOUBT: Final = 900.0
-"""Seconds at most between Gets of a job that the list shows as ended and Get does not."""
+"""Seconds at most between Gets of a job that the list shows as ended and Get does not, or that
+hangs."""
+
+HANGS_AFTER: Final = 86_400.0
+"""Seconds after its creation at which a job that runs is no longer asked for with each poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,9 @@ class AccountPoller:
         self._ledger.began(now - (asyncio.get_running_loop().time() - self._made_at))
         first = self._ledger.started_at is not None
         running = await self._list_running(calls) if first else []
-        rows = await self._list_since(calls, to_end=first)
+        # What had ended before the start is told from what ends later by this poll alone.
+        to_end = first and self._ledger.since < (self._ledger.started_at or 0)
+        rows = await self._list_since(calls, to_end=to_end)
         self._ledger.adopt(running, self._selection, now)
         self._ledger.take(rows, self._selection, now)
         return sorted(row.create_time.timestamp() for row in rows if row.create_time)
@@ -182,11 +188,20 @@ class AccountPoller:
                 elif job.status in JOB_ENDED:
                     ended[job_id] = job
                     self._doubts.pop(job_id, None)
+                elif self._is_awaited(job_id):
+                    self._doubts.pop(job_id, None)
                 else:
                     self._doubt(job_id, None)
             if failed == len(some):
                 break  # the service, not these jobs: the next poll asks again
         return ended
+
+    def _is_awaited(self, job_id: str) -> bool:
+        """Tell whether only Get shows the end of a job: it runs longer than those after it, so the
+        watermark has passed it. That is no doubt about what the list shows.
+        """
+        created = self._ledger.open.get(job_id)
+        return created is not None and time.time() < created + HANGS_AFTER
 
     def _is_ready(self, job_id: str) -> bool:
         doubt = self._doubts.get(job_id)

@@ -139,9 +139,12 @@ async def test_since_tells_the_jobs_created_since_then(watching: Watching) -> No
     account.jobs.clear()
     account.add("too-old", ago=11 * DAY + account.now)
     account.add("old", ago=9 * DAY + account.now)
+    account.add("runs", lasts=12 * DAY + 200, ago=12 * DAY)
     watching.start()
-    await watching.passes(300)
+    await watching.passes(150)
     assert watching.told() == ["old"]
+    await watching.passes(HOUR)
+    assert watching.told() == ["old", "runs"]
 
 
 @watched(job_types=["Script"], statuses=["Finished"], user_data_contains={"shop": "web", "lot": 2})
@@ -395,6 +398,62 @@ async def test_a_year_of_100_000_jobs_costs_little(watching: Watching) -> None:
     # The job that hangs is asked for with a Get each.
     assert account.count(GET) < 548 + 1.1 * polls
     assert len(json.dumps(watching.store.record)) < 1_000
+
+
+@pytest.mark.parametrize("others", [1, 3, 20])
+def test_a_job_that_outlasts_later_ones_is_told_with_the_next_poll(
+    others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watermark has passed it, and the list no longer shows it: it is asked for."""
+
+    @watched()
+    async def story(watching: Watching) -> None:
+        watching.start()
+        await watching.passes(30)
+        ends = [watching.account.add(f"long-{n}", lasts=7_000 + n).ends for n in range(others)]
+        for number in range(others + 5):
+            watching.account.add(f"short-{number}", lasts=60)
+            await watching.passes(250)
+        await watching.passes(min(ends) - watching.account.now - 1)
+        assert len(watching.told()) == others + 5
+        assert len(watching.store.record["open"]) == others
+        # An outage of Get before: what it has delayed is forgotten.
+        watching.account.fault = lambda action, _: down(action, _) if action == GET else None
+        await watching.passes(-1 + max(ends) - watching.account.now)
+        watching.account.fault = lambda action, job_id: None
+        await watching.passes(60 + 2 * 60 + 5)
+        assert len(watching.told()) == others + 5 + others
+
+    story(monkeypatch)
+
+
+@watched()
+async def test_a_job_that_hangs_for_days_is_asked_for_ever_less_often(watching: Watching) -> None:
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("hangs", lasts=1e9)
+    for number in range(3):
+        watching.account.add(f"job-{number}", lasts=60)
+        await watching.passes(1_000)
+    assert watching.store.record["open"].keys() == {"hangs"}
+    await watching.passes(DAY + HOUR)
+    since = watching.account.now
+    await watching.passes(DAY)
+    assert watching.account.count(GET, since) < 110  # one in 900 s
+
+
+@watched(since=stamp(HOUR))
+async def test_since_misses_no_job_that_runs_already(watching: Watching) -> None:
+    """Nor does a time in the future."""
+    account = watching.account
+    account.jobs.clear()
+    account.add("ended", lasts=60, ago=DAY)
+    account.add("runs", lasts=2 * DAY + 2 * HOUR, ago=2 * DAY)
+    watching.start()
+    await watching.passes(300)
+    account.add("new")
+    await watching.passes(3 * HOUR)
+    assert sorted(watching.told()) == ["new", "runs"]
 
 
 @watched(since=stamp(-400 * DAY))
