@@ -157,10 +157,10 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     where Airflow 3.3 gives an event to no run. What was told is remembered in the state store of
     the asset, one poll late.
 
-    One request every `poll_interval` as long as nothing ends, one more for each end, and for each
-    of a few jobs that run longer than those after them (ListBatchMediaProducingJobs,
-    GetBatchMediaProducingJob). The list is documented for Script and
-    Smart_Mix jobs only; a kind that it does not show is not seen.
+    One request every `poll_interval` as long as nothing ends, one more for each end, and for a job
+    that runs while many later ones end (ListBatchMediaProducingJobs, GetBatchMediaProducingJob).
+    The list is documented for Script and Smart_Mix jobs only; a kind that it does not show is not
+    seen.
 
     :param ice_conn_id: the connection. It is read again before each poll.
     :param region_id: None for the connection's own.

@@ -124,13 +124,15 @@ class AccountPoller:
         running = await self._list_running(calls) if first else []
         # What had ended before the start is told from what ends later by this poll alone.
         to_end = first and self._ledger.since < (self._ledger.started_at or 0)
-        rows = await self._list_since(calls, to_end=to_end)
+        rows, is_whole = await self._list_since(calls, to_end=to_end)
         self._ledger.adopt(running, self._selection, now)
-        self._ledger.take(rows, self._selection, now)
+        self._ledger.take(rows, self._selection, now, is_whole=is_whole)
         return sorted(row.create_time.timestamp() for row in rows if row.create_time)
 
-    async def _list_since(self, calls: AsyncCalls, *, to_end: bool) -> list[BatchMediaProducingJob]:
-        """Return the jobs created since the watermark, the oldest first.
+    async def _list_since(
+        self, calls: AsyncCalls, *, to_end: bool
+    ) -> tuple[list[BatchMediaProducingJob], bool]:
+        """Return the jobs created since the watermark, the oldest first, and whether these are all.
 
         :param to_end: else as many as one poll confirms are enough.
         """
@@ -142,8 +144,8 @@ class AccountPoller:
             rows += page
             new += sum(self._is_new_end(row) for row in page)
             if new > MOST_ENDS and not to_end and _is_ascending(rows):
-                break
-        return rows
+                return rows, False
+        return rows, True
 
     def _is_new_end(self, row: BatchMediaProducingJob) -> bool:
         return (
