@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from airflow_ice.api.errors import IceJobNotFoundError, IceUnavailableError
 from airflow_ice.claims import claim_ended_jobs, claim_key, run_key, until_key
+from tests.virtual_time import run_virtually
+from tests.watched_account import Watching
 
 ENDED = Asset("ice_jobs")
 START = datetime(2026, 1, 31, tzinfo=UTC)
@@ -324,6 +326,45 @@ def test_more_events_at_one_time_than_a_page_holds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("airflow_ice.claims.PAGE", 4)
     consumer = Consumer([event(number // 11, f"job-{number}") for number in range(40)])
     assert len(consumer.run("run-1", consumer.events[:1])) == 40
+
+
+def test_at_100_000_jobs_a_year_a_run_reads_few_claims() -> None:
+    consumer = Consumer()
+    for number in range(200):
+        consumer.events.append(event(number * 315, f"job-{number}"))
+        before = consumer.store.read
+        assert consumer.run(f"run-{number}", consumer.events[-1:]) == [f"job-{number}"]
+        assert consumer.store.read - before < 20
+
+
+def test_a_burst_of_500_that_two_triggerers_report_is_worked_on_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They run at once, and their clocks differ by 20 minutes."""
+    reported: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        watching = Watching(monkeypatch)
+        watching.start()
+        await watching.passes(30)
+        watching.start()
+        for number in range(500):
+            watching.account.add(f"job-{number}", lasts=600)
+        await watching.passes(HOUR)
+        reported.extend(watching.persisted)
+        await watching.crash()
+
+    run_virtually(story())
+    assert len(reported) == 1_000
+    consumer, claimed = Consumer(), list[str]()
+    for number, payload in enumerate(reported):
+        at = START + timedelta(seconds=number / 10 - 1200 * (number % 2))
+        consumer.events.append(Event(at, {"from_trigger": True, "payload": payload}))
+        if number % 180 == 100:  # the first one of what has been queued since
+            given = consumer.events[max(number - 180, 0) : number - 90]
+            claimed += consumer.run(f"run-{number}", given)
+    claimed += consumer.run("last", consumer.events[-1:])
+    assert sorted(claimed) == sorted(f"job-{number}" for number in range(500))
 
 
 @dataclass
