@@ -21,7 +21,7 @@ from airflow_ice.polling.memory import stores_of
 from airflow_ice.triggers import IceBatchJobEventTrigger
 from airflow_ice.watching import FEW_IDS, KNOWN_FOR, MOST_IDS
 from tests.virtual_time import run_virtually
-from tests.watched_account import EPOCH, GET, LIST, Store, Watching, down, stamp
+from tests.watched_account import EPOCH, GET, LIST, Account, Store, Watching, down, stamp
 
 HOUR, DAY = 3600.0, 86_400.0
 Story = Callable[[Watching], Coroutine[Any, Any, None]]
@@ -600,6 +600,26 @@ async def test_the_end_of_a_job_that_the_list_leaves_out_is_asked_for(watching: 
     watching.account.add("left-out", lasts=600, unlisted=(300.0, 1e9))
     await watching.passes(600 + 900)
     assert watching.told() == ["left-out"]
+
+
+@watched()
+async def test_a_region_that_is_edited_and_edited_back_loses_no_end(watching: Watching) -> None:
+    """The next poll sees it. What the other region does not know is no end, and stays open."""
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("ends-here", lasts=1_000)
+    watching.account.add("runs-on", lasts=3 * HOUR)
+    await watching.passes(300)
+    watching.elsewhere = Account()
+    watching.elsewhere.add("ends-there", lasts=100)
+    await watching.passes(170)
+    assert watching.told() == ["ends-there"]
+    await watching.passes(HOUR)
+    watching.elsewhere = None
+    await watching.passes(1_000)
+    assert watching.told() == ["ends-there", "ends-here"]
+    await watching.passes(3 * HOUR)
+    assert watching.times_told() == {"ends-there": 1, "ends-here": 1, "runs-on": 1}
 
 
 @watched()
