@@ -2,7 +2,8 @@
 
 A task with `outlets=[AssetAlias("...")]` adds events to each alias when it succeeds, and its facts
 to the event of each asset in `outlets`. URIs are `oss://bucket/key`, without query: a signed URL is
-no name.
+no name. Where a signature stands in the path, as it does once its question mark is percent-encoded,
+there is no URI: Airflow keeps the names of assets for ever, and shows them to everybody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.media_urls import bucket_of
+from airflow_ice.api.redaction import holds_signature, redact
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +43,8 @@ def checked_asset_events(value: str) -> AssetEvents:
 
 
 def oss_place(url: str) -> tuple[str, str] | None:
-    """Return bucket and key of a file on OSS, unquoted; None for another place.
+    """Return bucket and key of a file on OSS, unquoted; None for another place, and for a key that
+    holds a signature.
 
     :param url: `http(s)://BUCKET.oss-REGION.aliyuncs.com/KEY` or `oss://BUCKET/KEY`.
     """
@@ -54,11 +57,12 @@ def oss_place(url: str) -> tuple[str, str] | None:
     else:
         bucket = bucket_of(parts.hostname or "")
     key = unquote(parts.path.lstrip("/"))
-    return (bucket, key) if bucket and key else None
+    return (bucket, key) if bucket and key and not holds_signature(key) else None
 
 
 def asset_uri(url: str) -> str | None:
-    """Return the URI of the asset that a URL names: without query, user and fragment.
+    """Return the URI of the asset that a URL names: without query, user and fragment; None for what
+    is no URL, and where a signature would be left.
 
     :param url: a file on OSS becomes `oss://bucket/key`; another one keeps its scheme and host.
     """
@@ -70,11 +74,11 @@ def asset_uri(url: str) -> str | None:
             parts = urlsplit(url.strip())
         except ValueError:
             return None
-        if not parts.scheme:
-            return None
         _, _, host = parts.netloc.rpartition("@")
+        if not parts.scheme or not (host or parts.scheme.lower() == "file"):
+            return None
         found = f"{parts.scheme.lower()}://{host}{quote(parts.path, safe=_SAFE)}"
-    return found if len(found) <= _LONGEST_URI else None
+    return None if len(found) > _LONGEST_URI or holds_signature(found) else found
 
 
 def normalized_oss_uri(uri: SplitResult) -> SplitResult:
@@ -82,10 +86,12 @@ def normalized_oss_uri(uri: SplitResult) -> SplitResult:
 
     Airflow calls it for each asset with this scheme (`asset-uris` of the provider info).
 
-    :raises ValueError: it has no bucket.
+    :raises ValueError: it has no bucket, or its key holds a signature.
     """
     if not uri.netloc:
         raise ValueError("URI format oss:// must contain a bucket name")
+    if holds_signature(uri.path):
+        raise ValueError("URI format oss:// must not contain a signature: name the key alone")
     return uri._replace(query="", fragment="")
 
 
@@ -159,4 +165,4 @@ def add_events(
             elif isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(facts)
     except Exception as cause:  # noqa: BLE001 - the videos are there, whatever is told of them
-        log.warning("The asset events of this task are not complete: %s", cause)
+        log.warning("The asset events of this task are not complete: %s", redact(str(cause)))

@@ -1,61 +1,98 @@
-"""Which jobs a run works on, of those that a watcher has reported: each job is one run's own.
+"""Which jobs a run works on, of those that an asset's events report: each job is one run's own.
 
 Airflow 3.3 starts a run for the first event of several, and its later ones wait for the event after
 them (apache/airflow#56050, #70970). A watcher reports a job twice after a crash. So a run asks for
-the later events, too, and claims each job in the state store of the asset.
+the events itself, and claims each job in the state store of the asset. Four things hold:
+
+* **Only an end is claimed.** A watcher has confirmed it. Whoever may create asset events may name
+  any job at any time, so what another event names is claimed once Get shows that it has ended: an
+  event that is forged or early hides no end.
+* **Clocks may differ.** Airflow knows events by their time only, and each triggerer stamps its own.
+  So a run asks from `SLOW_CLOCK` before the events that earlier runs have seen.
+* **A run maps what it claims**, `[core] max_map_length` jobs at most. The others stay, and the next
+  run begins with them: how far all is claimed is stored.
+* **A run keeps its jobs.** What it is about to claim is stored before it claims any, so a try that
+  fails at any place is continued by the next one, and a run that is cleared has the same jobs.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
+from airflow_ice.hooks import IceHook
+from airflow_ice.watching import ENDED
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
 
 log = logging.getLogger(__name__)
 
-MOST_LATER: Final = 1_000
-"""Events after those of the run that it asks for: a run that is cleared after a month does not ask
-for a month of them."""
+SLOW_CLOCK: Final = timedelta(hours=1)
+"""By which the time of an event may be before those that are stored already. ICE refuses a
+triggerer whose clock is off by 15 minutes (InvalidTimeStamp.Expired), so two that report differ by
+30 at most."""
+
+PAGE: Final = 1_000
+"""Events that are asked for at a time."""
 
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FIELDS: Final = ("job_id", "ice_conn_id", "region_id")
+
+Job = dict[str, Any]
+"""`{"job_id", "ice_conn_id", "region_id"}`"""
 
 
-def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the jobs that an asset's events name and no other run of this DAG works on, each once.
+def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
+    """Return the jobs that an asset's events report and no other run of this DAG works on, each
+    once.
 
     Call it in a task with `inlets=[asset]`, of a DAG that is scheduled on the asset, and with
     `max_active_tis_per_dag=1`: two tasks that claim at once may claim the same job. The claims stay
-    in the state store of the asset, one key a job, so that a run that is retried or cleared gets
-    its own jobs again.
+    in the state store of the asset, one key a job and one a run, so that a run that is retried or
+    cleared gets its own jobs again.
 
     :param asset: whose watcher has an `IceBatchJobEventTrigger`.
     :param context: of the task.
-    :return: for each job `{"job_id", "ice_conn_id", "region_id"}`; nothing in a run that no event
-        has started.
+    :return: for each job `{"job_id", "ice_conn_id", "region_id"}`, `[core] max_map_length` at most.
+        A run that no event has started gets what earlier runs have left.
+    :raises IceError: ICE could not be asked about the only jobs that there are. A retry asks again.
     :raises Exception: a claim could not be read or stored. A retry goes on from there.
     """
-    store = context["asset_state_store"][asset]
-    run_id, dag_id = context["run_id"], context["dag"].dag_id
-    claimed: dict[str, dict[str, Any]] = {}
-    of_others = 0
-    for job in _jobs(asset, context):
-        if job["job_id"] in claimed:
-            continue
-        key = claim_key(dag_id, job["job_id"])
-        owner = store.get(key)
-        if owner is None:
-            store.set(key, run_id)
-        elif owner != run_id:
-            of_others += 1
-            continue
-        claimed[job["job_id"]] = job
-    log.info("This run works on %d batch jobs; other runs have %d.", len(claimed), of_others)
-    return list(claimed.values())
+    claims = _Claims(context["asset_state_store"][asset], context["dag"].dag_id, context["run_id"])
+    if (jobs := claims.recorded()) is not None:
+        return claims.made(jobs)
+    triggering = context["triggering_asset_events"].get(asset, ())
+    last = claims.claimed_until()
+    starts = [*(event.timestamp for event in triggering), *([] if last is None else [last])]
+    if not starts:
+        return []
+    if last is None:
+        # Should this run fail for good, the next one begins here.
+        claims.note_claimed_until(last := min(starts))
+    events = _events(context["inlet_events"][asset], min(starts) - SLOW_CLOCK)
+    found = _Unclaimed(claims, conf.getint("core", "max_map_length", fallback=1024))
+    until = found.take(events, asset.name)
+    if found.jobs:
+        claims.record(list(found.jobs.values()))
+    elif found.unknown is not None:
+        raise found.unknown
+    made = claims.made(list(found.jobs.values()))
+    if until.at is not None:
+        claims.note_claimed_until(until.at if until.is_left else max(until.at, last))
+    log.info(
+        "This run works on %d batch jobs; other runs have %d%s.",
+        *(len(made), len(found.of_others)),
+        "; more are left for the next run" if until.is_left else "",
+    )
+    return made
 
 
 def claim_key(dag_id: str, job_id: str) -> str:
@@ -63,15 +100,182 @@ def claim_key(dag_id: str, job_id: str) -> str:
     return f"ice_job:{dag_id}:{job_id}"
 
 
-def _jobs(asset: Asset, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    triggering = context["triggering_asset_events"].get(asset, ())
-    if not triggering:
-        return
-    last = max(event.timestamp for event in triggering)
-    later = context["inlet_events"][asset].after(last.isoformat()).limit(MOST_LATER)
-    for event in (*triggering, *later):
-        payload = event.extra.get("payload")
-        if not isinstance(payload, Mapping) or not _JOB_ID.fullmatch(str(payload.get("job_id"))):
-            log.warning("An event of %s names no batch job: left out.", asset.name)
-            continue
-        yield {name: payload.get(name) for name in _FIELDS}
+def run_key(dag_id: str, run_id: str) -> str:
+    """Return the key in the state store of the asset that holds the jobs of a run."""
+    return f"ice_run:{dag_id}:{run_id}"
+
+
+def until_key(dag_id: str) -> str:
+    """Return the key in the state store of the asset that holds the time up to which the jobs of
+    all events are claimed.
+    """
+    return f"ice_claimed_until:{dag_id}"
+
+
+@dataclass(frozen=True)
+class _Until:
+    """How far events were taken: to the newest one, or to the first one that is left."""
+
+    at: datetime | None
+    is_left: bool = False
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """The claims of a DAG, as one of its runs makes them.
+
+    :param store: the state store of the asset.
+    """
+
+    store: Any
+    dag_id: str
+    run_id: str
+
+    def owner(self, job_id: str) -> str | None:
+        """Return the run that works on a job."""
+        found = self.store.get(claim_key(self.dag_id, job_id))
+        return None if found is None else str(found)
+
+    def recorded(self) -> list[Job] | None:
+        """Return the jobs that an earlier try of this run was about to claim."""
+        found = self.store.get(run_key(self.dag_id, self.run_id))
+        if found is None:
+            return None
+        return [
+            {"job_id": job_id, "ice_conn_id": ice_conn_id, "region_id": region_id}
+            for ice_conn_id, region_id, job_ids in found
+            for job_id in job_ids
+        ]
+
+    def record(self, jobs: Sequence[Job]) -> None:
+        """Store the jobs that this run is about to claim: 36 KB where there are 1024."""
+        places: dict[tuple[str, str | None], list[str]] = {}
+        for job in jobs:
+            places.setdefault((job["ice_conn_id"], job["region_id"]), []).append(job["job_id"])
+        self.store.set(
+            run_key(self.dag_id, self.run_id),
+            [[ice_conn_id, region_id, ids] for (ice_conn_id, region_id), ids in places.items()],
+        )
+
+    def made(self, jobs: Sequence[Job]) -> list[Job]:
+        """Claim jobs, and return those that are this run's own."""
+        own = []
+        for job in jobs:
+            owner = self.owner(job["job_id"])
+            if owner is None:
+                self.store.set(claim_key(self.dag_id, job["job_id"]), self.run_id)
+            if owner in {None, self.run_id}:
+                own.append(job)
+        return own
+
+    def claimed_until(self) -> datetime | None:
+        """Return the time up to which the jobs of all events are claimed."""
+        found = self.store.get(until_key(self.dag_id))
+        return None if found is None else datetime.fromisoformat(found)
+
+    def note_claimed_until(self, at: datetime) -> None:
+        """Store up to which time the jobs of all events are claimed."""
+        # A clock that was ahead, and was set, must not hide what comes after.
+        self.store.set(until_key(self.dag_id), min(at, datetime.now(UTC)).isoformat())
+
+
+@dataclass
+class _Unclaimed:
+    """The jobs that have ended and that no other run works on.
+
+    :param most: of them.
+    :param unknown: why ICE could not be asked about one that is none of them.
+    """
+
+    claims: _Claims
+    most: int
+    jobs: dict[str, Job] = field(default_factory=dict)
+    of_others: set[str] = field(default_factory=set)
+    unknown: IceError | None = None
+    _refused: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def take(self, events: Iterator[Any], asset_name: str) -> _Until:
+        """Take the jobs of events, the oldest first, and return how far they were taken."""
+        at: datetime | None = None
+        for event in events:
+            job = _job_of(event)
+            if job is None:
+                log.warning("An event of %s names no batch job: left out.", asset_name)
+            elif self._is_unclaimed(job) and (_is_of_a_watcher(event) or self._has_ended(job)):
+                if len(self.jobs) == self.most:
+                    return _Until(event.timestamp, is_left=True)
+                self.jobs[job["job_id"]] = job
+            at = event.timestamp
+        return _Until(at)
+
+    def _is_unclaimed(self, job: Job) -> bool:
+        if job["job_id"] in self.jobs or job["job_id"] in self.of_others:
+            return False
+        if self.claims.owner(job["job_id"]) in {None, self.claims.run_id}:
+            return True
+        self.of_others.add(job["job_id"])
+        return False
+
+    def _has_ended(self, job: Job) -> bool:
+        """Ask ICE about a job that an event names which is not of a watcher."""
+        place = tuple(job.values())
+        if place in self._refused:
+            return False
+        try:
+            hook = IceHook(job["ice_conn_id"], job["region_id"])
+            status = hook.get_batch_media_producing_job(job["job_id"]).status
+        except (IceJobNotFoundError, IceInputError, AirflowNotFoundException) as cause:
+            why: object = cause
+        except IceError as cause:
+            why = self.unknown = cause
+        else:
+            if status in ENDED:
+                return True
+            why = f"it is {status}"
+        self._refused.add(place)
+        log.warning(
+            "An event says that batch job %s has ended; ICE does not. It is left out until another "
+            "event reports it, and runs of the next hour ask again: %s",
+            *(job["job_id"], why),
+        )
+        return False
+
+
+def _events(events: Any, since: datetime) -> Iterator[Any]:
+    """Return an asset's events from a time on, the oldest first. Some come twice.
+
+    :param events: Airflow's accessor of the inlet.
+    """
+    most = PAGE
+    while True:
+        page = list(events.after(since.isoformat()).limit(most))
+        yield from page
+        if len(page) < most:
+            return
+        if page[-1].timestamp > since:
+            since = page[-1].timestamp
+        else:
+            most *= 2
+
+
+def _is_of_a_watcher(event: Any) -> bool:
+    """Tell whether a trigger has made an event. Airflow marks those of its REST API whatever they
+    say of themselves (airflow/api_fastapi/core_api/datamodels/assets.py, CreateAssetEventsBody).
+    """
+    return (
+        event.extra.get("from_trigger") is True
+        and "from_rest_api" not in event.extra
+        and event.source_task_id is None
+    )
+
+
+def _job_of(event: Any) -> Job | None:
+    payload = (event.extra or {}).get("payload")
+    match payload:
+        case {
+            "job_id": str(job_id),
+            "ice_conn_id": str(ice_conn_id),
+            "region_id": str() | None as region_id,
+        } if ice_conn_id and _JOB_ID.fullmatch(job_id):
+            return {"job_id": job_id, "ice_conn_id": ice_conn_id, "region_id": region_id}
+    return None

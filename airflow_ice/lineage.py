@@ -143,7 +143,9 @@ def of_clip(clip: object) -> Name | None:
 
 
 def of_uri(url: str) -> Name | None:
-    """Return the name of a file by its URL, of which query and user are left out."""
+    """Return the name of a file by its URL, of which query and user are left out; None where a
+    signature would be left.
+    """
     if place := oss_place(url):
         return f"oss://{place[0]}", place[1]
     if (uri := asset_uri(url)) is None:

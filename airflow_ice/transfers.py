@@ -155,9 +155,11 @@ class IceMediaToObjectStorageOperator(IceLineage, BaseOperator):
         job_id = self.media.get("job_id")
         facts = {"job_id": job_id} if isinstance(job_id, str) else {}
         self._lineage = Lineage(before.inputs, [] if copy is None else [copy], facts)
-        if (uri := asset_uri(result["uri"])) is not None:
-            extra = {**facts, **{name: result[name] for name in result if name != "uri"}}
-            add_events(context, [(uri, extra)], extra, self.log)
+        extra = {**facts, **{name: result[name] for name in result if name != "uri"}}
+        uri = asset_uri(result["uri"])
+        if uri is None and context.get("outlets"):
+            self.log.warning("The copy has no URI that may name an asset: an alias has no event.")
+        add_events(context, [] if uri is None else [(uri, extra)], extra, self.log)
 
     def on_kill(self) -> None:
         """Leave nothing partial."""

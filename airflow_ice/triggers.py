@@ -157,9 +157,10 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     where Airflow 3.3 gives an event to no run. What was told is remembered in the state store of
     the asset, one poll late.
 
-    One request every `poll_interval` as long as nothing ends, one more for each end
-    (ListBatchMediaProducingJobs, GetBatchMediaProducingJob). The list is documented for Script and
-    Smart_Mix jobs only; a kind that it does not show is not seen.
+    One request every `poll_interval` as long as nothing ends, one more for each end, and for a job
+    that runs while many later ones end (ListBatchMediaProducingJobs, GetBatchMediaProducingJob).
+    The list is documented for Script and Smart_Mix jobs only; a kind that it does not show is not
+    seen.
 
     :param ice_conn_id: the connection. It is read again before each poll.
     :param region_id: None for the connection's own.
@@ -168,8 +169,8 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     :param user_data_contains: a text that UserData contains, or a dict of fields that it has with
         these values; None for all.
     :param poll_interval: seconds between polls, at least 1; 60 by default.
-    :param since: ISO 8601 with a time zone: on the first start, jobs created since then are told.
-        By default those that end from the first start on.
+    :param since: ISO 8601 with a time zone: on the first start, jobs created since then are told,
+        too. By default those that end from the first start on.
     :param name: of what is remembered; to be given where the filters are to be edited later
         without a fresh start, and where another asset has an equal trigger, which Airflow would
         make one with this one. By default the filters are the name.

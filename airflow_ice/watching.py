@@ -7,8 +7,8 @@ new: jobs end in any order. The ledger therefore keeps a time and two sets of id
 * of the jobs created at `since` or later, those in `settled` are settled
 
 A job is settled when its end was reported, or needs no report. `since` moves up so that the sets
-are small together: never more ids than jobs are running, and those of the last minutes. A job that
-hangs for months costs one id, not all that ended after it.
+are small together: never more ids than jobs are running, and those of the last minutes, unless they
+are few. A job that hangs for months costs one id, not all that ended after it.
 
 An id leaves the ledger only when it is settled, so no end is lost; one may be reported twice (after
 a crash), which consumers see by the job id.
@@ -37,6 +37,10 @@ LOOK_BACK: Final = 86_400.0
 
 CLOCK_SKEW: Final = 60.0
 """Seconds by which the clocks of ICE and of the triggerer may differ."""
+
+FEW_IDS: Final = 25
+"""Ids up to which the list is read from the oldest job that runs: it then shows the end that costs
+a Get each poll otherwise. Where an account has 100,000 jobs a year, they are those of two hours."""
 
 MOST_IDS: Final = 1_000
 """Ids in a record. Airflow warns of values above 64 KB (`[state_store]
@@ -110,7 +114,7 @@ class Ledger:
     :param open: jobs created before `since` that are not settled, with their creation times.
     :param settled: jobs created at `since` or later that are settled, with their creation times.
     :param started_at: of a first start whose first poll is still to come: what had ended before is
-        not reported.
+        not reported, what runs then is.
     """
 
     since: float
@@ -119,14 +123,16 @@ class Ledger:
     started_at: float | None = None
     _pending: dict[str, float] = field(default_factory=dict)
     _running: dict[str, float] = field(default_factory=dict)
+    _left_out: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def first(cls, now: float, since: float | None) -> Self:
         """Return the ledger of a first start.
 
-        :param since: jobs created since then; None for the jobs that end from now on.
+        :param since: jobs created since then, and those that end from now on; None for the latter
+            alone.
         """
-        return cls(now - LOOK_BACK, started_at=now) if since is None else cls(since)
+        return cls(now - LOOK_BACK if since is None else since, started_at=since or now)
 
     @classmethod
     def of_record(cls, record: object) -> Self:
@@ -146,7 +152,9 @@ class Ledger:
         raise UnreadableRecordError("what is stored is no record of version 1")
 
     def began(self, at: float) -> None:
-        """Note that the first start was at a time or before: the clock was ahead, and was set."""
+        """Note that the first start was at a time or before: the clock was ahead, and was set, or
+        the jobs since a time that is still to come were asked for.
+        """
         if self.started_at is not None and at < self.started_at:
             self.started_at, self.since = at, min(self.since, at - LOOK_BACK)
 
@@ -169,16 +177,28 @@ class Ledger:
         }
 
     def take(
-        self, rows: Iterable[BatchMediaProducingJob], selection: Selection, now: float
+        self,
+        rows: Sequence[BatchMediaProducingJob],
+        selection: Selection,
+        now: float,
+        *,
+        is_whole: bool = True,
     ) -> None:
         """Take what the list shows of the jobs created at `since` or later.
 
-        A job that it showed before and leaves out now still counts as running.
+        A job that it showed before and leaves out now still counts as running, and may have ended.
 
         :param now: stands in for a creation time that the list leaves out.
+        :param is_whole: the list goes on to the newest job.
         """
         self._running |= self._pending
         self._pending = {}
+        shown = {row.job_id for row in rows}
+        self._left_out = {
+            job_id: created
+            for job_id, created in (self._running.items() if is_whole else ())
+            if job_id not in shown
+        }
         for row in rows:
             created = epoch(row.create_time, now)
             if not row.job_id or created < self.since or not selection.may_match(row):
@@ -216,6 +236,7 @@ class Ledger:
         found = {
             **{job_id: at for job_id, at in self.open.items() if job_id not in still},
             **self._pending,
+            **self._left_out,
         }
         return sorted(found, key=lambda job_id: (found[job_id], job_id))
 
@@ -234,7 +255,8 @@ class Ledger:
         return None
 
     def advance(self, seen: Sequence[float]) -> None:
-        """Move `since` to where the fewest ids are left.
+        """Move `since` to where the fewest ids are left. Where they are few, to where the list
+        shows the end of most jobs.
 
         :param seen: creation times that the list has shown, ascending. It may show newer jobs, too,
             but no older ones.
@@ -253,9 +275,10 @@ class Ledger:
         most = seen[-1] - LIST_LAG
         settled = sorted(self.settled.values())
 
-        def cost(since: float) -> tuple[int, float]:
+        def cost(since: float) -> tuple[int, int, float]:
             below = bisect_left(unsettled, since)
-            return below + len(settled) - bisect_left(settled, since), -since
+            ids = below + len(settled) - bisect_left(settled, since)
+            return max(ids, FEW_IDS), below, -since
 
         choices = {self.since, *(at for at in seen if self.since < at <= most)}
         if most > self.since:

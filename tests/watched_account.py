@@ -8,7 +8,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -190,6 +190,8 @@ class Watching:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> None:
         self.account = Account()
+        self.elsewhere: Account | None = None
+        """That of another region, to which the connection has been edited."""
         self.stores: Any = Store()
         self.arguments = arguments
         self.persisted: list[dict[str, Any]] = []
@@ -209,8 +211,11 @@ class Watching:
 
         monkeypatch.setattr(
             "airflow_ice.triggers.AccountPoller",
-            functools.partial(AccountPoller, read=read, open_client=lambda *_: self.account.open),
+            functools.partial(AccountPoller, read=read, open_client=lambda *_: self._client),
         )
+
+    def _client(self) -> AbstractAsyncContextManager[Account]:
+        return (self.elsewhere or self.account).open()
 
     @property
     def store(self) -> Store:

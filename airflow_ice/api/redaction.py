@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -127,8 +128,12 @@ _SIGNED: Final = re.compile(
     re.IGNORECASE,
 )
 _HINT: Final = re.compile(r"[?&;#%\\]")
+_SIGNATURE: Final = re.compile(
+    r"(?:signature|ossaccesskeyid|security-token|auth_key|x-(?:oss|amz|goog)-credential)\s*+=",
+    re.IGNORECASE,
+)
 _SECRET_PARAMETER: Final = re.compile(
-    r"[?&;](?:signature|security-token|auth_key|x-(?:oss|amz|goog)-(?:signature|security-token))="
+    r"[?&;#](?:signature|security-token|auth_key|x-(?:oss|amz|goog)-(?:signature|security-token))="
     r"([^\s&;#\"'<>]++)",
     re.IGNORECASE,
 )
@@ -146,7 +151,9 @@ def secrets_of_urls(value: Any) -> set[str]:
     """
     match value:
         case str():
-            found = set(_SECRET_PARAMETER.findall(value))
+            once = _unescaped(value)
+            spellings = (value, once, _unescaped(once))
+            found = {secret for text in spellings for secret in _SECRET_PARAMETER.findall(text)}
             found |= {unquote(secret) for secret in found}
             return {secret for secret in found if len(secret) >= SHORTEST_SECRET}
         case Mapping():
@@ -155,6 +162,16 @@ def secrets_of_urls(value: Any) -> set[str]:
             return set().union(*map(secrets_of_urls, value))
         case _:
             return set()
+
+
+def holds_signature(text: str) -> bool:
+    """Tell whether a name, such as a path, holds a parameter of a signed URL, whatever separates it
+    from what stands before it, in any spelling.
+
+    Stricter than `unsigned_text`: a name can be left out, data cannot.
+    """
+    plain = _unescaped(_unescaped(text))
+    return _SIGNATURE.search(unicodedata.normalize("NFKC", plain)) is not None
 
 
 def unsigned_url(url: str | None) -> str | None:

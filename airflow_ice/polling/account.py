@@ -35,7 +35,11 @@ MOST_PAGES: Final = 1_000
 """Pages of one list; against a service whose pages never end."""
 
 LONGEST_DOUBT: Final = 900.0
-"""Seconds at most between Gets of a job that the list shows as ended and Get does not."""
+"""Seconds at most between Gets of a job that the list shows as ended and Get does not, or that
+hangs."""
+
+HANGS_AFTER: Final = 86_400.0
+"""Seconds after its creation at which a job that runs is no longer asked for with each poll."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,17 @@ class AccountPoller:
         self._ledger.began(now - (asyncio.get_running_loop().time() - self._made_at))
         first = self._ledger.started_at is not None
         running = await self._list_running(calls) if first else []
-        rows = await self._list_since(calls, to_end=first)
+        # What had ended before the start is told from what ends later by this poll alone.
+        to_end = first and self._ledger.since < (self._ledger.started_at or 0)
+        rows, is_whole = await self._list_since(calls, to_end=to_end)
         self._ledger.adopt(running, self._selection, now)
-        self._ledger.take(rows, self._selection, now)
+        self._ledger.take(rows, self._selection, now, is_whole=is_whole)
         return sorted(row.create_time.timestamp() for row in rows if row.create_time)
 
-    async def _list_since(self, calls: AsyncCalls, *, to_end: bool) -> list[BatchMediaProducingJob]:
-        """Return the jobs created since the watermark, the oldest first.
+    async def _list_since(
+        self, calls: AsyncCalls, *, to_end: bool
+    ) -> tuple[list[BatchMediaProducingJob], bool]:
+        """Return the jobs created since the watermark, the oldest first, and whether these are all.
 
         :param to_end: else as many as one poll confirms are enough.
         """
@@ -136,8 +144,8 @@ class AccountPoller:
             rows += page
             new += sum(self._is_new_end(row) for row in page)
             if new > MOST_ENDS and not to_end and _is_ascending(rows):
-                break
-        return rows
+                return rows, False
+        return rows, True
 
     def _is_new_end(self, row: BatchMediaProducingJob) -> bool:
         return (
@@ -182,11 +190,20 @@ class AccountPoller:
                 elif job.status in JOB_ENDED:
                     ended[job_id] = job
                     self._doubts.pop(job_id, None)
+                elif self._is_awaited(job_id):
+                    self._doubts.pop(job_id, None)
                 else:
                     self._doubt(job_id, None)
             if failed == len(some):
                 break  # the service, not these jobs: the next poll asks again
         return ended
+
+    def _is_awaited(self, job_id: str) -> bool:
+        """Tell whether only Get shows the end of a job: it runs longer than those after it, so the
+        watermark has passed it. That is no doubt about what the list shows.
+        """
+        created = self._ledger.open.get(job_id)
+        return created is not None and time.time() < created + HANGS_AFTER
 
     def _is_ready(self, job_id: str) -> bool:
         doubt = self._doubts.get(job_id)

@@ -6,7 +6,9 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 
 from airflow_ice.emulator.engine.callbacks import may_be_called
@@ -90,6 +92,36 @@ def test_the_documented_receiver_takes_an_ended_job_of_signed_events_only(
     assert recipe["ended_job"]({**headers, "x-ice-signature": "0" * 32}, body) is None
     assert recipe["ended_job"]({}, body) is None
     assert recipe["ended_job"](headers, body.replace(job_id.encode(), b"../x")) is None
+
+
+def test_an_early_event_hides_no_end_from_the_documented_receiver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The body is not signed: who has seen one callback may name another job under its headers."""
+    url, job_id, other = "https://example.com/done", "a" * 32, "b" * 32
+    recipe = documented(monkeypatch, url)
+    posted: list[str] = []
+
+    def post(address: str, **sent: Any) -> httpx.Response:
+        if address.endswith("/assets/events"):
+            posted.append(sent["json"]["extra"]["payload"]["job_id"])
+        reply = httpx.Response(200, json={"access_token": "t"})
+        reply.request = httpx.Request("POST", address)
+        return reply
+
+    monkeypatch.setattr(httpx, "post", post)
+
+    def callback(named: str, at: int) -> int:
+        moment = str(int(time.time()) + at)
+        signature = hashlib.md5(f"{url}|{moment}|abc123".encode(), usedforsecurity=False)
+        headers = {"x-ice-timestamp": moment, "x-ice-signature": signature.hexdigest()}
+        event = {"EventType": "BatchProduceMediaComplete", "MessageBody": {"JobId": named}}
+        return int(recipe["receive"](headers, json.dumps(event).encode()))
+
+    assert callback(job_id, -60) == 200
+    assert callback(other, -60) == 200  # forged, while the other job runs
+    assert callback(other, 0) == 200
+    assert posted == [job_id, other, other]
 
 
 def test_three_tries_a_second_apart(receiver: Receiver) -> None:

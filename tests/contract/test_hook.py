@@ -664,6 +664,13 @@ def test_a_signature_that_is_too_short_is_not_masked() -> None:
     ) == {"12345678"}
 
 
+@pytest.mark.parametrize("mark", ["?", "%3F", "%253F", ";", "&", "#", "%26", "%3B", "\\u003f"])
+@pytest.mark.parametrize("equals", ["=", "%3D", "\\u003d"])
+def test_a_signature_is_masked_however_it_is_separated(mark: str, equals: str) -> None:
+    url = f"http://b.oss-cn-shanghai.aliyuncs.com/a.mp4{mark}Signature{equals}s1gn4ture"
+    assert secrets_of_urls({"FileUrl": url}) == {"s1gn4ture"}
+
+
 def test_nothing_is_logged_that_is_secret(
     ice: LocalIce, set_connection: SetConnection, caplog: pytest.LogCaptureFixture
 ) -> None:

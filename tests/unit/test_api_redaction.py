@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from airflow_ice.api.redaction import (
     DEEPEST,
     LONGEST_TEXT,
+    holds_signature,
     publishable,
     redact,
+    secrets_of_urls,
     unsigned_text,
     unsigned_url,
 )
@@ -31,7 +33,7 @@ def whole(text: str) -> str:
     return redact(text, longest=None)
 
 
-FUNCTIONS: list[Callable[[str], Any]] = [whole, unsigned_text]
+FUNCTIONS: list[Callable[[str], Any]] = [whole, unsigned_text, holds_signature, secrets_of_urls]
 HOSTILE = [
     "http:/",
     "https://h?",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.execution_time.context import OutletEventAccessors
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_ice.assets import AssetEvents, add_events, asset_uri
+from airflow_ice.assets import AssetEvents, add_events, add_job_events, asset_uri
 from airflow_ice.exceptions import NonRetryableIceInputError, NonRetryableIceTooFewVideosError
+from airflow_ice.lineage import clips_of, of_uri
 from airflow_ice.operators import (
     IceGetBatchMediaProducingJobOperator,
     IceSubmitBatchMediaProducingJobOperator,
@@ -159,6 +163,65 @@ def test_a_uri_names_the_file_and_holds_nothing_signed(url: str, uri: str | None
     assert asset_uri(url) == uri
     if uri is not None:
         assert Asset(uri).uri == uri  # Airflow changes nothing of it
+
+
+PLACES = ("https://b.oss-cn-shanghai.aliyuncs.com", "oss://b", "https://v.example.com", "s3://b")
+SEPARATORS = [
+    *("%3F", "%253F", "%25253f", ";", "&", "#", "%26", "%3B", "%23", "%EF%BC%9F", "\uff1f"),
+    *("?", "??", "%3f?", "/;", "\\u003f", "!", ",", "%20?", "%0a", "%5C", "\\"),
+]
+PARAMETERS = [
+    *("Signature", "sIgNaTuRe", "x-oss-signature", "X-Amz-Signature", "security-token"),
+    *("auth_key", "OSSAccessKeyId", "x-oss-credential", "Sign%61ture", "%2553ignature"),
+]
+ODDLY_SIGNED = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(PLACES),
+        st.sampled_from(["/v/a.mp4", "/a%20b.mp4", "/"]),
+        st.sampled_from(SEPARATORS),
+        st.sampled_from(["", "Expires=1&", "Expires%3D1%26"]),
+        st.sampled_from(PARAMETERS),
+        st.sampled_from(["=", "%3D", "%253d", "\\u003d", "\uff1d"]),
+        st.just("l3akl3ak"),
+        st.sampled_from(["", "/more.mp4", "?a=b", "#t=1"]),
+    ),
+)
+
+
+@given(ODDLY_SIGNED)
+def test_nothing_is_named_by_a_signature_however_it_is_separated(url: str) -> None:
+    """As what pastes and encodes addresses leaves them: then the signature is in the path."""
+    names: list[object] = [asset_uri(url), of_uri(url), clips_of({"MediaArray": [url]})]
+    rows = [{"media_url": url, "subjob_id": "s", "index": 0, "media_id": None, "duration": 1}]
+    result = {"job_id": "j", "status": "Finished", "job_type": None, "media": rows, "failed": []}
+    choices: tuple[AssetEvents, ...] = ("job", "video")
+    for choice in choices:
+        ran = context([VIDEOS])
+        add_job_events(
+            *(ran, result),
+            asset_events=choice,
+            ice_conn_id="ice_default",
+            region_id=None,
+            log=logging.getLogger("task"),
+        )
+        assert len(added(ran)) == 1
+        names += added(ran)
+    assert "l3ak" not in str(names)
+
+
+@pytest.mark.parametrize(
+    "url", ["https:///user:s3cret@v.example.com/a.mp4", "https:\\\\user:s3cret@v.example.com/a.mp4"]
+)
+def test_a_url_without_a_host_names_nothing(url: str) -> None:
+    assert asset_uri(url) is None
+    assert of_uri(url) is None
+
+
+def test_an_asset_of_a_user_is_not_named_by_a_signature() -> None:
+    with pytest.raises(ValueError, match="signature") as caught:
+        Asset("oss://b/v.mp4%3FSignature=l3ak")
+    assert "l3ak" not in str(caught.value)
 
 
 def test_airflow_normalises_the_scheme_with_our_handler() -> None:

@@ -7,10 +7,12 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from airflow_ice.triggers import IceBatchJobEventTrigger
 from tests.unit.test_imports import HEAVY
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
@@ -25,6 +27,21 @@ def test_an_example_dag_imports_without_a_warning(file: Path) -> None:
     assert list(bag.dags) == [file.stem]
     assert bag.dags[file.stem].doc_md
     assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_what_publishes_whatever_ends_works_on_each_job_once() -> None:
+    """`claim_ended_jobs` asks for an inlet, and for one task at a time, over all runs."""
+    [dag] = DagBag(DAGS / "ice_publish_whatever_ends.py").dags.values()
+    ended_jobs: Any = dag.get_task("ended_jobs")
+    assert dag.max_active_runs > 1
+    assert ended_jobs.max_active_tis_per_dag == 1
+    assert ended_jobs.retries > 0
+    [asset] = ended_jobs.inlets
+    condition: Any = dag.timetable.asset_condition
+    assert list(condition.objects) == [asset]
+    [watcher] = asset.watchers
+    assert isinstance(watcher.trigger, IceBatchJobEventTrigger)
+    assert watcher.trigger.name
 
 
 def test_no_example_dag_loads_anything_heavy() -> None:

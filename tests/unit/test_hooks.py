@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 import structlog
@@ -15,6 +16,7 @@ from airflow_ice.api import models
 from airflow_ice.api.errors import IceInputError
 from airflow_ice.api.models import EditingProject, EditingProjectMaterials
 from airflow_ice.hooks import TRIES, IceHook, _limiter, _secrets_of
+from airflow_ice.polling.account import AccountPoller
 
 SetConnection = Callable[..., None]
 
@@ -72,6 +74,17 @@ def test_the_longest_send_is_the_clients_own_bound(
 def test_one_rate_for_all_hooks_of_a_connection() -> None:
     assert _limiter("a", 5.0) is _limiter("a", 5.0)
     assert _limiter("a", 5.0) is not _limiter("b", 5.0)
+
+
+def test_a_watcher_takes_its_turn_in_the_rate_of_its_connection(
+    set_connection: SetConnection,
+) -> None:
+    set_connection(extra={"max_requests_per_second": 3})
+    hook = IceHook()
+    connection = hook.connection()
+    default = inspect.signature(AccountPoller).parameters["open_client"].default
+    watcher: Any = default("ice_default", connection)()
+    assert watcher._settings(connection).limiter is hook._settings(connection).limiter
 
 
 def test_a_connection_that_cannot_be_is_refused_when_it_is_read(

@@ -19,9 +19,9 @@ from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.polling.account import MOST_ENDS
 from airflow_ice.polling.memory import stores_of
 from airflow_ice.triggers import IceBatchJobEventTrigger
-from airflow_ice.watching import KNOWN_FOR, MOST_IDS
+from airflow_ice.watching import FEW_IDS, KNOWN_FOR, MOST_IDS
 from tests.virtual_time import run_virtually
-from tests.watched_account import EPOCH, GET, LIST, Store, Watching, down, stamp
+from tests.watched_account import EPOCH, GET, LIST, Account, Store, Watching, down, stamp
 
 HOUR, DAY = 3600.0, 86_400.0
 Story = Callable[[Watching], Coroutine[Any, Any, None]]
@@ -139,9 +139,12 @@ async def test_since_tells_the_jobs_created_since_then(watching: Watching) -> No
     account.jobs.clear()
     account.add("too-old", ago=11 * DAY + account.now)
     account.add("old", ago=9 * DAY + account.now)
+    account.add("runs", lasts=12 * DAY + 200, ago=12 * DAY)
     watching.start()
-    await watching.passes(300)
+    await watching.passes(150)
     assert watching.told() == ["old"]
+    await watching.passes(HOUR)
+    assert watching.told() == ["old", "runs"]
 
 
 @watched(job_types=["Script"], statuses=["Finished"], user_data_contains={"shop": "web", "lot": 2})
@@ -392,9 +395,78 @@ async def test_a_year_of_100_000_jobs_costs_little(watching: Watching) -> None:
     assert watching.times_told() == {f"job-{number}": 1 for number in range(548)}
     polls = (account.now - 1000) / 60
     assert account.count(LIST) < 1.1 * polls
-    # The job that hangs is asked for with a Get each.
-    assert account.count(GET) < 548 + 1.1 * polls
+    # The job that hangs is asked for with a Get each, and then every 15 minutes.
+    assert account.count(GET) < 548 + 0.7 * polls
     assert len(json.dumps(watching.store.record)) < 1_000
+
+
+@watched()
+async def test_jobs_of_an_hour_cost_no_get_each_poll(watching: Watching) -> None:
+    """As many as 100,000 a year: the list shows them, and 1.2 requests a minute are enough."""
+    account = watching.account
+    watching.start()
+    await watching.passes(30)
+    for number in range(274):
+        account.add(f"job-{number}", lasts=3_300 if number % 3 == 0 else 1_200)
+        await watching.passes(315)
+    requests = account.count(LIST) + account.count(GET)
+    assert requests / (account.now / 60) == pytest.approx(1.2, abs=0.05)
+
+
+@pytest.mark.parametrize("others", [1, 3, 20])
+def test_a_job_that_outlasts_later_ones_is_told_with_the_next_poll(
+    others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watermark has passed it, and the list no longer shows it: it is asked for."""
+
+    @watched()
+    async def story(watching: Watching) -> None:
+        watching.start()
+        await watching.passes(30)
+        ends = [watching.account.add(f"long-{n}", lasts=7_000 + n).ends for n in range(others)]
+        for number in range(others + FEW_IDS):
+            watching.account.add(f"short-{number}", lasts=60)
+            await watching.passes(120)
+        await watching.passes(min(ends) - watching.account.now - 1)
+        assert len(watching.told()) == others + FEW_IDS
+        assert len(watching.store.record["open"]) == others
+        # An outage of Get before: what it has delayed is forgotten.
+        watching.account.fault = lambda action, _: down(action, _) if action == GET else None
+        await watching.passes(-1 + max(ends) - watching.account.now)
+        watching.account.fault = lambda action, job_id: None
+        await watching.passes(60 + 2 * 60 + 5)
+        assert len(watching.told()) == others + FEW_IDS + others
+
+    story(monkeypatch)
+
+
+@watched()
+async def test_a_job_that_hangs_for_days_is_asked_for_ever_less_often(watching: Watching) -> None:
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("hangs", lasts=1e9)
+    for number in range(FEW_IDS + 3):
+        watching.account.add(f"job-{number}", lasts=60)
+        await watching.passes(1_000)
+    assert watching.store.record["open"].keys() == {"hangs"}
+    await watching.passes(DAY + HOUR)
+    since = watching.account.now
+    await watching.passes(DAY)
+    assert watching.account.count(GET, since) < 110  # one in 900 s
+
+
+@watched(since=stamp(HOUR))
+async def test_since_misses_no_job_that_runs_already(watching: Watching) -> None:
+    """Nor does a time in the future."""
+    account = watching.account
+    account.jobs.clear()
+    account.add("ended", lasts=60, ago=DAY)
+    account.add("runs", lasts=2 * DAY + 2 * HOUR, ago=2 * DAY)
+    watching.start()
+    await watching.passes(300)
+    account.add("new")
+    await watching.passes(3 * HOUR)
+    assert sorted(watching.told()) == ["new", "runs"]
 
 
 @watched(since=stamp(-400 * DAY))
@@ -522,6 +594,35 @@ async def test_a_list_that_leaves_a_job_out_for_hours_loses_nothing(watching: Wa
 
 
 @watched()
+async def test_the_end_of_a_job_that_the_list_leaves_out_is_asked_for(watching: Watching) -> None:
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("left-out", lasts=600, unlisted=(300.0, 1e9))
+    await watching.passes(600 + 900)
+    assert watching.told() == ["left-out"]
+
+
+@watched()
+async def test_a_region_that_is_edited_and_edited_back_loses_no_end(watching: Watching) -> None:
+    """The next poll sees it. What the other region does not know is no end, and stays open."""
+    watching.start()
+    await watching.passes(30)
+    watching.account.add("ends-here", lasts=1_000)
+    watching.account.add("runs-on", lasts=3 * HOUR)
+    await watching.passes(300)
+    watching.elsewhere = Account()
+    watching.elsewhere.add("ends-there", lasts=100)
+    await watching.passes(170)
+    assert watching.told() == ["ends-there"]
+    await watching.passes(HOUR)
+    watching.elsewhere = None
+    await watching.passes(1_000)
+    assert watching.told() == ["ends-there", "ends-here"]
+    await watching.passes(3 * HOUR)
+    assert watching.times_told() == {"ends-there": 1, "ends-here": 1, "runs-on": 1}
+
+
+@watched()
 async def test_a_list_that_sorts_as_it_likes_loses_nothing(watching: Watching) -> None:
     watching.account.ignores_sort = True
     watching.start()
@@ -536,7 +637,7 @@ async def test_a_list_that_sorts_as_it_likes_loses_nothing(watching: Watching) -
 @watched(since=stamp(-2 * KNOWN_FOR))
 async def test_a_job_that_ice_forgot_after_a_year_is_let_go(watching: Watching) -> None:
     watching.account.add("hangs", lasts=1e9, ago=KNOWN_FOR - DAY)
-    for number in range(10):
+    for number in range(FEW_IDS + 1):
         watching.account.add(f"job-{number}", lasts=60, ago=(1 + number) * HOUR)
     watching.start()
     await watching.passes(HOUR)
@@ -544,7 +645,7 @@ async def test_a_job_that_ice_forgot_after_a_year_is_let_go(watching: Watching) 
     del watching.account.jobs["hangs"]
     await watching.passes(2 * DAY)
     assert watching.store.record["open"] == {}
-    assert len(watching.told()) == 10
+    assert len(watching.told()) == FEW_IDS + 1
 
 
 @watched()

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_ice.api.errors import IceThrottledError
+from airflow_ice.watching import LIST_LAG
 from tests.virtual_time import run_virtually
-from tests.watched_account import GET, LIST, Watching, down
+from tests.watched_account import GET, LIST, Account, Watching, down
 
 EXAMPLES = int(os.environ.get("AIRFLOW_ICE_EXAMPLES", "150")) // 4
 HOUR, DAY = 3600.0, 86_400.0
@@ -55,6 +56,11 @@ class World:
             self.watching.account.add(f"job-{self.added}", **own)
             self.added += 1
 
+    def twins(self, count: int) -> None:
+        """Add jobs of one second that end in the opposite order; the first one at once."""
+        for number in range(count):
+            self.jobs(1, (count - number - 1) * 200.0)
+
 
 Step = tuple[str, Any]
 LENGTHS = st.sampled_from([0.5, 3.0, 45.0, 61.0, 300.0, 2 * HOUR])
@@ -64,10 +70,15 @@ STEPS = st.one_of(
     st.tuples(st.just("jobs"), st.tuples(st.integers(1, 4), LENGTHS)),
     st.tuples(st.just("failing jobs"), st.tuples(st.integers(1, 2), LENGTHS)),
     st.tuples(st.just("late jobs"), st.tuples(st.integers(1, 2), LENGTHS)),
+    st.tuples(st.just("twins"), st.integers(2, 8)),
+    st.tuples(st.just("left out"), st.tuples(st.integers(1, 2), LENGTHS)),
     st.tuples(st.just("burst"), st.just((130, 60.0))),
     st.tuples(st.just("crash"), st.just(None)),
     st.tuples(st.just("pause"), st.sampled_from([5.0, 600.0, 3 * HOUR])),
     st.tuples(st.just("second triggerer"), st.just(None)),
+    st.tuples(st.just("two triggerers"), st.sampled_from([700.0, 3 * HOUR])),
+    st.tuples(st.just("region"), st.sampled_from([60.0, 3 * HOUR])),
+    st.tuples(st.just("sort"), st.booleans()),
     st.tuples(st.just("list"), st.booleans()),
     st.tuples(st.just("gets"), st.sampled_from([0, 1, 3])),
     st.tuples(st.just("interval"), st.sampled_from([30.0, 60.0, 1200.0])),
@@ -91,6 +102,9 @@ async def do(world: World, step: Step) -> None:
         "failing jobs": lambda: world.jobs(*value, outcome="Failed"),
         "late jobs": lambda: world.jobs(*value, listed_late=200.0),
         "burst": lambda: world.jobs(*value),
+        "twins": lambda: world.twins(value),
+        "left out": lambda: world.jobs(*value, unlisted=(100.0, 2 * HOUR)),
+        "sort": lambda: setattr(watching.account, "ignores_sort", value),
         "clock": lambda: setattr(watching, "skew", value),
         "list": lambda: setattr(world, "list_is_down", value),
         "gets": lambda: setattr(world, "get_fails", value),
@@ -105,6 +119,15 @@ async def do(world: World, step: Step) -> None:
         await crash(world, value)
     elif kind == "interval":
         watching.arguments["poll_interval"] = value
+        await crash(world, 1.0)
+    elif kind == "region":
+        watching.elsewhere = Account()
+        await watching.passes(value)
+        watching.elsewhere = None
+    elif kind == "two triggerers":
+        watching.start()
+        world.crashes += 1
+        await watching.passes(value)
         await crash(world, 1.0)
     elif kind == "second triggerer":
         watching.start()
@@ -137,6 +160,11 @@ async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float)
     before = len(watching.persisted)
     await watching.passes(HOUR)
     assert len(watching.persisted) == before  # all of it is remembered
+    # And that is bounded, however many there were: nothing runs, nothing is new.
+    record = watching.store.record
+    created = [job.created for job in watching.account.jobs.values()]
+    assert record["open"] == {}
+    assert len(record["settled"]) <= sum(at >= max(created) - LIST_LAG - 1 for at in created)
     await watching.crash()
 
 

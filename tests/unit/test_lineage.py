@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import Asset, AssetAlias
 
 from airflow_ice.lineage import Lineage, clips_of, of_uri
 from airflow_ice.operators import (
@@ -176,6 +177,44 @@ def test_a_copy_leads_from_the_video_to_its_destination(tmp_path: Path) -> None:
     assert operator._lineage == Lineage(
         [VIDEOS[0]], [("s3://videos", "v_0.mp4")], {"job_id": "job-0"}
     )
+
+
+@pytest.mark.parametrize("name", ["v_0.mp4", "v_0.mp4%3FSignature=leak", "v" * 1_600])
+def test_a_copy_is_told_to_the_outlets(name: str) -> None:
+    """A name that may name no asset is told to the assets that are named already."""
+    alias, asset = AssetAlias("copies"), Asset("all_copies")
+    ran = context([alias, asset])
+    row = {"index": 0, "media_id": MEDIA, "media_url": None, "job_id": "job-0"}
+    operator = IceMediaToObjectStorageOperator(task_id="p", media=row, destination="/data")
+    facts = {"index": 0, "media_id": MEDIA, "size": 1, "crc64": None}
+    operator._tell(ran, {**facts, "uri": f"s3://aws_default@videos/{name}"})
+    added = ran["outlet_events"][alias].asset_alias_events
+    if len(name) == 7:
+        [event] = added
+        assert event.dest_asset_key.uri == f"s3://videos/{name}"
+        assert event.extra == {"job_id": "job-0", **facts}
+    else:
+        assert added == []
+    assert ran["outlet_events"][asset].extra == {"job_id": "job-0", **facts}
+
+
+def test_the_real_provider_is_told_what_is_known_at_the_start_and_of_a_failure(
+    ice: MemoryIce,
+) -> None:
+    from airflow.providers.openlineage.extractors.base import DefaultExtractor
+
+    def told(found: Any) -> tuple[list[tuple[str, str]], list[Any], Any]:
+        inputs = [(each.namespace, each.name) for each in found.inputs]
+        return inputs, found.outputs, found.run_facets.get("ice_batch_job")
+
+    operator = submit(wait_for_completion=True)
+    extractor = DefaultExtractor(operator)
+    assert told(extractor.extract()) == (CLIPS, [], None)
+    ice.after_submit = lambda: setattr(ice.jobs[-1], "status", "Failed")
+    with pytest.raises(Exception, match="job-0"):
+        operator.execute(context([]))
+    inputs, outputs, facet = told(extractor.extract_on_failure(None))
+    assert (inputs, outputs, facet.job_id) == (CLIPS, [], "job-0")
 
 
 def test_the_real_provider_emits_the_clips_at_the_start(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, BaseHook, PokeReturnValue
+from airflow.sdk import DAG, Asset, AssetAlias, BaseHook, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_ice.api.errors import IceInputError
@@ -48,6 +48,15 @@ def test_a_dag_reads_no_connection_while_it_is_parsed(monkeypatch: pytest.Monkey
         IceGetBatchMediaProducingJobOperator(task_id="collect", job_id=wait.output)
         IceBatchMediaProducingJobSensor.partial(task_id="many").expand(job_id=["a", "b"])
     assert dag.get_task("collect").upstream_task_ids == {"wait"}
+
+
+@pytest.mark.parametrize("outlet", [Asset("videos"), AssetAlias("videos")], ids=repr)
+def test_a_task_that_its_trigger_ends_has_no_outlets(outlet: Asset | AssetAlias) -> None:
+    """Airflow makes no event for it, so a consumer would wait for ever."""
+    arguments: Any = {"task_id": "w", "job_id": "j", "deferrable": True, "outlets": [outlet]}
+    with pytest.raises(NonRetryableIceInputError, match="cannot serve outlets"):
+        IceBatchMediaProducingJobSensor(end_from_trigger=True, **arguments)
+    assert IceBatchMediaProducingJobSensor(**arguments).outlets == [outlet]
 
 
 def test_what_is_templated() -> None:
