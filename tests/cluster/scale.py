@@ -20,7 +20,7 @@ from tests.cluster.cluster import Cluster, Size
 from tests.cluster.scale_gauges import measure, triggerer_id
 from tests.cluster.scale_jobs import end_jobs, make_jobs
 from tests.cluster.scale_report import OURS, PLAIN, Part, Report, spread, table
-from tests.cluster.scale_waits import FIRED, POLLED, STARTING, PartTimeoutError, Waits, until
+from tests.cluster.scale_waits import POLLED, STARTING, PartTimeoutError, Waits, until
 
 DAGS = {OURS: "ice_scale", PLAIN: "ice_scale_plain"}
 TRIGGERERS = ("triggerer-0", "triggerer-1", "triggerer-2")
@@ -104,11 +104,18 @@ class Story:
     def _measure_steady(self) -> None:
         interval = self._options.poke_interval
         time.sleep(2 * interval)  # what is new has found its pace
+        before = [waits.triggerers() for waits in self._waits]
         steady = measure(self._cluster, self._up, interval, self._options.intervals)
         figures: dict[str, float] = {
             "List an interval": steady.lists,
             "Get an interval": steady.gets,
             "other or refused requests": steady.others,
+            # Of a triggerer without a heartbeat for so long that the others take its waits over.
+            "waits that moved": sum(
+                triggerer != then[index]
+                for waits, then in zip(self._waits, before, strict=True)
+                for index, triggerer in waits.triggerers().items()
+            ),
         }
         for name in ("cpu", "memory", "files", "connections"):
             values = [getattr(use, name) for use in steady.triggerers]
@@ -119,8 +126,8 @@ class Story:
         (waits,) = self._waits
         waits.allow(SLOTS)
         since = end_jobs(self._cluster.ice, self._jobs[: self._ends])
-        fired = waits.until_logged(FIRED, range(self._ends))
-        self._add("ends", {"ended": self._ends, **spread("event", fired, since)})
+        events = waits.until_resumed(self._ends, since)
+        self._add("ends", {"ended": self._ends, **spread("event", events, since)})
         resumed = waits.until_succeeded(self._ends, self._options.resume_within)
         self._add("resumed", spread("resumed", resumed, since))
 
@@ -134,7 +141,13 @@ class Story:
 
     def _kill(self, name: str) -> None:
         victim = triggerer_id(self._cluster, name)
-        served = [(waits, waits.served_by(victim)) for waits in self._waits]
+        served = [
+            (
+                waits,
+                [index for index, triggerer in waits.triggerers().items() if triggerer == victim],
+            )
+            for waits in self._waits
+        ]
         since = time.time()
         self._cluster.supervisor.down(name)
         self._up.remove(name)
