@@ -13,11 +13,12 @@ import logging
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster, Size
-from tests.cluster.scale_gauges import measure, triggerer_id
+from tests.cluster.scale_gauges import measure, triggerer_ids
 from tests.cluster.scale_jobs import end_jobs, make_jobs
 from tests.cluster.scale_report import OURS, PLAIN, Part, Report, spread, table
 from tests.cluster.scale_waits import POLLED, STARTING, PartTimeoutError, Waits, until
@@ -64,8 +65,8 @@ class Story:
             self._end_some()
             if contender == OURS:
                 self._refill()
-                for name in TRIGGERERS[:0:-1]:
-                    self._kill(name)
+                while len(self._up) > 1:
+                    self._kill_one()
                     self._measure_steady()
         except PartTimeoutError as error:
             self._add("unfinished", {"unfinished": str(error)})
@@ -139,15 +140,12 @@ class Story:
         waits.until_logged(POLLED, range(len(new)))
         self._jobs = [*self._jobs[self._ends :], *new]
 
-    def _kill(self, name: str) -> None:
-        victim = triggerer_id(self._cluster, name)
-        served = [
-            (
-                waits,
-                [index for index, triggerer in waits.triggerers().items() if triggerer == victim],
-            )
-            for waits in self._waits
-        ]
+    def _kill_one(self) -> None:
+        """Kill the triggerer that has the most waits."""
+        served = [waits.triggerers() for waits in self._waits]
+        having = Counter(triggerer for each in served for triggerer in each.values())
+        victim, count = having.most_common(1)[0]
+        name = triggerer_ids(self._cluster, self._up)[victim]
         since = time.time()
         self._cluster.supervisor.down(name)
         self._up.remove(name)
@@ -156,17 +154,16 @@ class Story:
             waits.until_assigned(count, without=victim)
             for waits, count in zip(self._waits, left, strict=True)
         ]
-        figures: dict[str, float] = {
-            "taken over": sum(len(indexes) for _, indexes in served),
-            "assigned s": max(assigned) - since,
-        }
-        for name_, words in (("running", STARTING), ("polled", POLLED)):
+        figures: dict[str, float] = {"waits": count, "assigned s": max(assigned) - since}
+        for word, words in (("running", STARTING), ("polled", POLLED)):
             moments = [
                 moment
-                for waits, indexes in served
-                for moment in waits.until_logged(words, indexes, since=since)
+                for waits, each in zip(self._waits, served, strict=True)
+                for moment in waits.until_logged(
+                    words, (index for index in each if each[index] == victim), since=since
+                )
             ]
-            figures |= spread(name_, moments, since)
+            figures |= spread(word, moments, since)
         self._add("take-over", figures)
 
     def _add(self, what: str, figures: dict[str, float] | dict[str, str]) -> None:
@@ -206,6 +203,9 @@ def main(argv: Sequence[str]) -> int:
             story.play(OURS)
             story.restart_triggerers()
             story.play(PLAIN)
+        except PartTimeoutError as error:
+            print(error, flush=True)
+            return 1
         finally:
             print(table(report.parts), flush=True)
     return 0

@@ -78,16 +78,17 @@ def measure(cluster: Cluster, names: Sequence[str], interval: float, intervals: 
     )
 
 
-def triggerer_id(cluster: Cluster, name: str) -> int:
-    """Return the id of a triggerer's row in `job`, which its open log files are named for."""
-    found = {
-        int(match[1])
+def triggerer_ids(cluster: Cluster, names: Sequence[str]) -> dict[int, str]:
+    """Return the names of triggerers by the ids of their rows in `job`, for which the logs of their
+    waits are named; without those that have no waits.
+    """
+    return {
+        int(match[1]): name
+        for name in names
         for pid in _tree(cluster, name)
         for file in _open_files(pid)
         if (match := re.search(r"\.trigger\.(\d+)\.log$", file))
     }
-    (only,) = found
-    return only
 
 
 def _tree(cluster: Cluster, name: str) -> Iterator[int]:
