@@ -59,7 +59,8 @@ class Waits:
 
     def allow(self, slots: int) -> None:
         """Let so many of the tasks that resume run at once."""
-        self._cluster.postgresql.write(f"UPDATE slot_pool SET slots = {slots}")  # noqa: S608
+        sql = f"UPDATE slot_pool SET slots = {slots} WHERE pool = 'waits'"  # noqa: S608 - a number
+        self._cluster.postgresql.write(sql)
 
     def until_assigned(self, waits: int, *, without: int = -1) -> float:
         """Return when so many waits have a triggerer, leaving out one of them."""
