@@ -94,7 +94,8 @@ class Waits:
             missing.difference_update(found)
             return len(found)
 
-        until(look, len(missing), f"waits with {words.strip()!r} in their log", within, pause=1.0)
+        # The logs say when: looking for them seldom leaves the cores to what is measured.
+        until(look, len(missing), f"waits with {words.strip()!r} in their log", within, pause=3.0)
         return list(found.values())
 
     def until_resumed(self, count: int, since: float) -> list[float]:
