@@ -70,7 +70,8 @@ smoke: $(CLUSTER)
 	.venv/cluster/bin/python -m pytest tests/cluster
 
 # Every fault on a real cluster; ARGS are --seed N, --runs N, --rows WORD ... One row needs Debian's
-# libfaketime, and says so where it may not be installed.
+# libfaketime, and says so where it may not be installed. ARGS="scale --waits 1000 ..." measures
+# thousands of waits instead, ARGS=burst 32 processes that submit at once.
 cluster: $(CLUSTER)
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 > /dev/null 2>&1 \
 		|| apt-get install --yes libfaketime > /dev/null 2>&1 || true

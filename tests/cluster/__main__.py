@@ -1,6 +1,7 @@
 """`python -m tests.cluster [--seed N] [--runs N] [--rows ROW ...] [--into FILE]`: the matrix on a
 real cluster;
-`python -m tests.cluster burst`: 32 processes that submit at once.
+`python -m tests.cluster burst`: 32 processes that submit at once;
+`python -m tests.cluster scale ...`: thousands of waits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.cluster import burst
+from tests.cluster import burst, scale
 from tests.cluster.cluster import Cluster, Size
 from tests.cluster.faults import AGAIN, AHEAD, ROWS
 from tests.cluster.matrix import Results, play, table
@@ -32,15 +33,19 @@ REDELIVERY = 120.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play the rows; return 0 where every wish was paid once and nothing hung."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["scale"]:
+        signal.signal(signal.SIGTERM, _interrupted)
+        return scale.main(given[1:])
     parser = argparse.ArgumentParser(prog="make cluster ARGS=...", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["matrix", "burst"], default="matrix")
+    parser.add_argument("what", nargs="?", choices=["matrix", "burst", "scale"], default="matrix")
     parser.add_argument("--seed", type=int, help="repeats a matrix; drawn and printed without")
     parser.add_argument("--runs", type=int, default=1, help="of each row; 1 by default")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="those whose name holds a ROW")
     parser.add_argument(
         "--into", type=Path, metavar="FILE", help="add each run to it; the table is of all in it"
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_args(given)
     if options.what == "burst":
         burst.main()
         return 0

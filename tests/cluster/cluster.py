@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,7 @@ class Cluster:
     :param ahead: library of libfaketime; the last worker's clock is then a minute ahead.
     :param extra: the connection's.
     :param settings: more of Airflow's configuration, `{"SECTION__KEY": "value"}`.
+    :param dags: a folder. dag_ids: of the DAGs in it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Cluster:
         *,
         ahead: str | None = None,
         dags: Path = DAGS,
+        dag_ids: Sequence[str] = ("ice_cluster", "ice_small_cluster"),
         job_seconds: float = 8.0,
         extra: Mapping[str, Any] | None = None,
         settings: Mapping[str, str] | None = None,
@@ -75,6 +77,7 @@ class Cluster:
         self.size = size
         self._ahead = ahead
         self._dags = dags
+        self._dag_ids = dag_ids
         self._extra = dict(extra or {"max_requests_per_second": 50})
         self._settings = dict(settings or {})
         self._stack = ExitStack()
@@ -139,7 +142,7 @@ class Cluster:
 
     def wait_until_loaded(self) -> None:
         """Wait until the DAGs are known."""
-        for dag in ("ice_cluster", "ice_small_cluster"):
+        for dag in self._dag_ids:
             self.client.wait_for_dag(dag, within=HEALTHY_WITHIN)
 
     def _start(self) -> None:

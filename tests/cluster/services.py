@@ -87,6 +87,13 @@ class PostgreSQL:
         answer = self._query(DATABASE_USER, asked)
         return json.loads(answer) if answer else []
 
+    def write(self, sql: str) -> None:
+        """Run a statement in Airflow's database.
+
+        :raises ServiceDownError: it does not answer.
+        """
+        self._query(DATABASE_USER, sql)
+
     def _query(self, database: str, sql: str) -> str:
         where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", DATABASE_USER, "-d", database)
         psql = _psql(self._programs)

@@ -1,0 +1,133 @@
+"""What triggerers use, process trees and all, and what the emulator is asked meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster
+
+TICKS = os.sysconf("SC_CLK_TCK")
+LIST, GET = "ListBatchMediaProducingJobs", "GetBatchMediaProducingJob"
+
+
+@dataclass(frozen=True)
+class Use:
+    """What one triggerer uses over a while.
+
+    :param cpu: percent of a core. memory: MB. connections: to the database.
+    """
+
+    cpu: float
+    memory: float
+    files: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A while in which nothing happens but polls.
+
+    :param lists: requests an interval, of all triggerers. So is gets.
+    :param others: all requests of the while that were other ones, or not answered with 200.
+    :param connections: of the whole Airflow to the database.
+    """
+
+    lists: float
+    gets: float
+    others: int
+    triggerers: Sequence[Use]
+    connections: int
+
+
+def measure(cluster: Cluster, names: Sequence[str], interval: float, intervals: int) -> Steady:
+    """Measure some triggerers over some poke intervals."""
+    before = {name: _cpu_seconds(cluster, name) for name in names}
+    began = time.time()
+    time.sleep(interval * intervals)
+    over = time.time()
+    used = {name: _cpu_seconds(cluster, name) - before[name] for name in names}
+    seen = Counter(
+        request["action"] if request["http_status"] == 200 else "refused"
+        for request in cluster.ice.requests()
+        if began <= request["time"] < over
+    )
+    (all_of_them,) = cluster.rows(
+        "SELECT count(*) AS count FROM pg_stat_activity WHERE usename IS NOT NULL"
+    )
+    return Steady(
+        lists=seen[LIST] / intervals,
+        gets=seen[GET] / intervals,
+        others=seen.total() - seen[LIST] - seen[GET],
+        triggerers=[
+            Use(
+                cpu=100 * used[name] / (over - began),
+                memory=sum(map(_memory_mb, _tree(cluster, name))),
+                files=sum(len(_open_files(pid)) for pid in _tree(cluster, name)),
+                connections=_connections(cluster, name),
+            )
+            for name in names
+        ],
+        connections=int(all_of_them["count"]),
+    )
+
+
+def triggerer_ids(cluster: Cluster, names: Sequence[str]) -> dict[int, str]:
+    """Return the names of triggerers by the ids of their rows in `job`, for which the logs of their
+    waits are named; without those that have no waits.
+    """
+    return {
+        int(match[1]): name
+        for name in names
+        for pid in _tree(cluster, name)
+        for file in _open_files(pid)
+        if (match := re.search(r"\.trigger\.(\d+)\.log$", file))
+    }
+
+
+def _tree(cluster: Cluster, name: str) -> Iterator[int]:
+    """Return the processes of a program: those of its session."""
+    session = str(cluster.supervisor.pid_of(name))
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if _stat(int(folder.name))[3] == session:
+                yield int(folder.name)
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_seconds(cluster: Cluster, name: str) -> float:
+    return sum(sum(map(int, _stat(pid)[11:13])) for pid in _tree(cluster, name)) / TICKS
+
+
+def _memory_mb(pid: int) -> float:
+    """Return the resident memory of a process; of what it shares with others, its share."""
+    (kilobytes,) = re.findall(
+        r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+    )
+    return int(kilobytes) * 1024 / 1e6
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(file.readlink()))
+    return found
+
+
+def _connections(cluster: Cluster, name: str) -> int:
+    """Count a program's TCP connections to PostgreSQL."""
+    own = {file for pid in _tree(cluster, name) for file in _open_files(pid)}
+    server = f":{cluster.postgresql.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(server) and f"socket:[{row[9]}]" in own for row in rows)
