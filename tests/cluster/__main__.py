@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.cluster import burst, scale
+from tests.cluster import burst
 from tests.cluster.cluster import Cluster, Size
 from tests.cluster.faults import AGAIN, AHEAD, ROWS
 from tests.cluster.matrix import Results, play, table
+from tests.cluster.scale import story
 
 SOON = {"CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "5"}
 """Seconds after which Redis delivers a message again that no worker has acknowledged, as it does
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["scale"]:
         signal.signal(signal.SIGTERM, _interrupted)
-        return scale.main(given[1:])
+        return story.main(given[1:])
     parser = argparse.ArgumentParser(prog="make cluster ARGS=...", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["matrix", "burst", "scale"], default="matrix")
     parser.add_argument("--seed", type=int, help="repeats a matrix; drawn and printed without")

@@ -1,7 +1,7 @@
 """Thousands of waits, one mapped task instance for each job.
 
 The conf of a run says where the job ids are: `{"jobs": PATH}`, JSON. The pool `waits` has no slots
-until the waits are deferred (see `tests.cluster.scale_defer`), and then those for the tasks that
+until the waits are deferred (see `tests.cluster.scale.defer`), and then those for the tasks that
 resume.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from airflow.sdk import Context, dag, get_current_context, task
 
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
-from tests.cluster.scale_plain import PlainSensor
+from tests.cluster.scale.plain import PlainSensor
 
 POKE_INTERVAL = float(os.environ.get("ICE_SCALE_POKE_INTERVAL", "10"))
 

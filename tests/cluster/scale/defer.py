@@ -1,4 +1,4 @@
-"""`python -m tests.cluster.scale_defer DAG_ID RUN_ID JOBS`: defer all mapped tasks of a run, as a
+"""`python -m tests.cluster.scale.defer DAG_ID RUN_ID JOBS`: defer all mapped tasks of a run, as a
 first poll on a worker would that found each job running.
 
 Thousands of tasks that start on a worker take an hour on two cores, and it is the waits that are
@@ -26,8 +26,8 @@ from airflow.utils.state import TaskInstanceState  # noqa: TID251 - likewise
 from sqlalchemy import select
 
 from airflow_ice.sensors import IceBatchMediaProducingJobSensor
-from tests.cluster.scale_dags.ice_scale import POKE_INTERVAL
-from tests.cluster.scale_plain import PlainSensor
+from tests.cluster.scale.dags.ice_scale import POKE_INTERVAL
+from tests.cluster.scale.plain import PlainSensor
 
 
 def deferral(sensor: IceBatchMediaProducingJobSensor) -> TaskDeferred:

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster, Size
-from tests.cluster.scale_gauges import measure, triggerer_ids
-from tests.cluster.scale_jobs import end_jobs, make_jobs
-from tests.cluster.scale_report import OURS, PLAIN, Part, Report, spread, table
-from tests.cluster.scale_waits import POLLED, STARTING, PartTimeoutError, Waits, until
+from tests.cluster.scale.gauges import measure, triggerer_ids
+from tests.cluster.scale.jobs import end_jobs, make_jobs
+from tests.cluster.scale.report import OURS, PLAIN, Part, Report, spread, table
+from tests.cluster.scale.waits import POLLED, STARTING, PartTimeoutError, Waits, until
 
 DAGS = {OURS: "ice_scale", PLAIN: "ice_scale_plain"}
 TRIGGERERS = ("triggerer-0", "triggerer-1", "triggerer-2")
@@ -193,14 +193,14 @@ def main(argv: Sequence[str]) -> int:
     _raise_limits(parser, options.waits)
     logging.getLogger("airflow_ice.emulator").setLevel(logging.ERROR)
     # The processes of the cluster import the plain trigger from here.
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     os.environ["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     os.environ["ICE_SCALE_POKE_INTERVAL"] = str(options.poke_interval)
     report = Report(options.json)
     size = Size(workers=1, schedulers=1, api_servers=1, slots=SLOTS)
     with Cluster(
         size,
-        dags=Path(__file__).parent / "scale_dags",
+        dags=Path(__file__).parent / "dags",
         dag_ids=list(DAGS.values()),
         job_seconds=3600.0,
         extra={"max_requests_per_second": REQUESTS_A_SECOND},

@@ -1,4 +1,4 @@
-"""`python -m tests.cluster.scale_plot FIGURES PICTURE`: draw what `scale --json FIGURES` kept.
+"""`python -m tests.cluster.scale.plot FIGURES PICTURE`: draw what `scale --json FIGURES` kept.
 
 Needs matplotlib, which the environment of `make bench` has.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.cluster.scale_report import OURS, PLAIN, Part, load
+from tests.cluster.scale.report import OURS, PLAIN, Part, load
 
 Figure = Callable[[Part], float]
 

@@ -27,7 +27,7 @@ class PartTimeoutError(RuntimeError):
 
 
 class Waits:
-    """One run of a DAG in tests/cluster/scale_dags, a wait for each job.
+    """One run of a DAG in tests/cluster/scale/dags, a wait for each job.
 
     :param jobs: their ids; the map index of a wait is the place of its job.
     """
@@ -47,7 +47,7 @@ class Waits:
         self.run_id = cluster.client.trigger(self._dag, {"jobs": str(file)})
         until(lambda: self._count("state = 'scheduled'"), count, "waits mapped", MAPPED_WITHIN)
         done = subprocess.run(
-            [sys.executable, "-m", "tests.cluster.scale_defer", self._dag, self.run_id, str(file)],
+            [sys.executable, "-m", "tests.cluster.scale.defer", self._dag, self.run_id, str(file)],
             env=cluster.environ,
             capture_output=True,
             text=True,
