@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _play_ahead(seed, options.runs, results)
     finally:
         print(table(results), flush=True)
-    return 1 if any(result.wrong for result in results.played) else 0
+    return 1 if any(result.wrong for result in results) else 0
 
 
 def _play_ahead(seed: int, runs: int, results: Results) -> None:

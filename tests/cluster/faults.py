@@ -1,5 +1,6 @@
 """What goes wrong in a cluster, one function a row of the matrix. Each does its harm while at least
-20 wishes are under way, and leaves every part running.
+20 wishes are under way, and leaves every part running. It returns how many tries or waits it hit;
+None where there is nothing to count.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.cluster.cluster import HEARTBEAT_TIMEOUT, TRIGGERER_TIMEOUT, Cluster, Run
+from tests.cluster.triggerers import fullest
 
 SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "ice_cluster": {
@@ -46,7 +48,7 @@ def wishes_of(dag: str) -> list[str]:
 MOMENTS = ("before_intent", "after_intent", "before_saved", "after_saved")
 
 Conf = Callable[[random.Random, Sequence[str]], Mapping[str, Any]]
-Harm = Callable[[Cluster, Run, random.Random], None]
+Harm = Callable[[Cluster, Run, random.Random], int | None]
 
 
 def nothing(cluster: Cluster, run: Run, rng: random.Random) -> None:
@@ -80,65 +82,70 @@ def stop_at(moment: str, share: float, **more: Any) -> Conf:
     return conf
 
 
-def worker_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+def worker_killed(cluster: Cluster, run: Run, rng: random.Random) -> int:
     """SIGKILL a worker's pool while tries stand still in it, then let those elsewhere go on."""
     _until_stopped(run)
-    cluster.supervisor.signal(rng.choice(cluster.names("worker")), signal.SIGKILL)
+    standing = {name: _stopped_in(cluster, run, name) for name in cluster.names("worker")}
+    name = rng.choice([name for name in standing if standing[name]] or list(standing))
+    stopped = len(run.stopped())
+    cluster.supervisor.signal(name, signal.SIGKILL)
     run.wake()
+    # What stands in no worker any more was killed by a row that is played at the same time.
+    return stopped - sum(len(standing[other]) for other in standing if other != name)
 
 
-def tasks_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
+def tasks_killed(cluster: Cluster, run: Run, rng: random.Random) -> int:
     """SIGKILL the processes of tasks, wherever they are in their submission."""
     _until_stopped(run)
-    for pid, _, _ in run.stopped().values():
+    stopped = run.stopped()
+    for pid, _, _ in stopped.values():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    return len(stopped)
 
 
-def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
-    """SIGKILL a triggerer while waits are deferred, and keep it down until the others serve all."""
-    name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, len(wishes_of(run.dag)) // 4)
+def triggerer_killed(cluster: Cluster, run: Run, rng: random.Random) -> int:
+    """SIGKILL the triggerer with the most waits, and keep it down until the others serve them."""
+    name, waits = _until_serving(cluster, run)
     cluster.supervisor.down(name)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(1.5, 3.0))
     cluster.supervisor.up(name)
+    return waits
 
 
-def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
-    """SIGSTOP a triggerer for longer than its heartbeat, then SIGCONT."""
-    name = rng.choice(cluster.names("triggerer"))
-    _until_deferred(run, len(wishes_of(run.dag)) // 4)
+def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
+    """SIGSTOP the triggerer with the most waits for longer than its heartbeat, then SIGCONT."""
+    name, waits = _until_serving(cluster, run)
     cluster.supervisor.signal(name, signal.SIGSTOP)
     time.sleep(TRIGGERER_TIMEOUT * rng.uniform(2.0, 4.5))
     cluster.supervisor.signal(name, signal.SIGCONT)
+    return waits
 
 
-def worker_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
+def worker_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
     """SIGSTOP a worker in the middle of submits until the retries of its tries have submitted."""
     _until_stopped(run)
-    name = rng.choice(cluster.names("worker"))
+    standing = {name: _stopped_in(cluster, run, name) for name in cluster.names("worker")}
+    name = rng.choice([name for name in standing if standing[name]] or list(standing))
     cluster.supervisor.signal(name, signal.SIGSTOP)
-    group = cluster.supervisor.pid_of(name)
-    inside, outside = set(), []
     for wish, (pid, _, _) in run.stopped().items():
-        with suppress(ProcessLookupError):
-            if os.getpgid(pid) == group:
-                inside.add(wish)
-            else:
-                outside.append(pid)
-    for pid in outside:
-        os.kill(pid, signal.SIGCONT)
-    _until_retried(run, inside)
+        if wish not in standing[name]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    _until_retried(run, standing[name])
     cluster.supervisor.signal(name, signal.SIGCONT)
+    return len(standing[name])
 
 
-def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> None:
+def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
     """Tries have stopped themselves, each with the process that reports its heartbeat; wake them
     when their retries have submitted.
     """
     _until_stopped(run)
-    _until_retried(run, set(run.stopped()))
+    frozen = set(run.stopped())
+    _until_retried(run, frozen)
     run.wake()
+    return len(frozen)
 
 
 def scheduler_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
@@ -192,10 +199,11 @@ def one_worker_ahead(cluster: Cluster, run: Run, rng: random.Random) -> None:
     run.until(both, "on both clocks")
 
 
-def messages_delivered_again(cluster: Cluster, run: Run, rng: random.Random) -> None:
+def messages_delivered_again(cluster: Cluster, run: Run, rng: random.Random) -> int:
     """Redis hands out the messages of tasks that are still running once more."""
     before = cluster.delivered_again()
     run.until(lambda: cluster.delivered_again() > before, "delivered again")
+    return cluster.delivered_again() - before
 
 
 ROWS: Mapping[str, tuple[Conf, Harm]] = {
@@ -243,6 +251,17 @@ def _until_stopped(run: Run) -> None:
     run.until(there, "stopped")
 
 
+def _stopped_in(cluster: Cluster, run: Run, worker: str) -> set[str]:
+    """Return the wishes whose tries stand still in a worker."""
+    group = cluster.supervisor.pid_of(worker)
+    found = set()
+    for wish, (pid, _, _) in run.stopped().items():
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) == group:
+                found.add(wish)
+    return found
+
+
 def _until_retried(run: Run, wishes: set[str]) -> None:
     """Wait until a later try of each wish has got so far that it shows its job."""
 
@@ -259,5 +278,11 @@ def _until_submitted(run: Run, jobs: int) -> None:
     run.until(lambda: len(run.jobs()) >= jobs, f"at {jobs} jobs")
 
 
-def _until_deferred(run: Run, waits: int) -> None:
+def _until_serving(cluster: Cluster, run: Run) -> tuple[str, int]:
+    """Wait until a quarter of the wishes waits in triggerers, and return the name of the triggerer
+    with the most waits, and how many it has.
+    """
+    waits = len(wishes_of(run.dag)) // 4
     run.until(lambda: run.states().get("deferred", 0) >= waits, f"at {waits} deferred waits")
+    run.until(lambda: fullest(cluster)[1] > 0, "served by a triggerer")
+    return fullest(cluster)

@@ -23,7 +23,8 @@ class Result:
     seed: str
     wishes: int
     jobs: int
-    stopped: int
+    hit: int
+    """Tries or waits that the harm was done to, where they can be counted."""
     seconds: float
     """From the trigger of the run to its end."""
     recovery: float
@@ -65,9 +66,10 @@ def play(cluster: Cluster, row: str, seed: str, dag: str = "ice_cluster") -> Res
     run = Run(cluster, conf(rng, wishes_of(dag)), dag)
     cluster.patiently(run.start)
     wrong: list[str] = []
+    hit: int | None = None
     harmed = time.monotonic()
     try:
-        harm(cluster, run, rng)
+        hit = harm(cluster, run, rng)
         run.until_ended()
     except LocalAirflowError as error:
         wrong.append(f"hanging: {error}")
@@ -75,13 +77,15 @@ def play(cluster: Cluster, row: str, seed: str, dag: str = "ice_cluster") -> Res
         run.wake()
     over = time.monotonic()
     wrong += run.faults()
+    if hit == 0:
+        wrong.append("nothing was hit, so this run proves nothing")
     jobs = run.jobs()
     return Result(
         row=row,
         seed=seed,
         wishes=len(run.tasks()),
         jobs=sum(map(len, jobs.values())),
-        stopped=len(run.stopped()),
+        hit=hit or 0,
         seconds=over - run.started,
         recovery=over - harmed,
         wrong=wrong,
@@ -89,20 +93,21 @@ def play(cluster: Cluster, row: str, seed: str, dag: str = "ice_cluster") -> Res
 
 
 def table(results: Iterable[Result]) -> str:
-    """Return a table of at most 100 columns, one line a row."""
+    """Return a table of at most 100 columns, one line a row; `wrong` are runs with any fault."""
     by_row: dict[str, list[Result]] = {}
     for result in results:
         by_row.setdefault(result.row, []).append(result)
-    head = f"{'row':<31} runs wishes stopped doubled  lost failed hanging  p50 s  p99 s"
+    head = f"{'row':<31} runs wishes   hit doubled  lost failed hanging wrong  p50 s  p99 s"
     lines = [head, "-" * len(head)]
     for row, played in by_row.items():
         text = [line for result in played for line in result.wrong]
         recovery = sorted(result.recovery for result in played)
         lines.append(
             f"{row:<31} {len(played):>4} {sum(result.wishes for result in played):>6} "
-            f"{sum(result.stopped for result in played):>7} "
+            f"{sum(result.hit for result in played):>5} "
             f"{_count(text, ': paid '):>7} {_count(text, ': lost'):>5} "
             f"{_count(text, 'in try'):>6} {_count(text, 'hanging'):>7} "
+            f"{sum(bool(result.wrong) for result in played):>5} "
             f"{statistics.median(recovery):>6.0f} {recovery[_p99(len(recovery))]:>6.0f}"
         )
     return "\n".join(lines)

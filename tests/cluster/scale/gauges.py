@@ -6,12 +6,12 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.triggerers import open_files, stat, tree
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LIST, GET = "ListBatchMediaProducingJobs", "GetBatchMediaProducingJob"
@@ -68,8 +68,8 @@ def measure(cluster: Cluster, names: Sequence[str], interval: float, intervals: 
         triggerers=[
             Use(
                 cpu=100 * used[name] / (over - began),
-                memory=sum(map(_memory_mb, _tree(cluster, name))),
-                files=sum(len(_open_files(pid)) for pid in _tree(cluster, name)),
+                memory=sum(map(_memory_mb, tree(cluster, name))),
+                files=sum(len(open_files(pid)) for pid in tree(cluster, name)),
                 connections=_connections(cluster, name),
             )
             for name in names
@@ -78,35 +78,8 @@ def measure(cluster: Cluster, names: Sequence[str], interval: float, intervals: 
     )
 
 
-def triggerer_ids(cluster: Cluster, names: Sequence[str]) -> dict[int, str]:
-    """Return the names of triggerers by the ids of their rows in `job`, for which the logs of their
-    waits are named; without those that have no waits.
-    """
-    return {
-        int(match[1]): name
-        for name in names
-        for pid in _tree(cluster, name)
-        for file in _open_files(pid)
-        if (match := re.search(r"\.trigger\.(\d+)\.log$", file))
-    }
-
-
-def _tree(cluster: Cluster, name: str) -> Iterator[int]:
-    """Return the processes of a program: those of its session."""
-    session = str(cluster.supervisor.pid_of(name))
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if _stat(int(folder.name))[3] == session:
-                yield int(folder.name)
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
 def _cpu_seconds(cluster: Cluster, name: str) -> float:
-    return sum(sum(map(int, _stat(pid)[11:13])) for pid in _tree(cluster, name)) / TICKS
+    return sum(sum(map(int, stat(pid)[11:13])) for pid in tree(cluster, name)) / TICKS
 
 
 def _memory_mb(pid: int) -> float:
@@ -117,17 +90,9 @@ def _memory_mb(pid: int) -> float:
     return int(kilobytes) * 1024 / 1e6
 
 
-def _open_files(pid: int) -> list[str]:
-    found = []
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):
-            found.append(str(file.readlink()))
-    return found
-
-
 def _connections(cluster: Cluster, name: str) -> int:
     """Count a program's TCP connections to PostgreSQL."""
-    own = {file for pid in _tree(cluster, name) for file in _open_files(pid)}
+    own = {file for pid in tree(cluster, name) for file in open_files(pid)}
     server = f":{cluster.postgresql.port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(server) and f"socket:[{row[9]}]" in own for row in rows)

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.cluster import Cluster, Size
-from tests.cluster.scale.gauges import measure, triggerer_ids
+from tests.cluster.scale.gauges import measure
 from tests.cluster.scale.jobs import end_jobs, make_jobs
 from tests.cluster.scale.report import OURS, PLAIN, Part, Report, spread, table
 from tests.cluster.scale.waits import POLLED, STARTING, PartTimeoutError, Waits, until
+from tests.cluster.triggerers import triggerer_ids
 
 DAGS = {OURS: "ice_scale", PLAIN: "ice_scale_plain"}
 TRIGGERERS = ("triggerer-0", "triggerer-1", "triggerer-2")
