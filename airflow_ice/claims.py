@@ -10,7 +10,8 @@ the events itself, and claims each job in the state store of the asset. Four thi
 * **Clocks may differ.** Airflow knows events by their time only, and each triggerer stamps its own.
   So a run asks from `SLOW_CLOCK` before the events that earlier runs have seen.
 * **A run maps what it claims**, `[core] max_map_length` jobs at most. The others stay, and the next
-  run begins with them: how far all is claimed is stored.
+  run begins with them: the time up to which everything is claimed is
+  stored.
 * **A run keeps its jobs.** What it is about to claim is stored before it claims any, so a try that
   fails at any place is continued by the next one, and a run that is cleared has the same jobs.
 """
@@ -68,7 +69,7 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     """
     claims = _Claims(context["asset_state_store"][asset], context["dag"].dag_id, context["run_id"])
     if (jobs := claims.recorded()) is not None:
-        return claims.made(jobs)
+        return claims.claim(jobs)
     triggering = context["triggering_asset_events"].get(asset, ())
     last = claims.claimed_until()
     starts = [*(event.timestamp for event in triggering), *([] if last is None else [last])]
@@ -78,21 +79,24 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
         # Should this run fail for good, the next one begins here.
         claims.note_claimed_until(last := min(starts))
     events = _events(context["inlet_events"][asset], min(starts) - SLOW_CLOCK)
-    found = _Unclaimed(claims, conf.getint("core", "max_map_length", fallback=1024))
-    until = found.take(events, asset.name)
-    if found.jobs:
-        claims.record(list(found.jobs.values()))
-    elif found.unknown is not None:
-        raise found.unknown
-    made = claims.made(list(found.jobs.values()))
-    if until.at is not None:
-        claims.note_claimed_until(until.at if until.is_left else max(until.at, last))
+    unclaimed = _Unclaimed(claims, conf.getint("core", "max_map_length", fallback=1024))
+    progress = unclaimed.collect(events, asset.name)
+    jobs = list(unclaimed.jobs.values())
+    if jobs:
+        claims.record(jobs)
+    elif unclaimed.unknown is not None:
+        raise unclaimed.unknown
+    own = claims.claim(jobs)
+    if progress.timestamp is not None:
+        claims.note_claimed_until(
+            progress.timestamp if progress.has_leftovers else max(progress.timestamp, last)
+        )
     log.info(
         "This run works on %d batch jobs; other runs have %d%s.",
-        *(len(made), len(found.of_others)),
-        "; more are left for the next run" if until.is_left else "",
+        *(len(own), len(unclaimed.of_others)),
+        "; more are left for the next run" if progress.has_leftovers else "",
     )
-    return made
+    return own
 
 
 def claim_key(dag_id: str, job_id: str) -> str:
@@ -113,11 +117,14 @@ def until_key(dag_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Until:
-    """How far events were taken: to the newest one, or to the first one that is left."""
+class _Progress:
+    """How far events were read: to the newest one, or to the first one that is left.
 
-    at: datetime | None
-    is_left: bool = False
+    :param timestamp: of that event; None where there is none.
+    """
+
+    timestamp: datetime | None
+    has_leftovers: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,31 +140,31 @@ class _Claims:
 
     def owner(self, job_id: str) -> str | None:
         """Return the run that works on a job."""
-        found = self.store.get(claim_key(self.dag_id, job_id))
-        return None if found is None else str(found)
+        run_id = self.store.get(claim_key(self.dag_id, job_id))
+        return None if run_id is None else str(run_id)
 
     def recorded(self) -> list[Job] | None:
         """Return the jobs that an earlier try of this run was about to claim."""
-        found = self.store.get(run_key(self.dag_id, self.run_id))
-        if found is None:
+        record = self.store.get(run_key(self.dag_id, self.run_id))
+        if record is None:
             return None
         return [
             {"job_id": job_id, "ice_conn_id": ice_conn_id, "region_id": region_id}
-            for ice_conn_id, region_id, job_ids in found
+            for ice_conn_id, region_id, job_ids in record
             for job_id in job_ids
         ]
 
     def record(self, jobs: Sequence[Job]) -> None:
         """Store the jobs that this run is about to claim: 36 KB where there are 1024."""
-        places: dict[tuple[str, str | None], list[str]] = {}
+        ids_of: dict[tuple[str, str | None], list[str]] = {}
         for job in jobs:
-            places.setdefault((job["ice_conn_id"], job["region_id"]), []).append(job["job_id"])
+            ids_of.setdefault((job["ice_conn_id"], job["region_id"]), []).append(job["job_id"])
         self.store.set(
             run_key(self.dag_id, self.run_id),
-            [[ice_conn_id, region_id, ids] for (ice_conn_id, region_id), ids in places.items()],
+            [[ice_conn_id, region_id, ids] for (ice_conn_id, region_id), ids in ids_of.items()],
         )
 
-    def made(self, jobs: Sequence[Job]) -> list[Job]:
+    def claim(self, jobs: Sequence[Job]) -> list[Job]:
         """Claim jobs, and return those that are this run's own."""
         own = []
         for job in jobs:
@@ -170,13 +177,13 @@ class _Claims:
 
     def claimed_until(self) -> datetime | None:
         """Return the time up to which the jobs of all events are claimed."""
-        found = self.store.get(until_key(self.dag_id))
-        return None if found is None else datetime.fromisoformat(found)
+        stored = self.store.get(until_key(self.dag_id))
+        return None if stored is None else datetime.fromisoformat(stored)
 
-    def note_claimed_until(self, at: datetime) -> None:
+    def note_claimed_until(self, until: datetime) -> None:
         """Store up to which time the jobs of all events are claimed."""
         # A clock that was ahead, and was set, must not hide what comes after.
-        self.store.set(until_key(self.dag_id), min(at, datetime.now(UTC)).isoformat())
+        self.store.set(until_key(self.dag_id), min(until, datetime.now(UTC)).isoformat())
 
 
 @dataclass
@@ -194,19 +201,19 @@ class _Unclaimed:
     unknown: IceError | None = None
     _refused: set[tuple[Any, ...]] = field(default_factory=set)
 
-    def take(self, events: Iterator[Any], asset_name: str) -> _Until:
-        """Take the jobs of events, the oldest first, and return how far they were taken."""
-        at: datetime | None = None
+    def collect(self, events: Iterator[Any], asset_name: str) -> _Progress:
+        """Collect the jobs of events, the oldest first, and return how far they were read."""
+        timestamp: datetime | None = None
         for event in events:
             job = _job_of(event)
             if job is None:
                 log.warning("An event of %s names no batch job: left out.", asset_name)
             elif self._is_unclaimed(job) and (_is_of_a_watcher(event) or self._has_ended(job)):
                 if len(self.jobs) == self.most:
-                    return _Until(event.timestamp, is_left=True)
+                    return _Progress(event.timestamp, has_leftovers=True)
                 self.jobs[job["job_id"]] = job
-            at = event.timestamp
-        return _Until(at)
+            timestamp = event.timestamp
+        return _Progress(timestamp)
 
     def _is_unclaimed(self, job: Job) -> bool:
         if job["job_id"] in self.jobs or job["job_id"] in self.of_others:
@@ -218,8 +225,8 @@ class _Unclaimed:
 
     def _has_ended(self, job: Job) -> bool:
         """Ask ICE about a job that an event names which is not of a watcher."""
-        place = tuple(job.values())
-        if place in self._refused:
+        asked = tuple(job.values())
+        if asked in self._refused:
             return False
         try:
             hook = IceHook(job["ice_conn_id"], job["region_id"])
@@ -232,7 +239,7 @@ class _Unclaimed:
             if status in ENDED:
                 return True
             why = f"it is {status}"
-        self._refused.add(place)
+        self._refused.add(asked)
         log.warning(
             "An event says that batch job %s has ended; ICE does not. It is left out until another "
             "event reports it, and runs of the next hour ask again: %s",
