@@ -12,8 +12,15 @@ the events itself, and claims each job in the state store of the asset. Four thi
 * **A run maps what it claims**, `[core] max_map_length` jobs at most. The others stay, and the next
   run begins with them: the time up to which everything is claimed is
   stored.
-* **A run keeps its jobs.** What it is about to claim is stored before it claims any, so a try that
-  fails at any place is continued by the next one, and a run that is cleared has the same jobs.
+* **A run keeps its jobs.** What it is about to claim is stored before it claims any, and what it
+  has claimed after that: a try that fails at any point is continued by the next one, and a run that
+  is cleared has the same jobs.
+
+What remains: the state store has no compare-and-set, so one job may be two runs'. It takes a try
+that Airflow has given up (its last one, or its run was marked failed), that freezes in the few
+milliseconds between reading a claim and writing it, and that wakes up once another run has claimed
+the same job and has ended its task. The run that has the job keeps it; the failed one has it too,
+should somebody clear it.
 """
 
 from __future__ import annotations
@@ -29,6 +36,7 @@ from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
+from airflow_ice.exceptions import NonRetryableIceInputError
 from airflow_ice.hooks import IceHook
 from airflow_ice.watching import ENDED
 
@@ -56,20 +64,23 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     once.
 
     Call it in a task with `inlets=[asset]`, of a DAG that is scheduled on the asset, and with
-    `max_active_tis_per_dag=1`: two tasks that claim at once may claim the same job. The claims stay
-    in the state store of the asset, one key a job and one a run, so that a run that is retried or
-    cleared gets its own jobs again.
+    `max_active_tis_per_dag=1`: two tasks that claim at once would claim the same job. For the same
+    reason only one task of a DAG may call it. The claims stay in the state store of the asset, one
+    key a job and one a run, so that a run that is retried or cleared gets its own jobs again.
 
     :param asset: whose watcher has an `IceBatchJobEventTrigger`.
     :param context: of the task.
     :return: for each job `{"job_id", "ice_conn_id", "region_id"}`, `[core] max_map_length` at most.
         A run that no event has started gets what earlier runs have left.
+    :raises NonRetryableIceInputError: the task may run twice at once.
     :raises IceError: ICE could not be asked about the only jobs that there are. A retry asks again.
     :raises Exception: a claim could not be read or stored. A retry goes on from there.
     """
+    _check_alone(context["task"])
     claims = _Claims(context["asset_state_store"][asset], context["dag"].dag_id, context["run_id"])
-    if (jobs := claims.recorded()) is not None:
-        return claims.claim(jobs)
+    if (record := claims.recorded()) is not None:
+        jobs, are_claimed = record
+        return jobs if are_claimed else claims.claim(jobs)
     triggering = context["triggering_asset_events"].get(asset, ())
     last = claims.claimed_until()
     starts = [*(event.timestamp for event in triggering), *([] if last is None else [last])]
@@ -97,6 +108,18 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
         "; more are left for the next run" if progress.has_leftovers else "",
     )
     return own
+
+
+def _check_alone(task: Any) -> None:
+    if task.max_active_tis_per_dag != 1:
+        raise NonRetryableIceInputError(
+            "max_active_tis_per_dag",
+            str(task.max_active_tis_per_dag),
+            f"must be 1 for task {task.task_id}: two runs that claim at once would work on the "
+            "same jobs",
+            advice="To this task, add max_active_tis_per_dag=1: "
+            "@task(inlets=[asset], max_active_tis_per_dag=1, retries=3).",
+        )
 
 
 def claim_key(dag_id: str, job_id: str) -> str:
@@ -143,36 +166,38 @@ class _Claims:
         run_id = self.store.get(claim_key(self.dag_id, job_id))
         return None if run_id is None else str(run_id)
 
-    def recorded(self) -> list[Job] | None:
-        """Return the jobs that an earlier try of this run was about to claim."""
+    def recorded(self) -> tuple[list[Job], bool] | None:
+        """Return the jobs that an earlier try of this run has claimed or was about to claim, and
+        whether it has claimed them all.
+        """
         record = self.store.get(run_key(self.dag_id, self.run_id))
         if record is None:
             return None
-        return [
+        jobs = [
             {"job_id": job_id, "ice_conn_id": ice_conn_id, "region_id": region_id}
-            for ice_conn_id, region_id, job_ids in record
+            for ice_conn_id, region_id, job_ids in record["jobs"]
             for job_id in job_ids
         ]
+        return jobs, record["are_claimed"]
 
-    def record(self, jobs: Sequence[Job]) -> None:
-        """Store the jobs that this run is about to claim: 36 KB where there are 1024."""
+    def record(self, jobs: Sequence[Job], *, are_claimed: bool = False) -> None:
+        """Store the jobs that this run has claimed or is about to: 36 KB where there are 1024."""
         ids_of: dict[tuple[str, str | None], list[str]] = {}
         for job in jobs:
             ids_of.setdefault((job["ice_conn_id"], job["region_id"]), []).append(job["job_id"])
-        self.store.set(
-            run_key(self.dag_id, self.run_id),
-            [[ice_conn_id, region_id, ids] for (ice_conn_id, region_id), ids in ids_of.items()],
-        )
+        listed = [[ice_conn_id, region_id, ids] for (ice_conn_id, region_id), ids in ids_of.items()]
+        value = {"jobs": listed, "are_claimed": are_claimed}
+        self.store.set(run_key(self.dag_id, self.run_id), value)
 
     def claim(self, jobs: Sequence[Job]) -> list[Job]:
-        """Claim jobs, and return those that are this run's own."""
-        own = []
+        """Claim jobs that are recorded, and return those that are this run's own."""
         for job in jobs:
-            owner = self.owner(job["job_id"])
-            if owner is None:
+            if self.owner(job["job_id"]) is None:
                 self.store.set(claim_key(self.dag_id, job["job_id"]), self.run_id)
-            if owner in {None, self.run_id}:
-                own.append(job)
+        # Read again: a try that Airflow has given up may have overwritten a claim meanwhile.
+        own = [job for job in jobs if self.owner(job["job_id"]) == self.run_id]
+        if jobs:
+            self.record(own, are_claimed=True)
         return own
 
     def claimed_until(self) -> datetime | None:
