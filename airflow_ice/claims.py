@@ -36,7 +36,7 @@ from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
-from airflow_ice.exceptions import NonRetryableIceInputError
+from airflow_ice.exceptions import NonRetryableIceInputError, poll_error
 from airflow_ice.hooks import IceHook
 from airflow_ice.watching import ENDED
 
@@ -256,10 +256,14 @@ class _Unclaimed:
         try:
             hook = IceHook(job["ice_conn_id"], job["region_id"])
             status = hook.get_batch_media_producing_job(job["job_id"]).status
-        except (IceJobNotFoundError, IceInputError, AirflowNotFoundException) as cause:
+        except IceJobNotFoundError as cause:
             why: object = cause
-        except IceError as cause:
-            why = self.unknown = cause
+        except Exception as cause:  # noqa: BLE001
+            # Whoever may create events chooses what is asked, and by which connection. Whatever
+            # that raises is a problem of this event: other jobs must not wait for it.
+            why = error = poll_error(cause)
+            if not isinstance(cause, (IceInputError, AirflowNotFoundException)):
+                self.unknown = error
         else:
             if status in ENDED:
                 return True

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -100,13 +100,19 @@ class Ice:
     """The accounts of some connections, and what Get says of their jobs.
 
     :param status: of the jobs of `ice_default`; those that it leaves out have ended.
+    :param broken: what each use of a connection raises.
     """
 
     status: dict[str, str] = field(default_factory=dict)
     is_down: bool = False
+    broken: dict[str, Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def __call__(self, ice_conn_id: str, region_id: str | None) -> Any:
+        if ice_conn_id in self.broken:
+            self.asked.append(ice_conn_id)
+            raise self.broken[ice_conn_id]
+
         def get(job_id: str) -> Any:
             self.asked.append(job_id)
             if ice_conn_id == "missing":
@@ -280,6 +286,23 @@ def test_an_outage_loses_no_posted_event(ice: Ice) -> None:
     assert consumer.run("run-2", consumer.events[1:]) == ["b"]  # nor does it hold up others
     ice.is_down = False
     assert consumer.run("run-1", consumer.events[:1]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [AirflowSecretsBackendAccessDenied("no"), PermissionError("no"), KeyError("no")],
+    ids=repr,
+)
+def test_whatever_the_check_of_one_event_raises_fails_no_other(
+    fault: Exception, ice: Ice, caplog: pytest.LogCaptureFixture
+) -> None:
+    ice.broken["denied"] = fault
+    consumer = Consumer([posted(1, "f", ice_conn_id="denied"), event(2, "a")])
+    assert consumer.run("run-1", consumer.events) == ["a"]
+    assert f"{type(fault).__name__}: {fault}" in caplog.text
+    for number in range(3):
+        consumer.events.append(event(HOUR * number + 3, f"b-{number}"))
+        assert consumer.run(f"run-b-{number}", consumer.events[-1:]) == [f"b-{number}"]
 
 
 def test_an_event_that_a_slow_clock_has_stamped_is_seen() -> None:
