@@ -6,7 +6,8 @@ the events itself, and claims each job in the state store of the asset. Four thi
 
 * **Only an end is claimed.** A watcher has confirmed it. Whoever may create asset events may name
   any job at any time, so what another event names is claimed once Get shows that it has ended: an
-  event that is forged or early hides no end.
+  event that is forged or early hides no end. Where ICE cannot be asked, the next run asks again,
+  for a day.
 * **Clocks may differ.** Airflow knows events by their time only, and each triggerer stamps its own.
   So a run asks from `SLOW_CLOCK` before the events that earlier runs have seen.
 * **A run maps what it claims**, `[core] max_map_length` jobs at most. The others stay, and the next
@@ -27,15 +28,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_ice.api.errors import IceError, IceInputError, IceJobNotFoundError
+from airflow_ice.api.errors import IceError, IceJobNotFoundError
 from airflow_ice.exceptions import NonRetryableIceInputError, poll_error
 from airflow_ice.hooks import IceHook
 from airflow_ice.watching import ENDED
@@ -52,6 +52,14 @@ triggerer whose clock is off by 15 minutes (InvalidTimeStamp.Expired), so two th
 
 PAGE: Final = 1_000
 """Events that are asked for at a time."""
+
+ASKED_AGAIN_FOR: Final = timedelta(days=1)
+"""How long runs ask again about a job that ICE could not be asked about. Each of them reads the
+events since then, so a connection that stays broken must not keep them for ever."""
+
+ASKED_IN_VAIN: Final = 3
+"""Errors of one connection after which a run asks it no more: each may take a minute, and other
+runs wait."""
 
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -73,7 +81,8 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     :return: for each job `{"job_id", "ice_conn_id", "region_id"}`, `[core] max_map_length` at most.
         A run that no event has started gets what earlier runs have left.
     :raises NonRetryableIceInputError: the task may run twice at once.
-    :raises IceError: ICE could not be asked about the only jobs that there are. A retry asks again.
+    :raises IceError: ICE could not be asked about a job of the events that have started this run,
+        and there is no other job. A retry asks again.
     :raises Exception: a claim could not be read or stored. A retry goes on from there.
     """
     _check_alone(context["task"])
@@ -81,7 +90,7 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     if (record := claims.recorded()) is not None:
         jobs, are_claimed = record
         return jobs if are_claimed else claims.claim(jobs)
-    triggering = context["triggering_asset_events"].get(asset, ())
+    triggering = list(context["triggering_asset_events"].get(asset, ()))
     last = claims.claimed_until()
     starts = [*(event.timestamp for event in triggering), *([] if last is None else [last])]
     if not starts:
@@ -89,24 +98,21 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     if last is None:
         # Should this run fail for good, the next one begins here.
         claims.note_claimed_until(last := min(starts))
-    events = _events(context["inlet_events"][asset], min(starts) - SLOW_CLOCK)
     unclaimed = _Unclaimed(claims, conf.getint("core", "max_map_length", fallback=1024))
-    progress = unclaimed.collect(events, asset.name)
+    unclaimed.collect(_events(context["inlet_events"][asset], min(starts) - SLOW_CLOCK), asset.name)
     jobs = list(unclaimed.jobs.values())
     if jobs:
         claims.record(jobs)
-    elif unclaimed.unknown is not None:
-        raise unclaimed.unknown
     own = claims.claim(jobs)
-    if progress.timestamp is not None:
-        claims.note_claimed_until(
-            progress.timestamp if progress.has_leftovers else max(progress.timestamp, last)
-        )
+    if unclaimed.newest is not None:
+        claims.note_claimed_until(unclaimed.claimed_until(unclaimed.newest, last))
     log.info(
         "This run works on %d batch jobs; other runs have %d%s.",
         *(len(own), len(unclaimed.of_others)),
-        "; more are left for the next run" if progress.has_leftovers else "",
+        "; more are left for the next run" if unclaimed.has_leftovers else "",
     )
+    if not jobs:
+        unclaimed.raise_for(triggering)
     return own
 
 
@@ -137,17 +143,6 @@ def until_key(dag_id: str) -> str:
     all events are claimed.
     """
     return f"ice_claimed_until:{dag_id}"
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """How far events were read: to the newest one, or to the first one that is left.
-
-    :param timestamp: of that event; None where there is none.
-    """
-
-    timestamp: datetime | None
-    has_leftovers: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,29 +211,59 @@ class _Unclaimed:
     """The jobs that have ended and that no other run works on.
 
     :param most: of them.
-    :param unknown: why ICE could not be asked about one that is none of them.
+    :param newest: the time of the newest event that was read, or of the first one that is left.
+    :param unchecked: the jobs that ICE could not be asked about: since when, and why.
     """
 
     claims: _Claims
     most: int
     jobs: dict[str, Job] = field(default_factory=dict)
     of_others: set[str] = field(default_factory=set)
-    unknown: IceError | None = None
-    _refused: set[tuple[Any, ...]] = field(default_factory=set)
+    newest: datetime | None = None
+    has_leftovers: bool = False
+    unchecked: dict[str, tuple[datetime, IceError]] = field(default_factory=dict)
+    _asked: set[tuple[Any, ...]] = field(default_factory=set)
+    _errors_of: dict[tuple[Any, ...], list[IceError]] = field(default_factory=dict)
 
-    def collect(self, events: Iterator[Any], asset_name: str) -> _Progress:
-        """Collect the jobs of events, the oldest first, and return how far they were read."""
-        timestamp: datetime | None = None
+    def collect(self, events: Iterator[Any], asset_name: str) -> None:
+        """Collect the jobs of events, the oldest first."""
         for event in events:
             job = _job_of(event)
             if job is None:
                 log.warning("An event of %s names no batch job: left out.", asset_name)
-            elif self._is_unclaimed(job) and (_is_of_a_watcher(event) or self._has_ended(job)):
+            elif self._is_unclaimed(job) and (
+                _is_of_a_watcher(event) or self._has_ended(job, event)
+            ):
                 if len(self.jobs) == self.most:
-                    return _Progress(event.timestamp, has_leftovers=True)
+                    self.newest, self.has_leftovers = event.timestamp, True
+                    return
                 self.jobs[job["job_id"]] = job
-            timestamp = event.timestamp
-        return _Progress(timestamp)
+                self.unchecked.pop(job["job_id"], None)
+            self.newest = event.timestamp
+
+    def claimed_until(self, newest: datetime, last: datetime) -> datetime:
+        """Return the time up to which everything is claimed once the jobs are, and log what ICE
+        could not be asked about.
+
+        :param last: what earlier runs have stored.
+        """
+        until = newest = newest if self.has_leftovers else max(newest, last)
+        for job_id, (timestamp, why) in self.unchecked.items():
+            if timestamp < newest - ASKED_AGAIN_FOR:
+                then = "It is given up after a day, until another event reports it"
+            else:
+                then = "the next run asks again"
+                until = min(until, timestamp)
+            log.warning(
+                "ICE could not be asked whether batch job %s has ended; %s: %s", job_id, then, why
+            )
+        return until
+
+    def raise_for(self, events: Iterable[Any]) -> None:
+        """Raise why ICE could not be asked about a job that one of some events names."""
+        for job in map(_job_of, events):
+            if job is not None and job["job_id"] in self.unchecked:
+                raise self.unchecked[job["job_id"]][1]
 
     def _is_unclaimed(self, job: Job) -> bool:
         if job["job_id"] in self.jobs or job["job_id"] in self.of_others:
@@ -248,33 +273,51 @@ class _Unclaimed:
         self.of_others.add(job["job_id"])
         return False
 
-    def _has_ended(self, job: Job) -> bool:
+    def _has_ended(self, job: Job, event: Any) -> bool:
         """Ask ICE about a job that an event names which is not of a watcher."""
         asked = tuple(job.values())
-        if asked in self._refused:
+        if asked in self._asked:
             return False
+        self._asked.add(asked)
         try:
-            hook = IceHook(job["ice_conn_id"], job["region_id"])
-            status = hook.get_batch_media_producing_job(job["job_id"]).status
+            status = self._status(job)
         except IceJobNotFoundError as cause:
-            why: object = cause
-        except Exception as cause:  # noqa: BLE001
-            # Whoever may create events chooses what is asked, and by which connection. Whatever
-            # that raises is a problem of this event: other jobs must not wait for it.
-            why = error = poll_error(cause)
-            if not isinstance(cause, (IceInputError, AirflowNotFoundException)):
-                self.unknown = error
+            answer = f"that there is no such job: {cause}"
+        except IceError as cause:
+            self.unchecked.setdefault(job["job_id"], (event.timestamp, cause))
+            return False
         else:
             if status in ENDED:
                 return True
-            why = f"it is {status}"
-        self._refused.add(asked)
+            answer = f"that it is {status}"
         log.warning(
-            "An event says that batch job %s has ended; ICE does not. It is left out until another "
-            "event reports it, and runs of the next hour ask again: %s",
-            *(job["job_id"], why),
+            "An event says that batch job %s has ended; ICE says %s. It is left out until another "
+            "event reports it, and runs of the next hour ask again.",
+            *(job["job_id"], answer),
         )
         return False
+
+    def _status(self, job: Job) -> str | None:
+        """Return the status of a job.
+
+        :raises IceError: whatever goes wrong. Whoever may create events chooses what is asked, and
+            by which connection: no other event must suffer from that.
+        """
+        ice_conn_id, region_id = job["ice_conn_id"], job["region_id"]
+        errors = self._errors_of.setdefault((ice_conn_id, region_id), [])
+        if len(errors) >= ASKED_IN_VAIN:
+            raise errors[-1]
+        try:
+            return (
+                IceHook(ice_conn_id, region_id).get_batch_media_producing_job(job["job_id"]).status
+            )
+        except IceJobNotFoundError:
+            raise
+        except Exception as cause:  # noqa: BLE001 - whatever it is, other events go on
+            error = poll_error(cause)
+            if error.transient:
+                errors.append(error)
+            raise error from error.__cause__
 
 
 def _events(events: Any, since: datetime) -> Iterator[Any]:

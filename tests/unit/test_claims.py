@@ -240,7 +240,8 @@ def test_an_early_event_hides_no_end(ice: Ice, caplog: pytest.LogCaptureFixture)
     consumer = Consumer([posted(1, "a")])
     ice.status["a"] = "Processing"
     assert consumer.run("run-1", consumer.events) == []
-    assert "says that batch job a has ended; ICE does not" in caplog.text
+    assert "batch job a has ended; ICE says that it is Processing" in caplog.text
+    assert "could not be asked" not in caplog.text
     ice.status["a"] = "Finished"
     consumer.events.append(event(2 * HOUR, "a"))
     assert consumer.run("run-2", consumer.events[1:]) == ["a"]
@@ -303,6 +304,82 @@ def test_whatever_the_check_of_one_event_raises_fails_no_other(
     for number in range(3):
         consumer.events.append(event(HOUR * number + 3, f"b-{number}"))
         assert consumer.run(f"run-b-{number}", consumer.events[-1:]) == [f"b-{number}"]
+
+
+def test_an_end_that_could_not_be_asked_is_the_next_run_s(
+    ice: Ice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where the run has other jobs, and the next one comes hours later."""
+    ice.broken["ice_default"] = IceUnavailableError("HTTP 503", http_status=503)
+    consumer = Consumer([posted(1, "x"), event(2, "a")])
+    assert consumer.run("run-1", consumer.events) == ["a"]
+    assert "could not be asked whether batch job x has ended; the next run asks" in caplog.text
+    assert "ICE says" not in caplog.text
+    consumer.events.append(event(9 * HOUR, "b"))
+    assert consumer.run("run-2", consumer.events[-1:]) == ["b"]
+    ice.broken.clear()
+    consumer.events.append(event(20 * HOUR, "c"))
+    assert consumer.run("run-3", consumer.events[-1:]) == ["x", "c"]
+    consumer.events.append(event(21 * HOUR, "d"))
+    assert consumer.run("run-4", consumer.events[-1:]) == ["d"]
+
+
+def test_what_an_event_leaves_open_for_a_day_is_given_up(
+    ice: Ice, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that a connection that stays broken does not make each run read for ever."""
+    consumer = Consumer([posted(1, "x", ice_conn_id="missing"), event(2, "a")])
+    consumer.run("run-1", consumer.events)
+    for number in range(2, 9):
+        consumer.events.append(event(10 * number * HOUR, f"job-{number}"))
+        given = consumer.events[-1:]
+        assert consumer.run(f"run-{number}", given) == [f"job-{number}"]
+    assert "It is given up" in caplog.text
+    until = datetime.fromisoformat(consumer.store.values[until_key("publish")])
+    assert until == consumer.events[-1].timestamp
+    assert ice.asked.count("x") <= 4
+
+
+@pytest.mark.parametrize("of_a_watcher", [True, False])
+def test_another_event_of_a_job_that_could_not_be_asked_settles_it(
+    ice: Ice, of_a_watcher: bool
+) -> None:
+    consumer = Consumer([posted(1, "x", ice_conn_id="missing")])
+    consumer.events.append((event if of_a_watcher else posted)(2, "x"))
+    assert consumer.run("run-1", consumer.events) == ["x"]
+    until = datetime.fromisoformat(consumer.store.values[until_key("publish")])
+    assert until == consumer.events[-1].timestamp
+
+
+def test_a_connection_that_fails_again_and_again_is_left_to_the_next_run(ice: Ice) -> None:
+    """Each request may take a minute, and other runs wait for this one."""
+    ice.broken["slow"] = IceUnavailableError("HTTP 503", http_status=503)
+    events = [posted(number, f"job-{number}", ice_conn_id="slow") for number in range(50)]
+    consumer = Consumer([*events, event(60, "a"), posted(61, "b")])
+    assert consumer.run("run-1", consumer.events) == ["a", "b"]
+    assert ice.asked.count("slow") == 3
+
+
+def test_only_the_run_that_an_event_has_started_fails_because_it_could_not_ask(ice: Ice) -> None:
+    ice.broken["slow"] = IceUnavailableError("HTTP 503", http_status=503)
+    consumer = Consumer([posted(1, "x", ice_conn_id="slow")])
+    for _ in range(3):
+        with pytest.raises(IceUnavailableError):
+            consumer.run("run-1", consumer.events)
+    assert consumer.run("manual", []) == []
+    consumer.events.append(Event(START + timedelta(seconds=9), {}))
+    assert consumer.run("run-2", consumer.events[-1:]) == []
+
+
+def test_events_that_could_not_be_asked_alone_are_not_read_for_ever(ice: Ice) -> None:
+    ice.broken["slow"] = IceUnavailableError("HTTP 503", http_status=503)
+    consumer = Consumer()
+    for number in range(200):
+        consumer.events.append(posted(number * HOUR, f"job-{number}", ice_conn_id="slow"))
+        with pytest.raises(IceUnavailableError):
+            consumer.run(f"run-{number}", consumer.events[-1:])
+    until = datetime.fromisoformat(consumer.store.values[until_key("publish")])
+    assert until >= consumer.events[-1].timestamp - timedelta(days=1)
 
 
 def test_an_event_that_a_slow_clock_has_stamped_is_seen() -> None:
@@ -435,6 +512,7 @@ class World:
     """A DAG whose runs Airflow makes, of the events of two triggerers whose clocks differ.
 
     :param ended: the jobs whose end a watcher has reported.
+    :param called: those whose end only a callback has, and when.
     :param claims: the jobs of each run.
     """
 
@@ -446,6 +524,7 @@ class World:
     run_after: list[float] = field(default_factory=list)
     given: list[list[Event]] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
+    called: dict[str, float] = field(default_factory=dict)
     claims: dict[int, list[str]] = field(default_factory=dict)
     unfinished: set[int] = field(default_factory=set)
 
@@ -458,6 +537,12 @@ class World:
     def forge(self, job: int, ice_conn_id: str) -> None:
         self.ice.status.setdefault(f"job-{job}", "Processing")
         self._add(posted(self.now, f"job-{job}", ice_conn_id=ice_conn_id))
+
+    def call(self, job: int) -> None:
+        """Let a callback report an end that no watcher does."""
+        self.ice.status[f"job-{job}"] = "Finished"
+        self.called.setdefault(f"job-{job}", self.now)
+        self._add(posted(self.now, f"job-{job}"))
 
     def _add(self, made: Event) -> None:
         self.consumer.events.append(made)
@@ -479,6 +564,8 @@ class World:
         self.attempt(len(self.given) - 1, works_for)
 
     def attempt(self, number: int, works_for: int = 1_000) -> None:
+        if self.ice.is_down:  # what could not be asked for a day is given up
+            self.called = {job: at for job, at in self.called.items() if self.now - at < 23 * HOUR}
         self.consumer.store.works_for = works_for
         try:
             found = self.consumer.run(f"run-{number}", self.given[number])
@@ -498,6 +585,7 @@ STEPS = st.one_of(
     st.tuples(st.just("report"), st.integers(0, 30), st.integers(0, 1)),
     st.tuples(st.just("report"), st.integers(0, 30), st.integers(0, 1)),
     st.tuples(st.just("forge"), st.integers(0, 30), st.sampled_from(["ice_default", "other"])),
+    st.tuples(st.just("call"), st.integers(0, 30)),
     st.tuples(st.just("run"), st.integers(0, 9)),
     st.tuples(st.just("run"), st.just(1_000)),
     st.tuples(st.just("retry"), st.integers(0, 5)),
@@ -511,6 +599,8 @@ def do(world: World, step: tuple[Any, ...]) -> None:
     match step:
         case "report", job, of:
             world.report(job, of)
+        case "call", job:
+            world.call(job)
         case "forge", job, ice_conn_id:
             world.forge(job, ice_conn_id)
         case "run", works_for:
@@ -528,6 +618,11 @@ def do(world: World, step: tuple[Any, ...]) -> None:
 
 
 MANY = [("report", job, 0) for job in range(6)]
+LATE = [
+    step
+    for number in range(1, 4)
+    for step in (("report", number, 0), ("run", 1_000), ("passes", 2 * HOUR))
+]
 LATER = [("passes", 40 * HOUR), ("report", 6, 0), ("run", 1_000)]
 
 
@@ -535,6 +630,7 @@ LATER = [("passes", 40 * HOUR), ("report", 6, 0), ("run", 1_000)]
 @example([("report", 0, 0), ("run", 9), ("report", 1, 0), ("report", 2, 1), ("run", 9)], (0, -1800))
 @example([*MANY, ("run", 1_000), *LATER], (0, 0))
 @example([*MANY, ("run", 3), *LATER], (0, 0))
+@example([("call", 0), ("ice", True), *LATE], (0, 0))
 @given(
     steps=st.lists(STEPS, max_size=40),
     skews=st.tuples(*[st.sampled_from([0.0, 900.0, -900.0])] * 2),
@@ -558,7 +654,7 @@ def test_each_end_is_one_run_s_whatever_happens(
             world.run()
         claimed = [job_id for found in world.claims.values() for job_id in found]
         assert len(claimed) == len(set(claimed))
-        assert world.ended <= set(claimed)
+        assert world.ended | set(world.called) <= set(claimed)
 
 
 @given(
