@@ -10,9 +10,8 @@ the events itself, and claims each job in the state store of the asset. Four thi
   for a day.
 * **Clocks may differ.** Airflow knows events by their time only, and each triggerer stamps its own.
   So a run asks from `SLOW_CLOCK` before the events that earlier runs have seen.
-* **A run maps what it claims**, `[core] max_map_length` jobs at most. The others stay, and the next
-  run begins with them: the time up to which everything is claimed is
-  stored.
+* **A run maps what it claims**, so there is a most of jobs a run. The others stay, and the next run
+  begins with them: the time up to which everything is claimed is stored.
 * **A run keeps its jobs.** What it is about to claim is stored before it claims any, and what it
   has claimed after that: a try that fails at any point is continued by the next one, and a run that
   is cleared has the same jobs.
@@ -28,7 +27,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -67,7 +66,9 @@ Job = dict[str, Any]
 """`{"job_id", "ice_conn_id", "region_id"}`"""
 
 
-def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
+def claim_ended_jobs(
+    asset: Asset, context: Mapping[str, Any], *, most: int | None = None
+) -> list[Job]:
     """Return the jobs that an asset's events report and no other run of this DAG works on, each
     once.
 
@@ -78,14 +79,16 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
 
     :param asset: whose watcher has an `IceBatchJobEventTrigger`.
     :param context: of the task.
-    :return: for each job `{"job_id", "ice_conn_id", "region_id"}`, `[core] max_map_length` at most.
-        A run that no event has started gets what earlier runs have left.
-    :raises NonRetryableIceInputError: the task may run twice at once.
+    :param most: jobs of one run, within `[core] max_map_length`, which is the default: for a run
+        that maps the videos of its jobs. The next run, whenever it comes, begins with the rest.
+    :return: for each job `{"job_id", "ice_conn_id", "region_id"}`. A run that no event has started
+        gets what earlier runs have left.
+    :raises NonRetryableIceInputError: the task may run twice at once, or `most` is below 1.
     :raises IceError: ICE could not be asked about a job of the events that have started this run,
         and there is no other job. A retry asks again.
     :raises Exception: a claim could not be read or stored. A retry goes on from there.
     """
-    _check_alone(context["task"])
+    limit = _checked_limit(most, context["task"])
     claims = _Claims(context["asset_state_store"][asset], context["dag"].dag_id, context["run_id"])
     if (record := claims.recorded()) is not None:
         jobs, are_claimed = record
@@ -98,12 +101,9 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
     if last is None:
         # Should this run fail for good, the next one begins here.
         claims.note_claimed_until(last := min(starts))
-    unclaimed = _Unclaimed(claims, conf.getint("core", "max_map_length", fallback=1024))
+    unclaimed = _Unclaimed(claims, limit)
     unclaimed.collect(_events(context["inlet_events"][asset], min(starts) - SLOW_CLOCK), asset.name)
-    jobs = list(unclaimed.jobs.values())
-    if jobs:
-        claims.record(jobs)
-    own = claims.claim(jobs)
+    own = claims.claim(unclaimed.jobs.values())
     if unclaimed.newest is not None:
         claims.note_claimed_until(unclaimed.claimed_until(unclaimed.newest, last))
     log.info(
@@ -111,12 +111,16 @@ def claim_ended_jobs(asset: Asset, context: Mapping[str, Any]) -> list[Job]:
         *(len(own), len(unclaimed.of_others)),
         "; more are left for the next run" if unclaimed.has_leftovers else "",
     )
-    if not jobs:
+    if not unclaimed.jobs:
         unclaimed.raise_for(triggering)
     return own
 
 
-def _check_alone(task: Any) -> None:
+def _checked_limit(most: int | None, task: Any) -> int:
+    """Return how many jobs this run may claim.
+
+    :raises NonRetryableIceInputError: none, or the task may run twice at once.
+    """
     if task.max_active_tis_per_dag != 1:
         raise NonRetryableIceInputError(
             "max_active_tis_per_dag",
@@ -126,6 +130,10 @@ def _check_alone(task: Any) -> None:
             advice="To this task, add max_active_tis_per_dag=1: "
             "@task(inlets=[asset], max_active_tis_per_dag=1, retries=3).",
         )
+    mapped = conf.getint("core", "max_map_length", fallback=1024)
+    if most is not None and most < 1:
+        raise NonRetryableIceInputError("most", most, "must be at least 1")
+    return mapped if most is None else min(most, mapped)
 
 
 def claim_key(dag_id: str, job_id: str) -> str:
@@ -175,7 +183,7 @@ class _Claims:
         ]
         return jobs, record["are_claimed"]
 
-    def record(self, jobs: Sequence[Job], *, are_claimed: bool = False) -> None:
+    def _record(self, jobs: Iterable[Job], *, are_claimed: bool) -> None:
         """Store the jobs that this run has claimed or is about to: 36 KB where there are 1024."""
         ids_of: dict[tuple[str, str | None], list[str]] = {}
         for job in jobs:
@@ -184,15 +192,17 @@ class _Claims:
         value = {"jobs": listed, "are_claimed": are_claimed}
         self.store.set(run_key(self.dag_id, self.run_id), value)
 
-    def claim(self, jobs: Sequence[Job]) -> list[Job]:
-        """Claim jobs that are recorded, and return those that are this run's own."""
+    def claim(self, jobs: Collection[Job]) -> list[Job]:
+        """Claim jobs, and return those that are this run's own."""
+        if not jobs:
+            return []
+        self._record(jobs, are_claimed=False)
         for job in jobs:
             if self.owner(job["job_id"]) is None:
                 self.store.set(claim_key(self.dag_id, job["job_id"]), self.run_id)
         # Read again: a try that Airflow has given up may have overwritten a claim meanwhile.
         own = [job for job in jobs if self.owner(job["job_id"]) == self.run_id]
-        if jobs:
-            self.record(own, are_claimed=True)
+        self._record(own, are_claimed=True)
         return own
 
     def claimed_until(self) -> datetime | None:

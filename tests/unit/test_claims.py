@@ -142,6 +142,7 @@ class Consumer:
     store: Store = field(default_factory=Store)
     dag_id: str = "publish"
     at_once: int | None = 1
+    most: int | None = None
 
     def run(self, run_id: str, given: Sequence[Event]) -> list[str]:
         context: Any = {
@@ -152,7 +153,7 @@ class Consumer:
             "triggering_asset_events": {ENDED: given} if given else {},
             "inlet_events": {ENDED: Inlet(self.events)},
         }
-        claimed = claim_ended_jobs(ENDED, context)
+        claimed = claim_ended_jobs(ENDED, context, most=self.most)
         assert all(job == {"job_id": job["job_id"], **FIELDS} for job in claimed)
         return [job["job_id"] for job in claimed]
 
@@ -416,6 +417,29 @@ def test_a_run_maps_what_it_claims_and_the_next_one_begins_with_the_rest(
     assert consumer.run("manual", []) == [*names[2424:], "late"]
     assert consumer.run("run-1", consumer.events[:500]) == first
     assert consumer.run("run-2", consumer.events[-1:]) == second
+
+
+def test_a_run_gets_no_more_jobs_than_it_asks_for() -> None:
+    """A run that maps the videos of its jobs gets fewer jobs than Airflow maps."""
+    names = [f"job-{number}" for number in range(50)]
+    consumer = Consumer([event(number, name) for number, name in enumerate(names)], most=20)
+    assert consumer.run("run-1", consumer.events[:1]) == names[:20]
+    consumer.events.append(event(9 * HOUR, "late"))
+    assert consumer.run("run-2", consumer.events[-1:]) == names[20:40]
+    assert consumer.run("manual", []) == [*names[40:], "late"]
+
+
+def test_a_run_gets_no_more_jobs_than_airflow_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "3")
+    events = [event(number, f"job-{number}") for number in range(9)]
+    assert len(Consumer(events, most=20).run("run-1", events)) == 3
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_run_that_asks_for_no_job_is_told_so(most: int) -> None:
+    consumer = Consumer([event(1, "a")], most=most)
+    with pytest.raises(NonRetryableIceInputError, match="most"):
+        consumer.run("run-1", consumer.events)
 
 
 def test_a_month_later_a_cleared_run_does_not_ask_for_the_month() -> None:
