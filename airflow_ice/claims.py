@@ -10,17 +10,30 @@ the events itself, and claims each job in the state store of the asset. Four thi
   for a day.
 * **Clocks may differ.** Airflow knows events by their time only, and each triggerer stamps its own.
   So a run asks from `SLOW_CLOCK` before the events that earlier runs have seen.
-* **A run maps what it claims**, so there is a most of jobs a run. The others stay, and the next run
+* **A run maps what it claims**, so each run has a limit. Jobs above it stay, and the next run
   begins with them: the time up to which everything is claimed is stored.
 * **A run keeps its jobs.** What it is about to claim is stored before it claims any, and what it
   has claimed after that: a try that fails at any point is continued by the next one, and a run that
   is cleared has the same jobs.
 
-What remains: the state store has no compare-and-set, so one job may be two runs'. It takes a try
-that Airflow has given up (its last one, or its run was marked failed), that freezes in the few
-milliseconds between reading a claim and writing it, and that wakes up once another run has claimed
-the same job and has ended its task. The run that has the job keeps it; the failed one has it too,
-should somebody clear it.
+**Scope.** A claim belongs to one DAG on one asset. A job that the watchers of two assets report is
+claimed once for each asset. A DAG under a new `dag_id` claims again what was reported in the hour
+before its first event.
+
+**To work on a job again**, clear its run, or the mapped task of it. To free a job whose run was
+deleted, delete the key `ice_job:DAG_ID:JOB_ID` from the state store of the asset
+(`DELETE /api/v2/assets/ASSET_ID/state-store/KEY`), and create an event of the asset that names the
+job. A run keeps its jobs, whatever becomes of that key, as long as `ice_run:DAG_ID:RUN_ID` exists.
+
+**Rows stay.** Airflow never deletes a key of an asset's state store: its metadata database gets one
+row for each job, and one for each run that has jobs.
+
+**What remains.** The state store has no compare-and-set, so two runs may get one job in one case: a
+try that Airflow has given up (the last one, or its run was marked failed) freezes in the
+milliseconds between reading a claim and writing it, and wakes up once another run has claimed that
+job and has ended its task. The other run keeps the job; the run of the frozen try gets it as well
+if it is cleared. Airflow refuses what an earlier try writes, and that task's process ends with its
+next heartbeat.
 """
 
 from __future__ import annotations
@@ -35,7 +48,11 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import conf
 
 from airflow_ice.api.errors import IceError, IceJobNotFoundError
-from airflow_ice.exceptions import NonRetryableIceInputError, poll_error
+from airflow_ice.exceptions import (
+    IceSubmissionRecordError,
+    NonRetryableIceInputError,
+    poll_error,
+)
 from airflow_ice.hooks import IceHook
 from airflow_ice.watching import ENDED
 
@@ -200,10 +217,20 @@ class _Claims:
         for job in jobs:
             if self.owner(job["job_id"]) is None:
                 self.store.set(claim_key(self.dag_id, job["job_id"]), self.run_id)
-        # Read again: a try that Airflow has given up may have overwritten a claim meanwhile.
-        own = [job for job in jobs if self.owner(job["job_id"]) == self.run_id]
+        own = [job for job in jobs if self._is_own(job["job_id"])]
         self._record(own, are_claimed=True)
         return own
+
+    def _is_own(self, job_id: str) -> bool:
+        """Read a claim again: a try that Airflow has given up may have overwritten it meanwhile."""
+        owner = self.owner(job_id)
+        if owner is None:
+            raise IceSubmissionRecordError(
+                f"The claim of batch job {job_id} was stored, and Airflow's state store does not "
+                "have it",
+                job_id=job_id,
+            )
+        return owner == self.run_id
 
     def claimed_until(self) -> datetime | None:
         """Return the time up to which the jobs of all events are claimed."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from airflow_ice.api.errors import IceJobNotFoundError, IceUnavailableError
 from airflow_ice.claims import claim_ended_jobs, claim_key, run_key, until_key
-from airflow_ice.exceptions import NonRetryableIceInputError
+from airflow_ice.exceptions import IceSubmissionRecordError, NonRetryableIceInputError
 from tests.virtual_time import run_virtually
 from tests.watched_account import Watching
 
@@ -471,6 +471,18 @@ def test_a_claim_that_another_run_has_overwritten_is_that_run_s() -> None:
     consumer.store.before_write[claim_key("publish", "b")] = overwrite
     assert consumer.run("run-1", consumer.events) == ["b"]
     assert consumer.run("run-1", consumer.events) == ["b"]
+
+
+def test_a_claim_that_the_store_does_not_keep_loses_no_job() -> None:
+    consumer = Consumer([event(1, "a"), event(2, "b")])
+
+    def forget() -> None:
+        del consumer.store.values[claim_key("publish", "a")]
+
+    consumer.store.before_write[claim_key("publish", "b")] = forget
+    with pytest.raises(IceSubmissionRecordError, match="does not have it"):
+        consumer.run("run-1", consumer.events)
+    assert consumer.run("run-1", consumer.events) == ["a", "b"]
 
 
 def test_a_try_that_wakes_up_too_late_takes_no_job_from_a_run_that_has_it() -> None:
