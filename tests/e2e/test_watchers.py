@@ -83,9 +83,13 @@ def test_a_burst_that_is_more_than_a_run_claims_is_shared_by_the_next_ones(
         until(lambda: runs_of(airflow, SOME) and idle(airflow, SOME), within=120)
         # Also those of earlier tests, whose end is ahead of Airflow's clock.
         ended = set(reported(airflow, SOME_ASSET))
-        for _ in range(-(-len(ended) // SOME_JOBS)):  # whatever starts the next runs: a person
-            airflow.wait_for_run(SOME, airflow.trigger(SOME))
         before = claims_of(airflow)
+        while sum(map(len, before.values())) < len(ended):
+            # Whatever starts the next run: here it is a person.
+            run_id = airflow.trigger(SOME)
+            airflow.wait_for_run(SOME, run_id)
+            before = claims_of(airflow)
+            assert before[run_id]
         assert sorted(job_id for own in before.values() for job_id in own) == sorted(ended)
         assert max(map(len, before.values())) == SOME_JOBS
         for run_id in before:
