@@ -287,7 +287,7 @@ class _Unclaimed:
         until = newest = newest if self.has_leftovers else max(newest, last)
         for job_id, (timestamp, why) in self.unchecked.items():
             if timestamp < newest - ASKED_AGAIN_FOR:
-                then = "It is given up after a day, until another event reports it"
+                then = "it is given up after a day, until another event reports it"
             else:
                 then = "the next run asks again"
                 until = min(until, timestamp)

@@ -23,7 +23,7 @@ from tests.e2e.watching import (
 from tests.real_airflow import RealAirflow
 
 DAG, ASSET = "ice_watching", "ice_others_jobs"
-SOME, SOME_ASSET, SOME_JOBS = "ice_watching_some", "ice_some_of_others_jobs", 20
+SOME, SOME_ASSET, SOME_JOBS = "ice_watching_some", "ice_some_of_others_jobs", 10
 PAIR, PARTS = "ice_watching_two", ("ice_left_jobs", "ice_right_jobs")
 BURST = 60
 """500 take Airflow on SQLite two minutes, and six runs."""

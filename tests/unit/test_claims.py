@@ -335,7 +335,7 @@ def test_what_an_event_leaves_open_for_a_day_is_given_up(
         consumer.events.append(event(10 * number * HOUR, f"job-{number}"))
         given = consumer.events[-1:]
         assert consumer.run(f"run-{number}", given) == [f"job-{number}"]
-    assert "It is given up" in caplog.text
+    assert "it is given up" in caplog.text
     until = datetime.fromisoformat(consumer.store.values[until_key("publish")])
     assert until == consumer.events[-1].timestamp
     assert ice.asked.count("x") <= 4

@@ -74,7 +74,7 @@ def ice_watching_some() -> None:
         store = context["asset_state_store"][some]
         if context["ti"].try_number == 1:
             store = FailsHalfway(store, context["dag"].dag_id, works_for=3)
-        claimed = claim_ended_jobs(some, {**context, "asset_state_store": {some: store}}, most=20)
+        claimed = claim_ended_jobs(some, {**context, "asset_state_store": {some: store}}, most=10)
         return [[job["job_id"] for job in claimed]]
 
     jobs()
