@@ -4,13 +4,15 @@ shop, the console, another team.
     (a job ends) --> ended_jobs --> collect --> videos --> publish
                                     (one task a job)       (one task a video)
 
-No task waits: a watcher in the triggerer polls the account, one request a minute. Unpause this DAG
-to start; the jobs that end from then on are published. It runs against the real service and
-against the local emulator alike: only the connection differs.
+Every good video is published, or a red task says why not; only previews, which have no file, are
+left out. No task waits: a watcher in the triggerer polls the account, one request a minute. Unpause
+this DAG to start; the jobs that end from then on are published. It runs against the real service
+and against the local emulator alike: only the connection differs.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -22,8 +24,14 @@ from airflow_ice.operators import IceGetBatchMediaProducingJobOperator
 from airflow_ice.transfers import IceMediaToObjectStorageOperator
 from airflow_ice.triggers import IceBatchJobEventTrigger
 
+log = logging.getLogger(__name__)
+
 ICE_CONN_ID = "ice_default"
 POLL_SECONDS = 60
+# Jobs of one run. It maps all their videos, and Airflow maps 1024 at most ([core] max_map_length):
+# enough for 20 videos a job. Where yours have 100, set 10 here, or raise max_map_length. The next
+# run begins with the jobs that are left.
+MOST_JOBS = 50
 PUBLISH_FOLDER = "published"  # or s3://aws_default@your-bucket/videos
 
 ended = Asset(
@@ -44,6 +52,17 @@ ended = Asset(
 )
 
 
+def is_preview(row: dict[str, Any]) -> bool:
+    """Tell whether a good row is a preview: a project without a file, so nothing to publish.
+
+    Any other row without a media asset stays: its publish task fails and says so.
+    """
+    if row["media_id"] or row["media_url"] or not row["project_id"]:
+        return False
+    log.warning("Left out: number %d of job %s is a preview.", row["index"], row["job_id"])
+    return True
+
+
 @dag(
     schedule=[ended],
     catchup=False,
@@ -60,7 +79,7 @@ def ice_publish_whatever_ends() -> None:
     @task(inlets=[ended], max_active_tis_per_dag=1, retries=3)
     def ended_jobs(**context: Any) -> list[dict[str, Any]]:
         """Return the jobs that are this run's own."""
-        return claim_ended_jobs(ended, context)
+        return claim_ended_jobs(ended, context, most=MOST_JOBS)
 
     jobs = ended_jobs()
     collect = IceGetBatchMediaProducingJobOperator.partial(
@@ -76,7 +95,7 @@ def ice_publish_whatever_ends() -> None:
     ) -> list[dict[str, Any]]:
         """Return the videos of all jobs in one list, each with its job's connection."""
         where = {job.pop("job_id"): job for job in jobs}
-        rows = [row for batch in batches for row in batch if row["media_id"]]
+        rows = [row for batch in batches for row in batch if not is_preview(row)]
         return [{"media": row, **where[row["job_id"]]} for row in rows]
 
     publish = IceMediaToObjectStorageOperator.partial(

@@ -23,6 +23,7 @@ from tests.e2e.watching import (
 from tests.real_airflow import RealAirflow
 
 DAG, ASSET = "ice_watching", "ice_others_jobs"
+SOME, SOME_ASSET, SOME_JOBS = "ice_watching_some", "ice_some_of_others_jobs", 10
 PAIR, PARTS = "ice_watching_two", ("ice_left_jobs", "ice_right_jobs")
 BURST = 60
 """500 take Airflow on SQLite two minutes, and six runs."""
@@ -64,6 +65,49 @@ def test_a_burst_reaches_the_runs_whole(airflow: RealAirflow, ice: LocalIce) -> 
     found = claimed(airflow, DAG, jobs)
     assert set(jobs) <= set(found)
     assert len(found) == len(set(found))
+
+
+def test_a_burst_that_is_more_than_a_run_claims_is_shared_by_the_next_ones(
+    airflow: RealAirflow, ice: LocalIce
+) -> None:
+    """Each first try fails once it has claimed three of the jobs that it has recorded."""
+    with unpaused(airflow, SOME):
+        until(lambda: watchers_of(airflow, SOME_ASSET), within=90)
+        until(lambda: "'total_entries': 0" not in remembered(airflow, SOME_ASSET))
+        shop = Shop(ice)
+        ice.freeze()
+        jobs = [shop.submit() for _ in range(BURST)]
+        ice.advance(3600)
+        ice.unfreeze()
+        until(lambda: set(jobs) <= set(reported(airflow, SOME_ASSET)), within=90)
+        until(lambda: runs_of(airflow, SOME) and idle(airflow, SOME), within=120)
+        # Also those of earlier tests, whose end is ahead of Airflow's clock.
+        ended = set(reported(airflow, SOME_ASSET))
+        before = claims_of(airflow)
+        while sum(map(len, before.values())) < len(ended):
+            # Whatever starts the next run: here it is a person.
+            run_id = airflow.trigger(SOME)
+            airflow.wait_for_run(SOME, run_id)
+            before = claims_of(airflow)
+            assert before[run_id]
+        assert sorted(job_id for own in before.values() for job_id in own) == sorted(ended)
+        assert max(map(len, before.values())) == SOME_JOBS
+        for run_id in before:
+            airflow.clear(SOME, run_id, "jobs")
+        until(lambda: idle(airflow, SOME), within=120)
+        assert claims_of(airflow) == before
+
+
+def claims_of(airflow: RealAirflow) -> dict[str, list[str]]:
+    """Return the jobs of each run. Those that have more than three have needed two tries."""
+    found = {}
+    for run in runs_of(airflow, SOME):
+        run_id = run["dag_run_id"]
+        assert run["state"] == "success"
+        [found[run_id]] = airflow.xcom(SOME, run_id, "jobs")
+        [task] = airflow.tasks(SOME, run_id)
+        assert task["try_number"] > 1 or len(found[run_id]) <= 3
+    return found
 
 
 def test_a_kill_before_the_event_is_remembered_repeats_it_on_the_other_triggerer(

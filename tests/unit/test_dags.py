@@ -4,6 +4,7 @@ what it is for."""
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import conf
 
 from airflow_ice.triggers import IceBatchJobEventTrigger
 from tests.unit.test_imports import HEAVY
@@ -42,6 +44,34 @@ def test_what_publishes_whatever_ends_works_on_each_job_once() -> None:
     [watcher] = asset.watchers
     assert isinstance(watcher.trigger, IceBatchJobEventTrigger)
     assert watcher.trigger.name
+
+
+def test_what_publishes_whatever_ends_maps_what_airflow_maps() -> None:
+    """A list of more than [core] max_map_length videos fails, and again when it is cleared."""
+    source = (DAGS / "ice_publish_whatever_ends.py").read_text()
+    [most] = re.findall(r"^MOST_JOBS = (\d+)", source, re.MULTILINE)
+    assert int(most) * 20 <= conf.getint("core", "max_map_length")
+    assert "claim_ended_jobs(ended, context, most=MOST_JOBS)" in source
+
+
+def test_what_publishes_whatever_ends_leaves_out_previews_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    [dag] = DagBag(DAGS / "ice_publish_whatever_ends.py").dags.values()
+    videos: Any = dag.get_task("videos")
+    connection = {"ice_conn_id": "ice_default", "region_id": None}
+    jobs = [{"job_id": "a", **connection}, {"job_id": "b", **connection}]
+    url = "http://b.oss-cn-shanghai.aliyuncs.com/1.mp4"
+    video = {"index": 0, "job_id": "a", "media_id": "m", "media_url": url, "project_id": "p"}
+    without_asset = {**video, "index": 1, "media_id": None}
+    preview = {**video, "job_id": "b", "media_id": None, "media_url": None}
+    unexplained = {**preview, "project_id": None}
+    batches = [[video, without_asset], [preview, unexplained]]
+    mapped = videos.python_callable(jobs, batches)
+    # Whatever is good and no preview: its task fails where it cannot be published.
+    assert [each["media"] for each in mapped] == [video, without_asset, unexplained]
+    assert all(each.items() >= connection.items() for each in mapped)
+    assert "number 0 of job b is a preview" in caplog.text
 
 
 def test_no_example_dag_loads_anything_heavy() -> None:
