@@ -22,10 +22,11 @@ from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, error_from_dict
 from airflow_ice.exceptions import not_retried, poll_error
 from airflow_ice.polling.account import AccountPoller, EndedJobs
-from airflow_ice.polling.memory import WatcherMemory, key_of, stores_of
+from airflow_ice.polling.memory import WatcherMemory, keys_of, stores_of
 from airflow_ice.polling.registry import registry
+from airflow_ice.selection import ENDED, Selection
 from airflow_ice.waiting import GiveUp, JobFinished, PollOutcome, TimedOut, Wait
-from airflow_ice.watching import ENDED, Ledger, Selection, memory_name, payload
+from airflow_ice.watching import Ledger, payload
 
 log = logging.getLogger(__name__)
 
@@ -229,8 +230,8 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
             None if self.job_types is None else tuple(self.job_types),
             self.user_data_contains,
         )
-        key = key_of(self.ice_conn_id, self.region_id, memory_name(self.name, selection))
-        memory = WatcherMemory(stores_of(self.asset_state_store), key)
+        keys = keys_of(self.name, self.ice_conn_id, self.region_id, selection)
+        memory = WatcherMemory(stores_of(self.asset_state_store), *keys)
         ledger = await memory.load(Ledger.first(time.time(), self._since))
         poller = AccountPoller(
             *(self.ice_conn_id, self.region_id),
