@@ -134,7 +134,7 @@ class Edit:
     polled_at: float
 
     @property
-    def moves(self) -> bool:
+    def changes_place(self) -> bool:
         """Whether jobs of another connection or region are watched."""
         here = (self.before.ice_conn_id, self.before.region_id)
         return here != (self.after.ice_conn_id, self.after.region_id)
@@ -145,8 +145,8 @@ class Edit:
         return self.polled_at - EDIT_MARGIN - LOOK_BACK
 
     def was_watched(self, job: BatchMediaProducingJob) -> bool:
-        """Tell whether a job was in the ledger for sure, if it was there at the last poll."""
-        return not self.moves and self.before.selection.may_match(job)
+        """Tell whether the ledger knows a job that was listed before the edit."""
+        return not self.changes_place and self.before.selection.may_match(job)
 
     def leaves_out(self, job: BatchMediaProducingJob) -> bool:
         """Tell whether a job needs no report: it ended before the edit, and was not watched then.
@@ -154,11 +154,11 @@ class Edit:
         Another connection may lead to the same account, where its end is still owed.
         """
         is_same_region = self.before.region_id == self.after.region_id
-        return self.is_after_end_of(job) and not (
+        return self.follows_end_of(job) and not (
             is_same_region and self.before.selection.may_match(job)
         )
 
-    def is_after_end_of(self, job: BatchMediaProducingJob) -> bool:
+    def follows_end_of(self, job: BatchMediaProducingJob) -> bool:
         """Tell whether a job had ended before the edit."""
         ended = (job.complete_time or job.modified_time) if job.status in ENDED else None
         return ended is not None and ended.timestamp() < self.polled_at - EDIT_MARGIN

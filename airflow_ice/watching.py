@@ -141,7 +141,7 @@ class Ledger:
             return None
         return Edit(self.watched, watched, self.polled_at)
 
-    def take(
+    def note_listed(
         self,
         rows: Sequence[BatchMediaProducingJob],
         selection: Selection,
@@ -150,7 +150,7 @@ class Ledger:
         is_whole: bool = True,
         edit: Edit | None = None,
     ) -> None:
-        """Take what the list shows of the jobs created at `since` or later.
+        """Note what the list shows of the jobs created at `since` or later.
 
         A job that it showed before and leaves out now still counts as running, and may have ended.
 
@@ -180,7 +180,7 @@ class Ledger:
             else:
                 self._pending[row.job_id] = created
 
-    def adopt(
+    def note_older(
         self,
         rows: Iterable[BatchMediaProducingJob],
         selection: Selection,
@@ -188,14 +188,14 @@ class Ledger:
         *,
         edit: Edit | None = None,
     ) -> None:
-        """Take jobs created before `since` that are not settled: those that run at a first start,
+        """Note jobs created before `since` that are not settled: those that run at a first start,
         and those that an edit adds.
         """
         for row in rows:
             created = epoch(row.create_time, now)
             if created >= self.since or not row.job_id or not selection.may_match(row):
                 continue
-            if edit is None or not (edit.was_watched(row) or edit.is_after_end_of(row)):
+            if edit is None or not (edit.was_watched(row) or edit.follows_end_of(row)):
                 self.open.setdefault(row.job_id, created)
 
     def _ended_before_start(self, row: BatchMediaProducingJob) -> bool:

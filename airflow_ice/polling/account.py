@@ -108,7 +108,7 @@ class AccountPoller:
         edit = self._ledger.edit_to(watched)
         polled_at = time.time()
         async with self._open_client(self._ice_conn_id, connection)() as calls:
-            seen = await self._take_lists(calls, polled_at, edit)
+            seen = await self._read_lists(calls, polled_at, edit)
             unconfirmed = self._ledger.unconfirmed(await self._running(calls))
             ready = [job_id for job_id in unconfirmed if self._is_ready(job_id)]
             jobs = await self._confirmed(calls, ready[:MOST_ENDS])
@@ -122,20 +122,22 @@ class AccountPoller:
         self._doubts = {name: self._doubts[name] for name in unconfirmed if name in self._doubts}
         return EndedJobs(selected, connection.region, max(len(ready) - MOST_ENDS, 0))
 
-    async def _take_lists(
+    async def _read_lists(
         self, calls: AsyncCalls, now: float, edit: Edit | None
     ) -> Sequence[float]:
-        """Let the ledger take what the lists show; return the creation times that were shown."""
+        """Note in the ledger what the lists show; return the creation times that were shown."""
         self._ledger.correct_start(now - (asyncio.get_running_loop().time() - self._made_at))
         first = self._ledger.started_at is not None
         running = await self._list_running(calls) if first or edit else []
-        # What had ended before the start is told from what ends later by this poll alone.
+        # Only this poll distinguishes what had ended before the start from what ends later.
         to_end = first and self._ledger.since < (self._ledger.started_at or 0)
         since = min(self._ledger.since, edit.list_from) if edit else self._ledger.since
         rows, is_whole = await self._list_since(calls, since, to_end=to_end or edit is not None)
         # In this order: a job that ends between the two lists is in both.
-        self._ledger.adopt([*running, *(rows if edit else [])], self._selection, now, edit=edit)
-        self._ledger.take(rows, self._selection, now, is_whole=is_whole, edit=edit)
+        self._ledger.note_older(
+            [*running, *(rows if edit else [])], self._selection, now, edit=edit
+        )
+        self._ledger.note_listed(rows, self._selection, now, is_whole=is_whole, edit=edit)
         return sorted(row.create_time.timestamp() for row in rows if row.create_time)
 
     async def _list_since(
@@ -244,17 +246,17 @@ class AccountPoller:
 
 def _log_edit(edit: Edit) -> None:
     """Say what an edit reports. A new connection or region may also be a mistake."""
-    if not edit.moves:
+    if not edit.changes_place:
         log.info(
-            "The filters were edited: jobs that match now are reported if they run, or ended in "
-            "the half hour before the edit or later."
+            "The filters were edited. Jobs that did not match before are reported if they run, or "
+            "ended in the half hour before the last poll or later."
         )
         return
     log.warning(
         "This watcher watched the jobs of %s in region %s; now it watches those of %s in region "
-        "%s. Of these, it reports the ones that run, or ended in the half hour before the edit or "
-        "later; it may report some twice. To have older ones, give it a new `name` and `since`. If "
-        "another watcher of this asset has the same `name`, give each one its own.",
+        "%s. Of these, it reports the ones that run, or ended in the half hour before the last "
+        "poll or later; it may report some twice. To have older ones, give it a new `name` and "
+        "`since`. If another watcher of this asset has the same `name`, give each one its own.",
         *(edit.before.ice_conn_id, edit.before.region_id),
         *(edit.after.ice_conn_id, edit.after.region_id),
     )

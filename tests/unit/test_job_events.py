@@ -364,9 +364,9 @@ def test_a_burst_is_said_in_the_log(
     story(monkeypatch)
     lines = [line for line in caplog.messages if "have ended" in line]
     assert lines == [
-        "100 batch jobs of ice_default have ended and are told; at least 50 more follow with the "
-        "next polls.",
-        "50 batch jobs of ice_default have ended and are told.",
+        "100 batch jobs of ice_default have ended and are reported; at least 50 more follow with "
+        "the next polls.",
+        "50 batch jobs of ice_default have ended and are reported.",
     ]
 
 
