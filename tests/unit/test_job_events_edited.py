@@ -64,18 +64,18 @@ async def test_what_ended_long_before_filters_are_widened_is_not_reported(
     watching: Watching,
 ) -> None:
     """Though the watermark is weeks back, and the list shows it: a job hangs since then."""
-    watching.start(name=NAME, job_types=["Script"])
-    await watching.passes(30)
+    watching.start(name=NAME, job_types=["Script"], poll_interval=900)
+    await watching.passes(1_000)
     watching.account.add("hangs", lasts=1e9)
     for number in range(100):
         watching.account.add(f"old-{number}", job_type="Smart_Mix")
         await watching.passes(3 * HOUR)
     assert watching.store.record["since"] < EPOCH + watching.account.now - 10 * DAY
-    await edit(watching, job_types=None)
+    await edit(watching, job_types=None, poll_interval=900)
     watching.account.add("new", job_type="Smart_Mix")
     await watching.passes(DAY)
     assert watching.told() == ["new"]
-    await edit(watching, job_types=None)
+    await edit(watching, job_types=None, poll_interval=900)
     await watching.passes(DAY)
     assert watching.told() == ["new"]
 
