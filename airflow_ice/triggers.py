@@ -22,10 +22,11 @@ from airflow_ice.api import limits
 from airflow_ice.api.errors import IceInputError, error_from_dict
 from airflow_ice.exceptions import not_retried, poll_error
 from airflow_ice.polling.account import AccountPoller, EndedJobs
-from airflow_ice.polling.memory import WatcherMemory, key_of, stores_of
+from airflow_ice.polling.memory import WatcherMemory, keys_of, stores_of
 from airflow_ice.polling.registry import registry
+from airflow_ice.selection import ENDED, Selection
 from airflow_ice.waiting import GiveUp, JobFinished, PollOutcome, TimedOut, Wait
-from airflow_ice.watching import ENDED, Ledger, Selection, memory_name, payload
+from airflow_ice.watching import Ledger, payload
 
 log = logging.getLogger(__name__)
 
@@ -152,10 +153,10 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     package and addresses of callbacks; times are ISO 8601 UTC; `region_id` is None where the
     connection leads to no region.
 
-    At least once: an end that Airflow may not have stored is told again after a restart. Let the
-    DAG get its jobs by `airflow_ice.claims.claim_ended_jobs`: each one is then one run's own, also
-    where Airflow 3.3 gives an event to no run. What was told is remembered in the state store of
-    the asset, one poll late.
+    At least once: an end that Airflow may not have stored is reported again after a restart. Let
+    the DAG get its jobs by `airflow_ice.claims.claim_ended_jobs`: each one is then one run's own,
+    also where Airflow 3.3 gives an event to no run. What was reported is remembered in the state
+    store of the asset, one poll late.
 
     One request every `poll_interval` as long as nothing ends, one more for each end, and for a job
     that runs while many later ones end (ListBatchMediaProducingJobs, GetBatchMediaProducingJob).
@@ -169,11 +170,13 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     :param user_data_contains: a text that UserData contains, or a dict of fields that it has with
         these values; None for all.
     :param poll_interval: seconds between polls, at least 1; 60 by default.
-    :param since: ISO 8601 with a time zone: on the first start, jobs created since then are told,
-        too. By default those that end from the first start on.
-    :param name: of what is remembered; to be given where the filters are to be edited later
-        without a fresh start, and where another asset has an equal trigger, which Airflow would
-        make one with this one. By default the filters are the name.
+    :param since: ISO 8601 with a time zone: on the first start, jobs created since then are
+        reported as well. By default only those that end from the first start on.
+    :param name: of what is remembered, one for each watcher. With a name, every other argument may
+        be edited, and no end is lost: jobs that match only then are reported if they run, or ended
+        in the half hour before the last poll or later. By default the connection, the region and
+        the filters are the name, and an edit of them is a first start. Airflow makes equal triggers
+        of several assets one: give each its own name.
 
     :raises NonRetryableIceInputError: an argument is none of these.
     """
@@ -221,16 +224,16 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll for ever, and tell each end. Whatever goes wrong in a poll is logged: Airflow makes
-        a trigger that ends again about every second (apache/airflow#72376).
+        """Poll for ever, and report each end. Whatever goes wrong in a poll is logged: a trigger
+        that ends is started again by Airflow about every second (apache/airflow#72376).
         """
         selection = Selection(
             tuple(self.statuses),
             None if self.job_types is None else tuple(self.job_types),
             self.user_data_contains,
         )
-        key = key_of(self.ice_conn_id, self.region_id, memory_name(self.name, selection))
-        memory = WatcherMemory(stores_of(self.asset_state_store), key)
+        keys = keys_of(self.name, self.ice_conn_id, self.region_id, selection)
+        memory = WatcherMemory(stores_of(self.asset_state_store), *keys)
         ledger = await memory.load(Ledger.first(time.time(), self._since))
         poller = AccountPoller(
             *(self.ice_conn_id, self.region_id),
@@ -255,8 +258,8 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
             else:
                 failures = 0
                 for job in ended.jobs:
-                    told = payload(job, ice_conn_id=self.ice_conn_id, region_id=ended.region_id)
-                    yield TriggerEvent(told)  # type: ignore[no-untyped-call]
+                    found = payload(job, ice_conn_id=self.ice_conn_id, region_id=ended.region_id)
+                    yield TriggerEvent(found)  # type: ignore[no-untyped-call]
                 memory.note(ledger)
                 self._report(ended)
                 pause = min(pause, NEXT_PART) if ended.left else pause
@@ -265,7 +268,7 @@ class IceBatchJobEventTrigger(BaseEventTrigger):
     def _report(self, ended: EndedJobs) -> None:
         if ended.jobs or ended.left:
             log.info(
-                "%d batch jobs of %s have ended and are told%s.",
+                "%d batch jobs of %s have ended and are reported%s.",
                 len(ended.jobs),
                 self.ice_conn_id,
                 f"; at least {ended.left} more follow with the next polls" if ended.left else "",

@@ -16,7 +16,6 @@ a crash), which consumers see by the job id.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +24,13 @@ from typing import Any, Final, Self
 
 from airflow_ice.api.models import BatchMediaProducingJob, parsed
 from airflow_ice.api.redaction import publishable
+from airflow_ice.selection import ENDED, LOOK_BACK, Edit, Selection, UnreadableRecordError, Watched
 
-ENDED: Final = ("Finished", "Failed")
+__all__ = ["ENDED", "Ledger", "epoch", "payload"]
 
 LIST_LAG: Final = 600.0
 """Seconds of creation time below the newest job that the watermark stays behind: the list may show
 a job late. How late is documented nowhere."""
-
-LOOK_BACK: Final = 86_400.0
-"""Seconds before the first start from which jobs are listed. Older ones are found if they run."""
 
 CLOCK_SKEW: Final = 60.0
 """Seconds by which the clocks of ICE and of the triggerer may differ."""
@@ -54,58 +51,6 @@ _ADDRESSES: Final = frozenset({"NotifyAddress", "RegisterMediaNotifyAddress"})
 _VERSION: Final = 1
 
 
-class UnreadableRecordError(ValueError):
-    """What is stored is no record of this version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which ended jobs are reported.
-
-    :param statuses: of `Finished` and `Failed`.
-    :param job_types: None for all.
-    :param user_data_contains: a text that UserData contains, or fields that it has with these
-        values; None for all.
-    """
-
-    statuses: tuple[str, ...] = ENDED
-    job_types: tuple[str, ...] | None = None
-    user_data_contains: str | Mapping[str, Any] | None = None
-
-    def may_match(self, job: BatchMediaProducingJob) -> bool:
-        """Tell whether a job, as a list shows it, may be reported once it has ended.
-
-        What a list leaves out is decided by Get.
-        """
-        return self._type_matches(job, unknown=True) and self._data_matches(job, unknown=True)
-
-    def matches(self, job: BatchMediaProducingJob) -> bool:
-        """Tell whether an ended job, as Get shows it, is reported."""
-        return (
-            job.status in self.statuses
-            and self._type_matches(job, unknown=False)
-            and self._data_matches(job, unknown=False)
-        )
-
-    def _type_matches(self, job: BatchMediaProducingJob, *, unknown: bool) -> bool:
-        if self.job_types is None:
-            return True
-        return unknown if job.job_type is None else job.job_type in self.job_types
-
-    def _data_matches(self, job: BatchMediaProducingJob, *, unknown: bool) -> bool:
-        wanted = self.user_data_contains
-        if wanted is None:
-            return True
-        if job.user_data is None:
-            return unknown
-        if isinstance(wanted, str):
-            return wanted in job.user_data
-        found = parsed(job.user_data)
-        return isinstance(found, dict) and all(
-            name in found and found[name] == value for name, value in wanted.items()
-        )
-
-
 @dataclass
 class Ledger:
     """Which ends have been reported. All times are epoch seconds.
@@ -115,12 +60,16 @@ class Ledger:
     :param settled: jobs created at `since` or later that are settled, with their creation times.
     :param started_at: of a first start whose first poll is still to come: what had ended before is
         not reported, what runs then is.
+    :param watched: what it was of at the last poll; None before, and in records of older versions.
+    :param polled_at: when that poll began.
     """
 
     since: float
     open: dict[str, float] = field(default_factory=dict)
     settled: dict[str, float] = field(default_factory=dict)
     started_at: float | None = None
+    watched: Watched | None = None
+    polled_at: float | None = None
     _pending: dict[str, float] = field(default_factory=dict)
     _running: dict[str, float] = field(default_factory=dict)
     _left_out: dict[str, float] = field(default_factory=dict)
@@ -147,12 +96,20 @@ class Ledger:
                 "open": dict() as open_,
                 "settled": dict() as settled,
                 "started_at": int() | float() | None as started_at,
+                **rest,
             } if _are_times(open_) and _are_times(settled):
-                return cls(float(since), dict(open_), dict(settled), started_at)
+                ledger = cls(float(since), dict(open_), dict(settled), started_at)
+                match rest.get("watched"), rest.get("polled_at"):
+                    case None, None:
+                        return ledger
+                    case watched, (int() | float()) as polled_at:
+                        ledger.watched = Watched.of_record(watched)
+                        ledger.polled_at = float(polled_at)
+                        return ledger
         raise UnreadableRecordError("what is stored is no record of version 1")
 
-    def began(self, at: float) -> None:
-        """Note that the first start was at a time or before: the clock was ahead, and was set, or
+    def correct_start(self, at: float) -> None:
+        """Move a first start back to a time, if it is later: the clock was ahead, and was set, or
         the jobs since a time that is still to come were asked for.
         """
         if self.started_at is not None and at < self.started_at:
@@ -174,22 +131,32 @@ class Ledger:
             "open": dict(open_),
             "settled": dict(settled),
             "started_at": self.started_at,
+            "watched": None if self.watched is None else self.watched.record(),
+            "polled_at": self.polled_at,
         }
 
-    def take(
+    def edit_to(self, watched: Watched) -> Edit | None:
+        """Return what was edited since the last poll; None where nothing was, or none is known."""
+        if self.watched in (None, watched) or self.polled_at is None:
+            return None
+        return Edit(self.watched, watched, self.polled_at)
+
+    def note_listed(
         self,
         rows: Sequence[BatchMediaProducingJob],
         selection: Selection,
         now: float,
         *,
         is_whole: bool = True,
+        edit: Edit | None = None,
     ) -> None:
-        """Take what the list shows of the jobs created at `since` or later.
+        """Note what the list shows of the jobs created at `since` or later.
 
         A job that it showed before and leaves out now still counts as running, and may have ended.
 
         :param now: stands in for a creation time that the list leaves out.
         :param is_whole: the list goes on to the newest job.
+        :param edit: of what is watched, since the last poll.
         """
         self._running |= self._pending
         self._pending = {}
@@ -208,17 +175,27 @@ class Ledger:
             self._running.pop(row.job_id, None)
             if row.status not in ENDED:
                 self._running[row.job_id] = created
-            elif self._ended_before_start(row):
+            elif self._ended_before_start(row) or (edit is not None and edit.leaves_out(row)):
                 self.settled[row.job_id] = created
             else:
                 self._pending[row.job_id] = created
 
-    def adopt(
-        self, rows: Iterable[BatchMediaProducingJob], selection: Selection, now: float
+    def note_older(
+        self,
+        rows: Iterable[BatchMediaProducingJob],
+        selection: Selection,
+        now: float,
+        *,
+        edit: Edit | None = None,
     ) -> None:
-        """Take the jobs that were running at a first start, however old they are."""
+        """Note jobs created before `since` that are not settled: those that run at a first start,
+        and those that an edit adds.
+        """
         for row in rows:
-            if selection.may_match(row) and (created := epoch(row.create_time, now)) < self.since:
+            created = epoch(row.create_time, now)
+            if created >= self.since or not row.job_id or not selection.may_match(row):
+                continue
+            if edit is None or not (edit.was_watched(row) or edit.follows_end_of(row)):
                 self.open.setdefault(row.job_id, created)
 
     def _ended_before_start(self, row: BatchMediaProducingJob) -> bool:
@@ -254,12 +231,14 @@ class Ledger:
                 return jobs[job_id]
         return None
 
-    def advance(self, seen: Sequence[float]) -> None:
-        """Move `since` to where the fewest ids are left. Where they are few, to where the list
-        shows the end of most jobs.
+    def advance(self, seen: Sequence[float], watched: Watched, polled_at: float) -> None:
+        """Note that a poll is done. Move `since` to where the fewest ids are left. Where they are
+        few, to where the list shows the end of most jobs.
 
         :param seen: creation times that the list has shown, ascending. It may show newer jobs, too,
             but no older ones.
+        :param watched: what was polled.
+        :param polled_at: when the poll began.
         """
         unsettled = {**self.open, **self._pending, **self._running}
         since = self._best_since(seen, sorted(unsettled.values()))
@@ -268,6 +247,7 @@ class Ledger:
         self._running = {job_id: at for job_id, at in unsettled.items() if at >= since}
         self._pending = {}
         self.since, self.started_at = since, None
+        self.watched, self.polled_at = watched, polled_at
 
     def _best_since(self, seen: Sequence[float], unsettled: Sequence[float]) -> float:
         if not seen:
@@ -316,13 +296,3 @@ def payload(
         "complete_time": job.complete_time.isoformat() if job.complete_time else None,
     }
     return dict(publishable(found))
-
-
-def memory_name(name: str, selection: Selection) -> str:
-    """Return what distinguishes this memory from those of other watchers of an asset: a name that
-    the user gave, else what is selected.
-    """
-    if name:
-        return name
-    parts = [selection.statuses, selection.job_types, selection.user_data_contains]
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"))

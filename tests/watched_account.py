@@ -7,7 +7,7 @@ import asyncio
 import functools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +21,11 @@ from airflow_ice.api.calls import AsyncCalls
 from airflow_ice.api.errors import IceUnavailableError
 from airflow_ice.api.operations import Operation
 from airflow_ice.api.replies import error_from_reply
-from airflow_ice.connections import read_connection
+from airflow_ice.connections import IceConnection, read_connection
 from airflow_ice.polling.account import AccountPoller
+from airflow_ice.polling.poller import OpenClient
 from airflow_ice.triggers import IceBatchJobEventTrigger
+from tests.virtual_time import run_virtually
 
 T = TypeVar("T")
 GET, LIST = "GetBatchMediaProducingJob", "ListBatchMediaProducingJobs"
@@ -191,7 +193,11 @@ class Watching:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> None:
         self.account = Account()
         self.elsewhere: Account | None = None
-        """That of another region, to which the connection has been edited."""
+        """Another account, to which the connection has been edited."""
+        self.accounts: dict[str, Account] = {}
+        """Of other regions."""
+        self.region: str | None = None
+        """To which the connection has been edited."""
         self.stores: Any = Store()
         self.arguments = arguments
         self.persisted: list[dict[str, Any]] = []
@@ -207,15 +213,19 @@ class Watching:
         async def read(ice_conn_id: str, region_id: str | None) -> Any:
             if self.connection_error is not None:
                 raise self.connection_error
-            return CONNECTION
+            return CONNECTION.in_region(region_id or self.region)
 
         monkeypatch.setattr(
             "airflow_ice.triggers.AccountPoller",
-            functools.partial(AccountPoller, read=read, open_client=lambda *_: self._client),
+            functools.partial(AccountPoller, read=read, open_client=self._opened),
         )
 
-    def _client(self) -> AbstractAsyncContextManager[Account]:
-        return (self.elsewhere or self.account).open()
+    def _opened(self, _: str, connection: IceConnection) -> OpenClient:
+        def opened() -> AbstractAsyncContextManager[Account]:
+            here = self.accounts.get(connection.region or "", self.account)
+            return (self.elsewhere or here).open()
+
+        return opened
 
     @property
     def store(self) -> Store:
@@ -263,3 +273,25 @@ class Watching:
         await asyncio.sleep(seconds)
         for each in self.running:
             assert not each.done(), each
+
+
+Story = Callable[[Watching], Coroutine[Any, Any, None]]
+
+
+def watched(**arguments: Any) -> Callable[[Story], Callable[[pytest.MonkeyPatch], None]]:
+    """Make a test of a story about a watcher with these arguments, in virtual time."""
+
+    def made(story: Story) -> Callable[[pytest.MonkeyPatch], None]:
+        def test(monkeypatch: pytest.MonkeyPatch) -> None:
+            async def run() -> None:
+                watching = Watching(monkeypatch, **arguments)
+                await story(watching)
+                await watching.crash()
+
+            run_virtually(run())
+
+        # Not functools.wraps: pytest would ask for a fixture of the story's own argument.
+        test.__name__, test.__doc__ = story.__name__, story.__doc__
+        return test
+
+    return made

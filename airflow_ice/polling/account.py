@@ -23,8 +23,9 @@ from airflow_ice.polling.accelerator import FEW, RUNNING_STATES
 from airflow_ice.polling.gets import AT_A_TIME
 from airflow_ice.polling.poller import OpenClient
 from airflow_ice.polling.registry import READ_PATIENCE, Read, open_hook, read_connection
+from airflow_ice.selection import Edit, Selection, Watched
 from airflow_ice.waiting import JOB_ENDED
-from airflow_ice.watching import KNOWN_FOR, Ledger, Selection, epoch
+from airflow_ice.watching import KNOWN_FOR, Ledger, epoch
 
 log = logging.getLogger(__name__)
 
@@ -103,44 +104,54 @@ class AccountPoller:
         """
         async with asyncio.timeout(READ_PATIENCE):
             connection = await self._read(self._ice_conn_id, self._region_id)
+        watched = Watched(self._ice_conn_id, connection.region, self._selection)
+        edit = self._ledger.edit_to(watched)
+        polled_at = time.time()
         async with self._open_client(self._ice_conn_id, connection)() as calls:
-            seen = await self._take_lists(calls)
+            seen = await self._read_lists(calls, polled_at, edit)
             unconfirmed = self._ledger.unconfirmed(await self._running(calls))
             ready = [job_id for job_id in unconfirmed if self._is_ready(job_id)]
             jobs = await self._confirmed(calls, ready[:MOST_ENDS])
         # Nothing is awaited from here on: what is settled is reported.
         for job_id in jobs:
             self._ledger.settle(job_id)
-        self._ledger.advance(seen)
+        self._ledger.advance(seen, watched, polled_at)
+        if edit is not None:
+            _log_edit(edit)
         selected = tuple(job for job in jobs.values() if self._selection.matches(job))
         self._doubts = {name: self._doubts[name] for name in unconfirmed if name in self._doubts}
         return EndedJobs(selected, connection.region, max(len(ready) - MOST_ENDS, 0))
 
-    async def _take_lists(self, calls: AsyncCalls) -> Sequence[float]:
-        """Let the ledger take what the lists show; return the creation times that were shown."""
-        now = time.time()
-        self._ledger.began(now - (asyncio.get_running_loop().time() - self._made_at))
+    async def _read_lists(
+        self, calls: AsyncCalls, now: float, edit: Edit | None
+    ) -> Sequence[float]:
+        """Note in the ledger what the lists show; return the creation times that were shown."""
+        self._ledger.correct_start(now - (asyncio.get_running_loop().time() - self._made_at))
         first = self._ledger.started_at is not None
-        running = await self._list_running(calls) if first else []
-        # What had ended before the start is told from what ends later by this poll alone.
+        running = await self._list_running(calls) if first or edit else []
+        # Only this poll distinguishes what had ended before the start from what ends later.
         to_end = first and self._ledger.since < (self._ledger.started_at or 0)
-        rows, is_whole = await self._list_since(calls, to_end=to_end)
-        self._ledger.adopt(running, self._selection, now)
-        self._ledger.take(rows, self._selection, now, is_whole=is_whole)
+        since = min(self._ledger.since, edit.list_from) if edit else self._ledger.since
+        rows, is_whole = await self._list_since(calls, since, to_end=to_end or edit is not None)
+        # In this order: a job that ends between the two lists is in both.
+        self._ledger.note_older(
+            [*running, *(rows if edit else [])], self._selection, now, edit=edit
+        )
+        self._ledger.note_listed(rows, self._selection, now, is_whole=is_whole, edit=edit)
         return sorted(row.create_time.timestamp() for row in rows if row.create_time)
 
     async def _list_since(
-        self, calls: AsyncCalls, *, to_end: bool
+        self, calls: AsyncCalls, since: float, *, to_end: bool
     ) -> tuple[list[BatchMediaProducingJob], bool]:
-        """Return the jobs created since the watermark, the oldest first, and whether these are all.
+        """Return the jobs created since a time, the oldest first, and whether these are all.
 
         :param to_end: else as many as one poll confirms are enough.
         """
         # Whether StartTime is inclusive is not documented; nor are fractions of a second known.
-        since = datetime.fromtimestamp(int(self._ledger.since) - 1, UTC)
+        start_time = datetime.fromtimestamp(int(since) - 1, UTC)
         rows: list[BatchMediaProducingJob] = []
         new = 0
-        async for page in _pages(calls, start_time=since, sort_by="asc"):
+        async for page in _pages(calls, start_time=start_time, sort_by="asc"):
             rows += page
             new += sum(self._is_new_end(row) for row in page)
             if new > MOST_ENDS and not to_end and _is_ascending(rows):
@@ -231,6 +242,24 @@ class AccountPoller:
         self._doubts[job_id] = _Doubt(times, until)
         if error is not None:
             log.warning("The end of batch job %s is not confirmed yet: %s", job_id, error)
+
+
+def _log_edit(edit: Edit) -> None:
+    """Say what an edit reports. A new connection or region may also be a mistake."""
+    if not edit.changes_place:
+        log.info(
+            "The filters were edited. Jobs that did not match before are reported if they run, or "
+            "ended in the half hour before the last poll or later."
+        )
+        return
+    log.warning(
+        "This watcher watched the jobs of %s in region %s; now it watches those of %s in region "
+        "%s. Of these, it reports the ones that run, or ended in the half hour before the last "
+        "poll or later; it may report some twice. To have older ones, give it a new `name` and "
+        "`since`. If another watcher of this asset has the same `name`, give each one its own.",
+        *(edit.before.ice_conn_id, edit.before.region_id),
+        *(edit.after.ice_conn_id, edit.after.region_id),
+    )
 
 
 async def _pages(

@@ -13,12 +13,17 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+from airflow_ice.selection import Selection
 from airflow_ice.watching import Ledger
 
 log = logging.getLogger(__name__)
 
 PERSISTED_AFTER: Final = 10.0
 """Seconds after which Airflow has persisted an event."""
+
+RENEWED_AFTER: Final = 3_600.0
+"""Seconds after which a record is stored that differs from the stored one only by its time, which
+says what an edit of the filters adds."""
 
 LONGEST_PAUSE: Final = 300.0
 """Seconds at most between tries to read what is remembered."""
@@ -34,8 +39,20 @@ class AsyncStore(Protocol):
         """Store a value."""
 
 
-def key_of(*parts: str | None) -> str:
-    """Return the key of a memory: 32 characters, for any parts."""
+def keys_of(
+    name: str, ice_conn_id: str, region_id: str | None, selection: Selection
+) -> tuple[str, str]:
+    """Return the key of a memory, and the one that it had in earlier versions.
+
+    A name that the user gave is the key, so that everything else may be edited; else what is
+    watched is.
+    """
+    former = _key_of(ice_conn_id, region_id, name or selection.as_text())
+    return (_key_of(name) if name else former), former
+
+
+def _key_of(*parts: str | None) -> str:
+    """Return a key of 32 characters, for any parts."""
     text = "\0".join("" if part is None else part for part in parts)
     return f"ice_batch_jobs_{hashlib.sha256(text.encode()).hexdigest()[:17]}"
 
@@ -59,12 +76,14 @@ class WatcherMemory:
     """Reads and stores the record of one watcher; with several assets, a copy in each.
 
     :param stores: of the assets; none for a memory that a restart ends.
-    :param key: see `key_of`.
+    :param key: see `keys_of`.
+    :param former_key: where a record of an earlier version may be.
     """
 
-    def __init__(self, stores: Sequence[AsyncStore], key: str) -> None:
+    def __init__(self, stores: Sequence[AsyncStore], key: str, former_key: str) -> None:
         self._stores = stores
         self._key = key
+        self._former_key = former_key
         self._stored: dict[str, Any] | None = None
         self._waiting: tuple[dict[str, Any], float] | None = None
 
@@ -106,12 +125,20 @@ class WatcherMemory:
 
     async def _load_once(self, first: Ledger) -> Ledger:
         found = [await store.aget(self._key) for store in self._stores]
+        is_former = self._former_key != self._key and found.count(None) == len(found)
+        if is_former:
+            found = [await store.aget(self._former_key) for store in self._stores]
         ledgers = [(Ledger.of_record(record), record) for record in found if record is not None]
         if ledgers:
             # Assets share a trigger for a while only: the one that has missed most counts.
             ledger, record = min(ledgers, key=lambda each: (each[0].since, len(each[0].settled)))
-            self._stored = record if len(ledgers) == len(found) else None
+            self._stored = record if len(ledgers) == len(found) and not is_former else None
             return ledger
+        log.info(
+            "Nothing is remembered under the key %s: this is a first start. Jobs that end from now "
+            "on are reported, and those created since `since`, where it is given.",
+            self._key,
+        )
         # Where a first start began is known from its first moment, whatever ICE says.
         await self._write(first.record())
         return first
@@ -132,7 +159,7 @@ class WatcherMemory:
         if asyncio.get_running_loop().time() - noted_at < PERSISTED_AFTER:
             return
         self._waiting = None
-        if record == self._stored:
+        if self._is_stored(record):
             return
         try:
             await self._write(record)
@@ -143,6 +170,14 @@ class WatcherMemory:
                 type(cause).__name__,
                 cause,
             )
+
+    def _is_stored(self, record: dict[str, Any]) -> bool:
+        """Tell whether a record is stored, but for a time that is little older."""
+        stored = self._stored
+        if stored is None or stored.get("polled_at") is None:
+            return False
+        age = record["polled_at"] - stored["polled_at"]
+        return 0 <= age < RENEWED_AFTER and record == {**stored, "polled_at": record["polled_at"]}
 
     async def _write(self, record: dict[str, Any]) -> None:
         for store in self._stores:

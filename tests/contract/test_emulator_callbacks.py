@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -94,34 +95,58 @@ def test_the_documented_receiver_takes_an_ended_job_of_signed_events_only(
     assert recipe["ended_job"](headers, body.replace(job_id.encode(), b"../x")) is None
 
 
-def test_an_early_event_hides_no_end_from_the_documented_receiver(
+class Airflow:
+    """Takes the requests of the documented receiver, whose clock it sets."""
+
+    url = "https://example.com/done"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.posted: list[str] = []
+        self.timeouts: list[float] = []
+        self.now = float(int(time.time()))
+        self.recipe = documented(monkeypatch, self.url)
+        self.recipe["time"] = SimpleNamespace(time=lambda: self.now)
+        monkeypatch.setattr(httpx, "post", self.post)
+
+    def post(self, address: str, *, timeout: float, **sent: Any) -> httpx.Response:
+        self.timeouts.append(timeout)
+        if address.endswith("/assets/events"):
+            self.posted.append(sent["json"]["extra"]["payload"]["job_id"])
+        return httpx.Response(
+            200, json={"access_token": "t"}, request=httpx.Request("POST", address)
+        )
+
+    def callback(self, named: str, at: int) -> int:
+        moment = str(int(self.now) + at)
+        signature = hashlib.md5(f"{self.url}|{moment}|abc123".encode(), usedforsecurity=False)
+        headers = {"x-ice-timestamp": moment, "x-ice-signature": signature.hexdigest()}
+        event = {"EventType": "BatchProduceMediaComplete", "MessageBody": {"JobId": named}}
+        return int(self.recipe["receive"](headers, json.dumps(event).encode()))
+
+
+def test_an_early_event_does_not_suppress_an_end_in_the_documented_receiver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The body is not signed: who has seen one callback may name another job under its headers."""
-    url, job_id, other = "https://example.com/done", "a" * 32, "b" * 32
-    recipe = documented(monkeypatch, url)
-    posted: list[str] = []
+    job_id, other = "a" * 32, "b" * 32
+    airflow = Airflow(monkeypatch)
+    assert airflow.callback(job_id, -60) == 200
+    assert airflow.callback(other, -60) == 200  # forged, while the other job runs
+    assert airflow.callback(other, 0) == 200
+    assert airflow.posted == [job_id, other, other]
 
-    def post(address: str, **sent: Any) -> httpx.Response:
-        if address.endswith("/assets/events"):
-            posted.append(sent["json"]["extra"]["payload"]["job_id"])
-        reply = httpx.Response(200, json={"access_token": "t"})
-        reply.request = httpx.Request("POST", address)
-        return reply
 
-    monkeypatch.setattr(httpx, "post", post)
-
-    def callback(named: str, at: int) -> int:
-        moment = str(int(time.time()) + at)
-        signature = hashlib.md5(f"{url}|{moment}|abc123".encode(), usedforsecurity=False)
-        headers = {"x-ice-timestamp": moment, "x-ice-signature": signature.hexdigest()}
-        event = {"EventType": "BatchProduceMediaComplete", "MessageBody": {"JobId": named}}
-        return int(recipe["receive"](headers, json.dumps(event).encode()))
-
-    assert callback(job_id, -60) == 200
-    assert callback(other, -60) == 200  # forged, while the other job runs
-    assert callback(other, 0) == 200
-    assert posted == [job_id, other, other]
+def test_the_documented_receiver_answers_in_time_and_forgets_what_it_would_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    airflow = Airflow(monkeypatch)
+    for number in range(20):
+        assert airflow.callback(f"{number:032x}", 0) == 200
+        assert airflow.callback(f"{number:032x}", 0) == 200  # ICE posts it again
+        airflow.now += 100
+    assert airflow.posted == [f"{number:032x}" for number in range(20)]
+    assert len(airflow.recipe["told"]) == 4
+    assert set(airflow.timeouts) == {1}  # of two requests; ICE waits for 3 s
 
 
 def test_three_tries_a_second_apart(receiver: Receiver) -> None:

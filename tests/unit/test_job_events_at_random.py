@@ -1,11 +1,12 @@
-"""A watcher under random crashes, outages, lags and bursts: no end is ever lost, and nothing is
-told that has not happened."""
+"""A watcher under random crashes, outages, lags, bursts and edits: no end is ever lost, and nothing
+is reported that has not happened."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,15 +14,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_ice.api.errors import IceThrottledError
+from airflow_ice.selection import ENDED
 from airflow_ice.watching import LIST_LAG
 from tests.virtual_time import run_virtually
-from tests.watched_account import GET, LIST, Account, Watching, down
+from tests.watched_account import GET, LIST, Account, Job, Watching, down
 
 EXAMPLES = int(os.environ.get("AIRFLOW_ICE_EXAMPLES", "150")) // 4
 HOUR, DAY = 3600.0, 86_400.0
 SETTLES = 6 * HOUR
 """Seconds after which everything that works again has caught up, the longest job included."""
 
+
+TYPES = ("Script", "Smart_Mix")
+Filters = tuple[tuple[str, ...], tuple[str, ...]]
+"""Job types and statuses."""
 
 REFUSED_SKEW = 900.0
 """Seconds by which a signature's time may be wrong."""
@@ -38,6 +44,9 @@ class World:
     crashes: int = 0
     added: int = 0
     gets: int = 0
+    was_elsewhere: bool = False
+    filters: list[tuple[float, Filters]] = field(default_factory=list)
+    """Each with the time at which it came into force."""
 
     def fault(self, action: str, job_id: str) -> Exception | None:
         if abs(self.watching.skew) > REFUSED_SKEW:
@@ -52,7 +61,8 @@ class World:
 
     def jobs(self, count: int, lasts: float, **fields: Any) -> None:
         for number in range(count):
-            own = {"lasts": lasts + 7 * number, **fields}
+            kind = TYPES[self.added % 3 == 2]
+            own = {"lasts": lasts + 7 * number, "job_type": kind, **fields}
             self.watching.account.add(f"job-{self.added}", **own)
             self.added += 1
 
@@ -61,8 +71,32 @@ class World:
         for number in range(count):
             self.jobs(1, (count - number - 1) * 200.0)
 
+    def edit(self, filters: Filters) -> None:
+        """Put filters into force with the next start."""
+        self.filters.append((self.watching.account.now, filters))
+        types, statuses = filters
+        self.watching.arguments |= {"job_types": list(types), "statuses": list(statuses)}
+
+    def is_owed(self, job: Job) -> bool:
+        """Tell whether a job matches whatever was in force since it ended. What the list left out
+        at an edit was watched before only if it matched from the first moment on.
+        """
+        ends = [at for at, _ in self.filters[1:]] + [math.inf]
+        is_always_known = self.was_elsewhere or job.unlisted != (0.0, 0.0)
+        return all(
+            job.job_type in types and job.outcome in statuses
+            for (_, (types, statuses)), end in zip(self.filters, ends, strict=True)
+            if is_always_known or end > job.ends
+        )
+
 
 Step = tuple[str, Any]
+
+
+def some_of(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.sampled_from([names, names[:1], names[1:]])
+
+
 LENGTHS = st.sampled_from([0.5, 3.0, 45.0, 61.0, 300.0, 2 * HOUR])
 SKEWS = st.sampled_from([0.0, 300.0, -300.0, 2 * DAY, -2 * DAY])
 STEPS = st.one_of(
@@ -83,6 +117,9 @@ STEPS = st.one_of(
     st.tuples(st.just("gets"), st.sampled_from([0, 1, 3])),
     st.tuples(st.just("interval"), st.sampled_from([30.0, 60.0, 1200.0])),
     st.tuples(st.just("clock"), SKEWS),
+    st.tuples(st.just("filters"), st.tuples(some_of(TYPES), some_of(ENDED))),
+    st.tuples(st.just("renamed"), st.sampled_from(["ice_default", "other"])),
+    st.tuples(st.just("spelled out"), st.sampled_from([None, "cn-shanghai"])),
     st.tuples(st.just("unwritable"), st.booleans()),
     st.tuples(st.just("unreadable"), st.booleans()),
 )
@@ -120,7 +157,14 @@ async def do(world: World, step: Step) -> None:
     elif kind == "interval":
         watching.arguments["poll_interval"] = value
         await crash(world, 1.0)
+    elif kind == "filters":
+        world.edit(value)
+        await crash(world, 1.0)
+    elif kind in {"renamed", "spelled out"}:
+        watching.arguments["ice_conn_id" if kind == "renamed" else "region_id"] = value
+        await crash(world, 1.0)
     elif kind == "region":
+        world.was_elsewhere = True
         watching.elsewhere = Account()
         await watching.passes(value)
         watching.elsewhere = None
@@ -139,9 +183,10 @@ async def do(world: World, step: Step) -> None:
 
 
 async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float) -> None:
-    watching = Watching(monkeypatch)
+    watching = Watching(monkeypatch, name="shop")
     watching.skew = skew
     world = World(watching)
+    world.edit((TYPES, ENDED))
     watching.account.fault = world.fault
     watching.start()
     await watching.passes(5)
@@ -151,7 +196,10 @@ async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float)
     watching.store.unwritable = watching.store.unreadable = False
     await watching.passes(SETTLES)
     told = watching.times_told()
-    assert set(told) == set(watching.account.jobs)
+    jobs = watching.account.jobs
+    assert set(told) >= {job_id for job_id, job in jobs.items() if world.is_owed(job)}
+    if len(world.filters) == 1:
+        assert set(told) == set(jobs)
     # Twice only where a crash left open what Airflow had stored.
     assert all(times <= 1 + world.crashes for times in told.values())
     for payload in watching.persisted:
@@ -178,6 +226,20 @@ async def story(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float)
 @example([("unreadable", True), ("crash", None), ("jobs", (2, 3.0)), ("passes", 700.0)], 0.0)
 @example([("jobs", (1, 2 * HOUR)), ("list", True), ("passes", DAY), ("pause", 600.0)], 0.0)
 @example([("jobs", (2, 45.0)), ("passes", 700.0)], 2 * DAY)
+@example(
+    [
+        ("filters", (TYPES[:1], ENDED)),
+        ("passes", 61.0),
+        ("jobs", (4, 2 * HOUR)),
+        ("passes", 700.0),
+        ("burst", (30, 60.0)),
+        ("passes", 700.0),
+        ("burst", (30, 60.0)),
+        ("passes", 700.0),
+        ("filters", (TYPES, ENDED)),
+    ],
+    0.0,
+)
 @given(st.lists(STEPS, max_size=14), st.sampled_from([0.0, 50.0, -50.0]))
 def test_no_end_is_lost(monkeypatch: pytest.MonkeyPatch, steps: list[Step], skew: float) -> None:
     run_virtually(story(monkeypatch, steps, skew))
