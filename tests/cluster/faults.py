@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.cluster.cluster import HEARTBEAT_TIMEOUT, TRIGGERER_TIMEOUT, Cluster, Run
-from tests.cluster.triggerers import fullest
+from tests.cluster.triggerers import fullest, tree
 
 SHAPES: Mapping[str, Mapping[str, Sequence[int]]] = {
     "ice_cluster": {
@@ -83,12 +83,14 @@ def stop_at(moment: str, share: float, **more: Any) -> Conf:
 
 
 def worker_killed(cluster: Cluster, run: Run, rng: random.Random) -> int:
-    """SIGKILL a worker's pool while tries stand still in it, then let those elsewhere go on."""
+    """SIGKILL a worker with its tasks, as a pod dies, while tries stand still in it; then let those
+    elsewhere go on.
+    """
     _until_stopped(run)
     standing = {name: _stopped_in(cluster, run, name) for name in cluster.names("worker")}
     name = rng.choice([name for name in standing if standing[name]] or list(standing))
     stopped = len(run.stopped())
-    cluster.supervisor.signal(name, signal.SIGKILL)
+    _signal_all(cluster, name, signal.SIGKILL)
     run.wake()
     # What stands in no worker any more was killed by a row that is played at the same time.
     return stopped - sum(len(standing[other]) for other in standing if other != name)
@@ -123,17 +125,19 @@ def triggerer_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
 
 
 def worker_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
-    """SIGSTOP a worker in the middle of submits until the retries of its tries have submitted."""
+    """SIGSTOP a worker with its tasks in the middle of submits, as when a machine is suspended,
+    until the retries of its tries have submitted.
+    """
     _until_stopped(run)
     standing = {name: _stopped_in(cluster, run, name) for name in cluster.names("worker")}
     name = rng.choice([name for name in standing if standing[name]] or list(standing))
-    cluster.supervisor.signal(name, signal.SIGSTOP)
+    _signal_all(cluster, name, signal.SIGSTOP)
     for wish, (pid, _, _) in run.stopped().items():
         if wish not in standing[name]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
     _until_retried(run, standing[name])
-    cluster.supervisor.signal(name, signal.SIGCONT)
+    _signal_all(cluster, name, signal.SIGCONT)
     return len(standing[name])
 
 
@@ -174,10 +178,10 @@ def redis_restarted(cluster: Cluster, run: Run, rng: random.Random) -> None:
 
 
 def everything_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
-    """SIGKILL all of Airflow, PostgreSQL and Redis at once."""
+    """SIGKILL all of Airflow, its tasks, PostgreSQL and Redis at once."""
     _until_submitted(run, rng.randint(1, 16))
     for name in cluster.names():
-        cluster.supervisor.signal(name, signal.SIGKILL)
+        _signal_all(cluster, name, signal.SIGKILL)
     cluster.postgresql.wait_until_ready()
 
 
@@ -253,13 +257,24 @@ def _until_stopped(run: Run) -> None:
 
 def _stopped_in(cluster: Cluster, run: Run, worker: str) -> set[str]:
     """Return the wishes whose tries stand still in a worker."""
-    group = cluster.supervisor.pid_of(worker)
-    found = set()
+    session = cluster.supervisor.pid_of(worker)
+    wishes = set()
     for wish, (pid, _, _) in run.stopped().items():
         with suppress(ProcessLookupError):
-            if os.getpgid(pid) == group:
-                found.add(wish)
-    return found
+            if os.getsid(pid) == session:
+                wishes.add(wish)
+    return wishes
+
+
+def _signal_all(cluster: Cluster, name: str, number: signal.Signals) -> None:
+    """Send a signal to a program and its tasks. Airflow gives each task a process group of its own
+    (airflow/sdk/execution_time/supervisor.py, `os.setpgid`), but the session of the worker.
+    """
+    processes = list(tree(cluster, name))
+    cluster.supervisor.signal(name, number)
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _until_retried(run: Run, wishes: set[str]) -> None:
