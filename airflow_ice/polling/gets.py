@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Lane:
     """Jobs to ask for, and how many at a time."""
 
     def __init__(self, most: int) -> None:
-        self.queue: deque[str] = deque()
+        self.queue: OrderedDict[str, None] = OrderedDict()
         self.most = most
         self.busy = 0
 
@@ -72,6 +72,7 @@ class Gets:
         self._lanes = (Lane(AT_A_TIME), Lane(SUSPECTS_AT_A_TIME))
         self._asked: set[str] = set()
         self._checks: set[str] = set()
+        self._under_way: set[str] = set()
         self._slow = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -90,6 +91,7 @@ class Gets:
             lane.busy = 0
         self._asked.clear()
         self._checks.clear()
+        self._under_way.clear()
         self._slow = 0
         self._calls = None
 
@@ -107,19 +109,34 @@ class Gets:
         """Tell whether a job is being asked for, so that its waits hear of it."""
         return job_id in self._asked
 
+    def is_queued(self, job_id: str) -> bool:
+        """Tell whether a job is still to be asked for, and only because a wait for it is due: a
+        list may tell it sooner.
+        """
+        return job_id in self._asked and not (job_id in self._checks or job_id in self._under_way)
+
+    def withdraw(self, job_id: str) -> None:
+        """Do not ask for a queued job: a list has told it."""
+        if self.is_queued(job_id):
+            for lane in self._lanes:
+                lane.queue.pop(job_id, None)
+            self._asked.discard(job_id)
+
     def ask(self, watch: Watch, *, check: bool = False) -> None:
         """Ask for the job of a wait.
 
         :param check: also if the wait is not due.
         """
         job_id = watch.wait.job_id
-        if watch.over.done() or job_id in self._asked:
+        if watch.over.done():
             return
-        self._asked.add(job_id)
         if check:
             self._checks.add(job_id)
+        if job_id in self._asked:
+            return
+        self._asked.add(job_id)
         lane = self._lanes[watch.failures > 0 or watch.was_slow]
-        lane.queue.append(job_id)
+        lane.queue[job_id] = None
         if lane.busy < lane.most:
             lane.busy += 1
             self._spawn(self._serve(lane))
@@ -133,7 +150,7 @@ class Gets:
     async def _serve(self, lane: Lane) -> None:
         try:
             while lane.queue:
-                asking = self._spawn(self._ask_for(lane.queue.popleft()))
+                asking = self._spawn(self._ask_for(lane.queue.popitem(last=False)[0]))
                 await asyncio.wait({asking}, timeout=SLOW_AFTER)
                 if not asking.done():
                     await self._make_room(asking)
@@ -156,6 +173,7 @@ class Gets:
 
     async def _ask_for(self, job_id: str) -> None:
         began = self._watches.clock()
+        self._under_way.add(job_id)
         try:
             await self._poll(job_id)
         except Exception:  # a fault here must not stop the others
@@ -170,6 +188,7 @@ class Gets:
     def _answered(self, job_id: str) -> None:
         self._asked.discard(job_id)
         self._checks.discard(job_id)
+        self._under_way.discard(job_id)
         for watch in self._watches.of(job_id):
             self._watches.note_due(watch.due)
         if not self._asked:

@@ -121,6 +121,7 @@ class Listing:
             state = running.states.get(job_id)
             if (end := ended.get(job_id)) is not None:
                 watch.tell(watch.wait.on_listed, end.status, wall, extend=end.extend, now=now)
+                self._gets.withdraw(job_id)
             elif state is None:
                 continue
             elif state not in JOB_RUNNING or watch.wait.deadline - wall < CLOCK_TOLERANCE:
@@ -129,12 +130,14 @@ class Listing:
             else:
                 watch.listed, watch.unlisted, watch.told_down = True, 0, False
                 watch.tell(watch.wait.on_listed, state, wall, now=now)
+                self._gets.withdraw(job_id)
                 listed.append(watch)
         for watch in missing:
             if watch.poller is not None and watch.wait.job_id not in ended:
                 watch.unlisted += running.complete and not watch.listed
                 watch.listed = False
-                self._gets.ask(watch, check=True)
+                # Where the list is cut short, the next one may show it before its turn comes.
+                self._gets.ask(watch, check=running.complete)
         self._ask_for_heartbeats(listed)
         self._check(listed)
 

@@ -243,7 +243,11 @@ class Poller:
         watches = self.watches.all()
         due = self._due(watches, now)
         self._listing.begin(calls, len(due))
-        ready = [watch for watch in due if self._listing.held_until(watch) <= now]
+        ready = [
+            watch
+            for watch in due
+            if self._listing.held_until(watch) <= now and not self._gets.is_asked(watch.wait.job_id)
+        ]
         has_news = self._backoff.is_news(now)
         wall = self.watches.wall_clock()
         if not has_news and any(watch.wait.is_at_its_end(wall) for watch in ready):
@@ -279,13 +283,21 @@ class Poller:
             self._gets.ask(watch, check=True)
 
     def _due(self, watches: list[Watch], now: float) -> list[Watch]:
-        """Return the waits to poll now: if one is due, also those that are due soon."""
+        """Return the waits to poll now: if one is due, also those that are due soon.
+
+        Those that are queued for a Get are among them. Else thousands that came into that queue,
+        while a list was late, would be out of sight of the next one.
+        """
         if all(watch.due > now for watch in watches):
             return []
         return [
             watch
             for watch in watches
-            if watch.due - now <= EARLY * watch.pause and not self._gets.is_asked(watch.wait.job_id)
+            if watch.due - now <= EARLY * watch.pause
+            and (
+                not self._gets.is_asked(watch.wait.job_id)
+                or self._gets.is_queued(watch.wait.job_id)
+            )
         ]
 
     def _schedule(self, watches: list[Watch]) -> None:

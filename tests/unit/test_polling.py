@@ -17,7 +17,7 @@ from airflow_ice.api.errors import IceError, IceTimeoutError, IceTransportError
 from airflow_ice.polling import accelerator, watch
 from airflow_ice.waiting import DEADLINE_GRACE, GiveUp, JobFinished, PollOutcome, TimedOut
 from tests.polling_world import GET, LIST, World, refused
-from tests.virtual_time import virtual_time
+from tests.virtual_time import VirtualLoop, virtual_time
 
 Outcomes = list[tuple[PollOutcome, float]]
 
@@ -123,6 +123,42 @@ async def test_it_changes_to_the_list_when_waits_come_and_back_when_they_go() ->
     alone = world.began + 200
     assert world.ice.count(LIST, since=alone) == 0
     assert world.ice.count(GET, since=alone) == pytest.approx(800 / 9.5, rel=0.1)
+
+
+@virtual_time
+async def test_waits_that_came_into_the_queue_for_gets_return_to_the_list() -> None:
+    world = World(per_second=10)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    down = refused(LIST, "ServiceUnavailable", 503)
+    world.ice.fault = lambda action, _: down if action == LIST and world.passed < 15 else None
+    count = 1500  # 16 pages, or Gets for 150 s
+    for name in names(count):
+        world.job(name)
+    waits = [world.new_wait(name) for name in names(count)]
+    last = waits[-1]
+    on_listed = last.on_listed
+
+    def hold_up(*args: Any, **more: Any) -> PollOutcome:
+        # Others block the event loop for so long that what the list has told is soon due again.
+        outcome = on_listed(*args, **more)
+        if world.passed < 50:
+            loop.now += 8
+        return outcome
+
+    last.on_listed = hold_up  # type: ignore[method-assign]
+    tasks = [asyncio.create_task(world.poller.watch(wait, 10.0)) for wait in waits]
+    await world.until(18)
+    assert world.ice.count(LIST) < 5  # the list has failed, so each wait was queued for a Get
+    await world.until(50)
+    lists, gets = world.ice.count(LIST), world.ice.count(GET)
+    assert lists > 16
+    await world.until(150)
+    assert world.ice.count(LIST) - lists > 16 * 100 / 15
+    assert world.ice.count(GET) - gets < 50
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @virtual_time
