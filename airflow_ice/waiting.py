@@ -202,7 +202,7 @@ class Wait:
         self._interval = max(interval, SHORTEST_PAUSE)
         self._backoff = exponential_backoff
         self._max_wait = max_wait
-        self._log: Log = log or logging.getLogger(__name__)
+        self.log: Log = log or logging.getLogger(__name__)
         self._draw = draw
         self._errors = 0
         self._doubt = Doubt()
@@ -252,7 +252,7 @@ class Wait:
         if doubtful and not self.silent_fail:
             pause = self._doubt.pause(pause, now)
         if self._errors & (self._errors - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-            self._log.warning(
+            self.log.warning(
                 "Poll failed%s, next one within %.0f s: %s",
                 f" {self._errors} times in a row" if self._errors > 1 else "",
                 pause,
@@ -332,7 +332,7 @@ class Wait:
             if silent:
                 return
         if job.status not in JOB_RUNNING | JOB_ENDED:
-            self._log.warning(
+            self.log.warning(
                 "Batch job %s is %r, an unknown state: treated as not ended.",
                 self.job_id,
                 job.status,
@@ -340,9 +340,9 @@ class Wait:
         else:
             where = f" (RequestId={job.request_id})" if job.request_id else ""
             far = f": {found}" if (found := progress(job)) else ""
-            self._log.info("Batch job %s is %s%s%s.", self.job_id, job.status, far, where)
+            self.log.info("Batch job %s is %s%s%s.", self.job_id, job.status, far, where)
         if job.status == "Finished" and job.error:
-            self._log.warning(
+            self.log.warning(
                 "Batch job %s is Finished and reports an error: %s",
                 self.job_id,
                 redact(str(job.error)),
@@ -356,7 +356,7 @@ class Wait:
         while self.next_heartbeat <= now:
             self._beat(self.next_heartbeat)
         what = progress(job) or f"Batch job is still {job.status}"
-        self._log.info("%s, %s (JobId=%s).", what, duration(now - self.started_at), self.job_id)
+        self.log.info("%s, %s (JobId=%s).", what, duration(now - self.started_at), self.job_id)
 
     def _beat(self, at: float) -> None:
         self._heartbeat = min(self._heartbeat * 2, LONGEST_HEARTBEAT)

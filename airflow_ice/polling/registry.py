@@ -20,6 +20,7 @@ from typing import Final
 from airflow_ice.connections import IceConnection
 from airflow_ice.exceptions import poll_error
 from airflow_ice.hooks import IceHook
+from airflow_ice.polling.lines import Lines, PacedLog
 from airflow_ice.polling.poller import OpenClient, Poller
 from airflow_ice.polling.watch import Watch
 from airflow_ice.waiting import PollAgain, PollOutcome, Wait
@@ -73,6 +74,7 @@ class Registry:
         self._open_client = open_client
         self._readings: dict[tuple[str, str | None], _Reading] = {}
         self._pollers: dict[tuple[str, str], Poller] = {}
+        self._lines = Lines()
 
     async def watch(
         self,
@@ -89,6 +91,22 @@ class Registry:
         :param interval: seconds between polls.
         :param seen_in: the region in which the job was shown before.
         """
+        wait.log = log = PacedLog(wait.log, self._lines)
+        try:
+            outcome = await self._watch(ice_conn_id, region_id, wait, interval, seen_in)
+            log.flush()
+        finally:
+            log.drop()  # where the wait was cancelled, as all are when a triggerer ends
+        return outcome
+
+    async def _watch(
+        self,
+        ice_conn_id: str,
+        region_id: str | None,
+        wait: Wait,
+        interval: float,
+        seen_in: str | None,
+    ) -> PollOutcome:
         while True:
             try:
                 connection = await self._first_connection(ice_conn_id, region_id)

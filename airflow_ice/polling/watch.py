@@ -218,10 +218,7 @@ class Watches:
 
 
 async def in_turns(watches: Iterable[Watch]) -> AsyncIterator[Watch]:
-    """Iterate over waits and give way to others now and then.
-
-    A line in each of ten thousand logs takes a fifth of a second.
-    """
+    """Iterate over waits and give way to others now and then."""
     for number, watch in enumerate(watches, start=1):
         yield watch
         if number % TURN == 0:
