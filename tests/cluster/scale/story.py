@@ -53,7 +53,7 @@ class Story:
         self._cluster = cluster
         self._options = options
         self._report = report
-        self._ends = min(MOST_ENDS, options.waits // 4)
+        self._ends = min(MOST_ENDS, options.waits // 2)
         self._jobs = make_jobs(cluster.ice, options.waits)
         self._waits: list[Waits] = []
         self._up = list(TRIGGERERS)
