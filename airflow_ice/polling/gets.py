@@ -150,7 +150,9 @@ class Gets:
     async def _serve(self, lane: Lane) -> None:
         try:
             while lane.queue:
-                asking = self._spawn(self._ask_for(lane.queue.popitem(last=False)[0]))
+                job_id, _ = lane.queue.popitem(last=False)
+                self._under_way.add(job_id)
+                asking = self._spawn(self._ask_for(job_id))
                 await asyncio.wait({asking}, timeout=SLOW_AFTER)
                 if not asking.done():
                     await self._make_room(asking)
@@ -173,7 +175,6 @@ class Gets:
 
     async def _ask_for(self, job_id: str) -> None:
         began = self._watches.clock()
-        self._under_way.add(job_id)
         try:
             await self._poll(job_id)
         except Exception:  # a fault here must not stop the others
@@ -262,6 +263,7 @@ class Gets:
         dropped = [job_id for lane in self._lanes for job_id in lane.queue]
         for lane in self._lanes:
             lane.queue.clear()
+        self._under_way.update(dropped)  # their answer is this error
         watches = [watch for job_id in dropped for watch in self._watches.of(job_id)]
         due = [watch for watch in watches if self._watches.is_due(watch)]
         await self._watches.tell_error(error, due, told_down=True)

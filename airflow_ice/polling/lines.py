@@ -5,12 +5,15 @@ Airflow 3.3.2 takes the log lines of a triggerer in rounds, 4096 bytes a round
 in each of them (airflow/jobs/triggerer_job_runner.py, `run_once`). With ten thousand waits it took
 200 lines a second (docs/cluster.md). A line that finds the socket full blocks the event loop, and
 so all triggers: for seconds, where thousands of waits have something to say at once.
+
+Only a wait that is over writes what it keeps at once, because its log ends then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -37,38 +40,33 @@ class Lines:
         self._waiting: deque[PacedLog] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    def take(self) -> bool:
-        """Take the turn of one line, and tell whether it was free."""
+    @property
+    def are_free(self) -> bool:
+        """Whether a line may go at once: none is before it, and not too many have gone lately."""
+        return not self._waiting and self._is_time()
+
+    def _is_time(self) -> bool:
+        return self._spent_until - asyncio.get_running_loop().time() < AT_ONCE / LINES_A_SECOND
+
+    def spend(self) -> None:
+        """Note that a line is written."""
         now = asyncio.get_running_loop().time()
-        spent = max(self._spent_until, now)
-        if spent - now > AT_ONCE / LINES_A_SECOND:
-            return False
-        self._spent_until = spent + 1 / LINES_A_SECOND
-        return True
+        self._spent_until = max(self._spent_until, now) + 1 / LINES_A_SECOND
 
     def enqueue(self, log: PacedLog) -> None:
-        """Write what a log keeps when it is its turn."""
+        """Write a line that a log keeps when it is its turn."""
         self._waiting.append(log)
-        if self._writing is None:
+        if self._writing is None or self._writing.done():
             # In a context of its own: each line brings the context of its wait.
             self._writing = asyncio.create_task(
                 self._write(), name="airflow-ice-lines", context=contextvars.Context()
             )
 
     async def _write(self) -> None:
-        try:
-            while self._waiting:
-                while self._waiting and (not self._waiting[0].is_pending or self.take()):
-                    self._flush(self._waiting.popleft())
-                await asyncio.sleep(PAUSE)
-        finally:
-            self._writing = None
-
-    def _flush(self, waiting: PacedLog) -> None:
-        try:
-            waiting.flush()
-        except Exception:  # the log of one wait must not hold up those of others
-            log.exception("A line of a wait could not be written.")
+        while self._waiting:
+            while self._waiting and self._is_time():
+                self._waiting.popleft().write_one()
+            await asyncio.sleep(PAUSE)
 
 
 class PacedLog:
@@ -82,7 +80,7 @@ class PacedLog:
     def __init__(self, log: Log, lines: Lines) -> None:
         self._log = log
         self._lines = lines
-        self._pending: list[Callable[[], Any]] = []
+        self._pending: deque[Callable[[], Any]] = deque()
 
     def info(self, message: str, /, *args: Any) -> None:
         """Write a line, now or in its turn."""
@@ -92,27 +90,32 @@ class PacedLog:
         """Write a line that somebody should see, now or in its turn."""
         self._note(self._log.warning, message, *args)
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether there are lines that wait for their turn."""
-        return bool(self._pending)
+    def write_one(self) -> None:
+        """Write the first of the lines that wait for their turn, if there is one."""
+        if self._pending:
+            self._write(self._pending.popleft())
 
     def flush(self) -> None:
         """Write at once what waits for its turn."""
-        pending, self._pending = self._pending, []
-        for write in pending:
-            write()
+        while self._pending:
+            self.write_one()
 
     def drop(self) -> None:
         """Forget what waits for its turn."""
-        self._pending = []
+        self._pending.clear()
 
     def _note(self, write: Callable[..., Any], message: str, *args: Any) -> None:
-        if not self._pending and self._lines.take():
-            write(message, *args)
-            return
-        if not self._pending:
-            self._lines.enqueue(self)
         # The context says to which task's log a line belongs.
-        context = contextvars.copy_context()
-        self._pending.append(lambda: context.run(write, message, *args))
+        line = functools.partial(contextvars.copy_context().run, write, message, *args)
+        if self._lines.are_free:
+            self._write(line)
+        else:
+            self._pending.append(line)
+            self._lines.enqueue(self)
+
+    def _write(self, line: Callable[[], Any]) -> None:
+        self._lines.spend()
+        try:
+            line()
+        except Exception:  # a log that cannot be written is no reason to lose the end of a job
+            log.exception("A line of a wait could not be written.")

@@ -93,11 +93,12 @@ class Registry:
         """
         wait.log = log = PacedLog(wait.log, self._lines)
         try:
-            outcome = await self._watch(ice_conn_id, region_id, wait, interval, seen_in)
-            log.flush()
+            return await self._watch(ice_conn_id, region_id, wait, interval, seen_in)
+        except asyncio.CancelledError:
+            log.drop()  # all waits are cancelled when a triggerer ends, which has to be soon
+            raise
         finally:
-            log.drop()  # where the wait was cancelled, as all are when a triggerer ends
-        return outcome
+            log.flush()
 
     async def _watch(
         self,

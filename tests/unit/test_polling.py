@@ -8,17 +8,24 @@ import contextvars
 import itertools
 import ssl
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_ice.api.calls import AsyncCalls
 from airflow_ice.api.errors import IceError, IceTimeoutError, IceTransportError
+from airflow_ice.api.operations import Operation
 from airflow_ice.polling import accelerator, watch
+from airflow_ice.polling.accelerator import ListAccelerator, RunningJobs
+from airflow_ice.polling.backoff import Backoff
+from airflow_ice.polling.gets import Gets
+from airflow_ice.polling.listing import Listing
 from airflow_ice.waiting import DEADLINE_GRACE, GiveUp, JobFinished, PollOutcome, TimedOut
 from tests.polling_world import GET, LIST, World, refused
-from tests.virtual_time import VirtualLoop, virtual_time
+from tests.virtual_time import VirtualLoop, run_virtually, virtual_time
 
+T = TypeVar("T")
 Outcomes = list[tuple[PollOutcome, float]]
 
 
@@ -159,6 +166,57 @@ async def test_waits_that_came_into_the_queue_for_gets_return_to_the_list() -> N
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_no_job_is_asked_for_twice_at_once(steps: int) -> None:
+    """Whenever a list is told beside Gets, to the step of the event loop."""
+    count = 20
+    under_way: Counter[str] = Counter()
+
+    async def story() -> int:
+        world = World()
+        world.ice.takes = 1.0
+        watches = world.poller.watches
+        gets = Gets(
+            watches,
+            Backoff(lambda: 0.5),
+            ListAccelerator("ice_default", world.time),
+            on_doubt=lambda error: None,
+            on_unknown=lambda watch: False,
+        )
+        listing = Listing(watches, gets, ListAccelerator("ice_default", world.time))
+        most = 0
+
+        class Calls(AsyncCalls):
+            async def acall(self, operation: Operation[T]) -> T:
+                nonlocal most
+                job_id = operation.query["JobId"]
+                under_way[job_id] += 1
+                most = max(most, under_way[job_id])
+                try:
+                    return await world.ice.acall(operation)
+                finally:
+                    under_way[job_id] -= 1
+
+        gets.open(Calls())
+        for number, name in enumerate(names(count)):
+            world.job(name)
+            one = watch.Watch(world.new_wait(name), 10.0, due=world.time(), region_id=None)
+            # Those that are next in the queue are those to check first.
+            one.checked_at = world.time() - (count - number if number >= 8 else 0)
+            watches.add(one)
+            gets.ask(one)
+        await asyncio.sleep(1)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running = RunningJobs(dict.fromkeys(names(count), "Processing"), complete=True)
+        await listing._tell(running, {}, [])
+        await asyncio.sleep(5)
+        await gets.close()
+        return most
+
+    assert run_virtually(story()) == 1
 
 
 @virtual_time
