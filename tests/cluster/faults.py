@@ -136,9 +136,9 @@ def worker_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
         if wish not in standing[name]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-    _until_retried(run, standing[name])
+    retried = _until_retried(run, standing[name])
     _signal_all(cluster, name, signal.SIGCONT)
-    return len(standing[name])
+    return retried
 
 
 def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
@@ -146,10 +146,9 @@ def tries_frozen(cluster: Cluster, run: Run, rng: random.Random) -> int:
     when their retries have submitted.
     """
     _until_stopped(run)
-    frozen = set(run.stopped())
-    _until_retried(run, frozen)
+    retried = _until_retried(run, set(run.stopped()))
     run.wake()
-    return len(frozen)
+    return retried
 
 
 def scheduler_killed(cluster: Cluster, run: Run, rng: random.Random) -> None:
@@ -277,16 +276,20 @@ def _signal_all(cluster: Cluster, name: str, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _until_retried(run: Run, wishes: set[str]) -> None:
-    """Wait until a later try of each wish has got so far that it shows its job."""
+def _until_retried(run: Run, wishes: set[str]) -> int:
+    """Wait until a later try of each wish has got so far that it shows its job, and return how many
+    there are. A first try that had handed its wait to a triggerer when it was stopped has none.
+    """
+    retried: set[str] = set()
 
     def there() -> bool:
         rows = {f"{row['task_id']} {row['map_index']}": row for row in run.tasks()}
-        return all(
-            rows[wish]["try_number"] > 1 and len(run.jobs().get(wish, ())) > 0 for wish in wishes
-        )
+        jobs = run.jobs()
+        retried.update(wish for wish in wishes if rows[wish]["try_number"] > 1 and jobs.get(wish))
+        return all(wish in retried or rows[wish]["state"] == "success" for wish in wishes)
 
     run.until(there, "retried", HEARTBEAT_TIMEOUT + 240.0)
+    return len(retried)
 
 
 def _until_submitted(run: Run, jobs: int) -> None:
