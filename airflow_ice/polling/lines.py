@@ -117,5 +117,7 @@ class PacedLog:
         self._lines.spend()
         try:
             line()
-        except Exception:  # a log that cannot be written is no reason to lose the end of a job
+        except Exception:
+            # Airflow's socket may be gone, or a formatter be broken. Raised here it would end the
+            # wait in place of its outcome, or the lines of all others: the triggerer's log has it.
             log.exception("A line of a wait could not be written.")

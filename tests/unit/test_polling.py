@@ -21,6 +21,7 @@ from airflow_ice.polling.accelerator import ListAccelerator, RunningJobs
 from airflow_ice.polling.backoff import Backoff
 from airflow_ice.polling.gets import Gets
 from airflow_ice.polling.listing import Listing
+from airflow_ice.polling.watch import Watch
 from airflow_ice.waiting import DEADLINE_GRACE, GiveUp, JobFinished, PollOutcome, TimedOut
 from tests.polling_world import GET, LIST, World, refused
 from tests.virtual_time import VirtualLoop, run_virtually, virtual_time
@@ -168,55 +169,118 @@ async def test_waits_that_came_into_the_queue_for_gets_return_to_the_list() -> N
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class SlowCalls(AsyncCalls):
+    """An account each of whose answers takes some seconds.
+
+    `most_at_once` is how often the same job was asked for at the same time.
+    """
+
+    def __init__(self, world: World, seconds: float) -> None:
+        self.most_at_once = 0
+        self._ice = world.ice
+        self._ice.takes = seconds
+        self._under_way: Counter[str] = Counter()
+
+    async def acall(self, operation: Operation[T]) -> T:
+        job_id = operation.query["JobId"]
+        self._under_way[job_id] += 1
+        self.most_at_once = max(self.most_at_once, self._under_way[job_id])
+        try:
+            return await self._ice.acall(operation)
+        finally:
+            self._under_way[job_id] -= 1
+
+
+def asked(world: World, calls: AsyncCalls, count: int) -> tuple[Gets, Listing, list[Watch]]:
+    """Return Gets that ask for so many jobs, a list beside them, and the waits for the jobs.
+
+    The next in the queue are those that a list would have checked first.
+    """
+    watches = world.poller.watches
+    lists = ListAccelerator("ice_default", world.time)
+    gets = Gets(
+        watches,
+        Backoff(lambda: 0.5),
+        lists,
+        on_doubt=lambda error: None,
+        on_unknown=lambda watch: False,
+    )
+    gets.open(calls)
+    made = []
+    for number, name in enumerate(names(count)):
+        world.job(name)
+        one = Watch(world.new_wait(name), 10.0, due=world.time(), region_id=None)
+        one.poller = world.poller
+        one.checked_at = world.time() - (count - number if number >= 8 else 0)
+        watches.add(one)
+        gets.ask(one)
+        made.append(one)
+    return gets, Listing(watches, gets, lists), made
+
+
 @pytest.mark.parametrize("steps", range(8))
 def test_no_job_is_asked_for_twice_at_once(steps: int) -> None:
     """Whenever a list is told beside Gets, to the step of the event loop."""
-    count = 20
-    under_way: Counter[str] = Counter()
 
     async def story() -> int:
         world = World()
-        world.ice.takes = 1.0
-        watches = world.poller.watches
-        gets = Gets(
-            watches,
-            Backoff(lambda: 0.5),
-            ListAccelerator("ice_default", world.time),
-            on_doubt=lambda error: None,
-            on_unknown=lambda watch: False,
-        )
-        listing = Listing(watches, gets, ListAccelerator("ice_default", world.time))
-        most = 0
-
-        class Calls(AsyncCalls):
-            async def acall(self, operation: Operation[T]) -> T:
-                nonlocal most
-                job_id = operation.query["JobId"]
-                under_way[job_id] += 1
-                most = max(most, under_way[job_id])
-                try:
-                    return await world.ice.acall(operation)
-                finally:
-                    under_way[job_id] -= 1
-
-        gets.open(Calls())
-        for number, name in enumerate(names(count)):
-            world.job(name)
-            one = watch.Watch(world.new_wait(name), 10.0, due=world.time(), region_id=None)
-            # Those that are next in the queue are those to check first.
-            one.checked_at = world.time() - (count - number if number >= 8 else 0)
-            watches.add(one)
-            gets.ask(one)
+        calls = SlowCalls(world, 1.0)
+        gets, listing, _ = asked(world, calls, 20)
         await asyncio.sleep(1)
         for _ in range(steps):
             await asyncio.sleep(0)
-        running = RunningJobs(dict.fromkeys(names(count), "Processing"), complete=True)
+        running = RunningJobs(dict.fromkeys(names(20), "Processing"), complete=True)
         await listing._tell(running, {}, [])
         await asyncio.sleep(5)
         await gets.close()
-        return most
+        return calls.most_at_once
 
     assert run_virtually(story()) == 1
+
+
+@virtual_time
+async def test_what_is_dropped_because_the_service_fails_is_not_queued_meanwhile() -> None:
+    world = World()
+    gets, _, watches = asked(world, SlowCalls(world, 1000.0), 500)
+    await asyncio.sleep(0.1)
+    dropping = asyncio.create_task(gets._drop_queued(IceTransportError("down", action=GET)))
+    await asyncio.sleep(0)  # it has told the first of them, and gives way
+    assert not dropping.done()
+    for one in watches:  # as a list does that is told at this moment, and checks some
+        gets.withdraw(one.wait.job_id)
+        gets.ask(one, check=True)
+    await dropping
+    assert all(gets.is_asked(job_id) for lane in gets._lanes for job_id in lane.queue)
+    await gets.close()
+
+
+@virtual_time
+async def test_a_list_that_was_cut_short_leaves_its_waits_to_the_next_one() -> None:
+    world = World()
+    gets, listing, watches = asked(world, SlowCalls(world, 1000.0), 20)
+    await asyncio.sleep(0.1)  # eight are under way, twelve are queued
+    await listing._tell(RunningJobs({}, complete=False), {}, watches)
+    assert sum(gets.is_queued(name) for name in names(20)) == 12
+    await listing._tell(RunningJobs({}, complete=True), {}, watches)
+    assert not any(gets.is_queued(name) for name in names(20))  # ended, or on no list: Get it is
+    await gets.close()
+
+
+@virtual_time
+async def test_waits_in_the_queue_for_gets_count_for_the_list() -> None:
+    world = World(per_second=2)
+    down = refused(LIST, "ServiceUnavailable", 503)
+    world.ice.fault = lambda action, _: down if action == LIST and 20 < world.passed < 50 else None
+    for name in names(1500):  # 16 pages, or Gets for 750 s
+        world.job(name)
+    waits = [asyncio.create_task(world.wait(name)) for name in names(1500)]
+    await world.until(60)
+    lists = world.ice.count(LIST)
+    await world.until(120)
+    assert world.ice.count(LIST) - lists > 16
+    for each in waits:
+        each.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
 
 
 @virtual_time
